@@ -1,0 +1,56 @@
+"""Published checkpoints: a folder with `config.json` and `model.safetensors`."""
+
+import json
+from pathlib import Path
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+
+class CheckpointError(ValueError):
+    """A checkpoint that cannot be loaded; the message names the file or tensor and the reason."""
+
+
+def read(folder):
+    """The configuration (dict) and the tensors (dict of name to tensor) in a checkpoint folder."""
+    config_path, weights_path = Path(folder) / "config.json", Path(folder) / "model.safetensors"
+    for path in (config_path, weights_path):
+        if not path.is_file():
+            raise CheckpointError(f"{path} does not exist; a checkpoint folder holds config.json and model.safetensors")
+    try:
+        config = json.loads(config_path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise CheckpointError(f"{config_path} is not valid JSON: {error}") from None
+    if not isinstance(config, dict):
+        raise CheckpointError(f"{config_path} should hold a JSON object, not a {type(config).__name__}")
+    try:
+        return config, load_file(weights_path)
+    except SafetensorError as error:
+        raise CheckpointError(f"{weights_path} is truncated or not a safetensors file: {error}") from None
+
+
+def load(model, tensors, rename):
+    """Put `tensors` into `model`, each under the name `rename(name)`, and return the model in eval mode.
+
+    Raises CheckpointError for a tensor that is missing, unknown or of another shape, naming the first of each kind.
+    `num_batches_tracked` counters are optional: many published files lack them.
+    """
+    public_names = {rename(name): name for name in tensors}
+    own = model.state_dict()
+    counters = {name for name in own if name.endswith("num_batches_tracked")}
+    missing = [name for name in own if name not in public_names and name not in counters]
+    unknown = [public_names[name] for name in public_names if name not in own]
+    wrong = [name for name in own if name in public_names and tensors[public_names[name]].shape != own[name].shape]
+    problems = []
+    if missing:
+        problems.append(f"lacks {len(missing)} of the model's {len(own)} tensors, first {missing[0]!r}")
+    if unknown:
+        problems.append(f"has {len(unknown)} tensors that the model does not know, first {unknown[0]!r}")
+    if wrong:
+        name = wrong[0]
+        found, wanted = tuple(tensors[public_names[name]].shape), tuple(own[name].shape)
+        problems.append(f"has {len(wrong)} tensors of another shape, first {public_names[name]!r}: {found}, the configuration asks for {wanted}")
+    if problems:
+        raise CheckpointError("the checkpoint " + "; it ".join(problems))
+    model.load_state_dict({name: tensors[public] for name, public in public_names.items()}, strict=False)
+    return model.eval()

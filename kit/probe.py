@@ -1,0 +1,52 @@
+"""Looking inside a model: sizes, activations, gradients."""
+
+from contextlib import contextmanager
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+
+def parameters(model):
+    """The number of trainable parameters."""
+    return sum(p.numel() for p in model.parameters() if p.requires_grad)
+
+
+def multiply_adds(model, *shape):
+    """Multiply-adds of one forward pass on a zero input of `shape`, counted by torch on the model's device.
+
+    Counts convolutions and matrix products; torch counts a multiply-add as two operations, hence the half.
+    """
+    device = next(model.parameters()).device
+    was_training = model.training
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model.eval()(torch.zeros(shape, device=device))
+    model.train(was_training)
+    return counter.get_total_flops() // 2
+
+
+@contextmanager
+def activations(model, names):
+    """Record the inputs and outputs of the named submodules while the block runs, as {name: (input, output)}."""
+    modules, seen = dict(model.named_modules()), {}
+    unknown = [name for name in names if name not in modules]
+    if unknown:
+        raise ValueError(f"no submodule {unknown[0]!r}; there are {', '.join(name for name in modules if name)}")
+
+    def hook(name):
+        return lambda module, inputs, output: seen.__setitem__(name, (inputs[0].detach(), output.detach()))
+
+    handles = [modules[name].register_forward_hook(hook(name)) for name in names]
+    try:
+        yield seen
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def gradient_norms(model, kind=torch.nn.Conv2d):
+    """Euclidean norm of the weight gradient of every submodule of class `kind`, first to last, as {name: float}."""
+    weights = {name: m.weight for name, m in model.named_modules() if isinstance(m, kind)}
+    if all(w.grad is None for w in weights.values()):
+        raise ValueError("the model has no gradients yet: call loss.backward() first")
+    norms = torch.stack([w.grad.norm() for w in weights.values()]).tolist()
+    return dict(zip(weights, norms))

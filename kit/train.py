@@ -1,0 +1,43 @@
+"""One training loop for all lessons."""
+
+import os
+import random
+
+import numpy as np
+import torch
+
+
+def seed(offset=0):
+    """Seed Python, NumPy and torch with `LESSON_SEED + offset` (the variable's default is 0) and return that number."""
+    text = os.environ.get("LESSON_SEED", "0")
+    if not text.isdecimal():
+        raise ValueError(f"LESSON_SEED should be a whole number from 0 on, not {text!r}")
+    value = int(text) + offset
+    random.seed(value)
+    np.random.seed(value % 2**32)
+    torch.manual_seed(value)
+    return value
+
+
+def fit(model, batches, loss, optimizer, schedule=None, on_step=None):
+    """Train `model` in place and return the loss of every step, `(steps,)`.
+
+    batches: (inputs, targets) pairs, one a step; they are moved to the model's device.
+    loss: `loss(model(inputs), targets)` gives a scalar tensor.
+    schedule: a torch learning-rate scheduler, advanced once a step.
+    on_step: called as `on_step(step, loss)` when the gradients of the step are there and before the weights change.
+    """
+    device = next(model.parameters()).device
+    losses = np.empty(len(batches))
+    model.train()
+    for step, (inputs, targets) in enumerate(batches):
+        value = loss(model(inputs.to(device)), targets.to(device))
+        optimizer.zero_grad()
+        value.backward()
+        losses[step] = value.item()
+        if on_step is not None:
+            on_step(step, losses[step])
+        optimizer.step()
+        if schedule is not None:
+            schedule.step()
+    return losses
