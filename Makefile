@@ -1,0 +1,38 @@
+# Each target sets itself up in .venv first, and again whenever a requirements file changes.
+#   make lab        JupyterLab at the first lesson            LAB_ARGS="--no-browser --port 9999"
+#   make test       every test, notebooks included            TEST_ARGS="-k layers -n0"
+#   make notebooks  execute the lessons that changed          ONLY="resnet densenet"
+#   make book       the site, in site/
+PYTHON ?= python3
+BIN := .venv/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
+
+.PHONY: lab test notebooks book
+.DELETE_ON_ERROR:
+
+# Figures are scripts, and JupyterLab runs the scripts of trusted notebooks only.
+lab: .venv/lab.stamp
+	$(BIN)/jupyter trust notebooks/*.ipynb
+	$(BIN)/jupyter lab $(LAB_ARGS) notebooks/resnet.ipynb
+
+test: .venv/test.stamp
+	$(BIN)/python -m pytest $(TEST_ARGS)
+
+notebooks: .venv/test.stamp
+	$(BIN)/python -m kit.notebooks $(ONLY)
+
+# mdBook starts `python -m kit.book` by name, so .venv comes first on the path.
+book: .venv/test.stamp
+	PATH="$(CURDIR)/$(BIN):$$PATH" mdbook build
+
+# pyproject.toml and jupyter/ are prerequisites because installing the project copies the JupyterLab defaults into .venv.
+.venv/lab.stamp: requirements.txt pyproject.toml $(wildcard jupyter/*.json)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or newer is needed, '$(PYTHON)' is not: make $(or $(MAKECMDGOALS),lab) PYTHON=python3.11" >&2; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install -r requirements.txt
+	touch $@
+
+.venv/test.stamp: .venv/lab.stamp tests/requirements.txt
+	$(BIN)/python -m pip install -r tests/requirements.txt
+	$(BIN)/python -m pip install --no-deps pytorchcv==0.0.74
+	touch $@

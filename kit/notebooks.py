@@ -1,0 +1,219 @@
+"""Lessons → executed notebooks: ``python -m kit.notebooks [--force] [LESSON …]``.
+
+``lessons/x.py`` becomes ``notebooks/x.ipynb``, executed from top to bottom in a fresh kernel. A lesson is executed again only when
+something that it depends on changed: its text, a lesson that it imports, ``kit``, Python or a package of ``requirements.txt``.
+A cell that fails stops its lesson and leaves the old notebook as it was.
+"""
+
+import argparse
+import asyncio
+import hashlib
+import os
+import platform
+import re
+import sys
+import time
+from importlib.metadata import version
+from pathlib import Path
+
+import jupytext
+import nbformat
+import psutil
+from nbclient import NotebookClient
+from nbclient.exceptions import CellControlSignal, CellExecutionError, DeadKernelError
+from tqdm import tqdm
+
+ROOT = Path(__file__).parents[1]
+WIDGET = "application/vnd.jupyter.widget-view+json"
+CELL_TIMEOUT = 300  # seconds
+# The files of kit that no lesson imports; a change in them changes no output.
+TOOLS = {"notebooks.py", "book.py"}
+
+
+def lessons(root=ROOT):
+    """Names of all lessons: those of ``notebooks/SUMMARY.md`` in its order, then the others."""
+    summary = root / "notebooks" / "SUMMARY.md"
+    listed = re.findall(r"(\w+)\.ipynb", summary.read_text("utf-8")) if summary.exists() else []
+    found = sorted(path.stem for path in (root / "lessons").glob("*.py") if path.stem != "__init__")
+    return sorted(found, key=lambda name: listed.index(name) if name in listed else len(listed))
+
+
+def source_hash(name, root=ROOT):
+    """Hash of the text that a lesson's outputs depend on: its own, that of the lessons it imports, and ``kit``."""
+    names = [name]
+    for lesson in names:  # grows while it is walked: an imported lesson may import others
+        text = (root / "lessons" / f"{lesson}.py").read_text("utf-8")
+        names += sorted(set(re.findall(r"\blessons(?:\.| import )(\w+)", text)) & set(lessons(root)) - set(names))
+    files = [root / "lessons" / f"{lesson}.py" for lesson in names]
+    files += sorted(p for p in (ROOT / "kit").rglob("*") if p.suffix in {".py", ".js", ".css", ".mplstyle"} and p.name not in TOOLS)
+    # Text mode, so that the line ends of a Windows checkout give the same hash.
+    return hashlib.sha256("\0".join(p.name + "\0" + p.read_text("utf-8") for p in files).encode()).hexdigest()
+
+
+def environment():
+    """What else the outputs depend on: seed, Python and every package pinned in ``requirements.txt``, ``{name: version}``."""
+    pinned = re.findall(r"^([\w.-]+)==", (ROOT / "requirements.txt").read_text("utf-8"), re.M)
+    python = ".".join(platform.python_version_tuple()[:2])
+    return {"seed": os.environ.get("LESSON_SEED", "0"), "python": python} | {name: version(name) for name in pinned}
+
+
+def stable_ids(nb):
+    """Give every cell an id that only its content decides (copies are numbered)."""
+    seen = {}
+    for cell in nb.cells:
+        digest = hashlib.sha256(f"{cell.cell_type}\0{cell.source}".encode()).hexdigest()[:12]
+        seen[digest] = seen.get(digest, 0) + 1
+        cell.id = digest if seen[digest] == 1 else f"{digest}-{seen[digest]}"
+    return nb
+
+
+def to_notebook(name, root=ROOT):
+    """The lesson as a notebook without outputs."""
+    nb = stable_ids(jupytext.reads((root / "lessons" / f"{name}.py").read_text("utf-8"), "py:percent"))
+    nb.nbformat_minor = 5
+    nb.metadata = nbformat.from_dict({
+        # The filters of jupytext.toml, for tools that read a notebook without it.
+        "jupytext": {"cell_metadata_filter": "tags,-all", "notebook_metadata_filter": "-all"},
+        "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
+    })
+    return nb
+
+
+def about(nb, name):
+    """Title, paper and promise out of the first cell of a lesson; ``ValueError`` where one is missing."""
+    text = nb.cells[0].source if nb.cells else ""
+    found = {}
+    for key, mark in {"title": "# ", "paper": "**Paper:** ", "see": "**You will see:** "}.items():
+        match = re.search(rf"^{re.escape(mark)}(.+)$", text, re.M)
+        if not match:
+            raise ValueError(f"lessons/{name}.py: its first cell needs a line that starts with '{mark.strip()}'")
+        found[key] = match[1].strip()
+    return found
+
+
+def is_current(name, root=ROOT):
+    """Whether the stored notebook was executed from today's text in today's environment."""
+    path = root / "notebooks" / f"{name}.ipynb"
+    stored = nbformat.read(path, as_version=4).metadata.get("lesson", {}) if path.exists() else {}
+    return (stored.get("source"), stored.get("environment")) == (source_hash(name, root), environment())
+
+
+def without_widgets(nb):
+    """Drop live widgets, which mean nothing without their kernel; the HTML that a viewer shows beside its widget stays."""
+    nb.metadata.pop("widgets", None)
+    for cell in nb.cells:
+        for output in cell.get("outputs", []):
+            if output.get("data", {}).pop(WIDGET, None) is not None and set(output.data) <= {"text/plain"}:
+                output.data = {}
+        if cell.cell_type == "code":
+            cell.outputs = [output for output in cell.outputs if output.get("data") != {}]
+    return nb
+
+
+async def execute(nb, folder, bar):
+    """Run all cells of ``nb`` in place; returns ``(seconds, peak memory of the kernel in MB)``."""
+    started, peak = time.perf_counter(), 0
+    client = NotebookClient(
+        nb, timeout=CELL_TIMEOUT, resources={"metadata": {"path": str(folder)}},
+        record_timing=False, coalesce_streams=True, store_widget_state=False, extra_arguments=["--log-level=40"],
+        on_cell_start=lambda cell, cell_index: bar.update(cell_index - bar.n),
+    )
+
+    async def watch():
+        nonlocal peak
+        while True:
+            try:
+                peak = max(peak, psutil.Process(client.km.provisioner.pid).memory_info().rss)
+            except (AttributeError, psutil.NoSuchProcess):
+                pass  # not started yet, or just gone
+            if sys.stderr.isatty():
+                bar.refresh()  # the seconds go on during a long cell
+            await asyncio.sleep(0.2)
+
+    watcher = asyncio.create_task(watch())
+    try:
+        await client.async_execute()
+        bar.update(len(nb.cells) - bar.n)
+    finally:
+        watcher.cancel()
+    return round(time.perf_counter() - started), round(peak / 2**20)
+
+
+async def build(name, root, slot, position):
+    """Execute one lesson and store it; returns whether it succeeded."""
+    async with slot:
+        folder, nb = root / "notebooks", to_notebook(name, root)
+        source = source_hash(name, root)  # before the run: an edit during it must count as a change
+        layout = "{desc:<12} {bar:30} {n_fmt}/{total_fmt} cells, {elapsed_s:.0f} s"
+        with tqdm(total=len(nb.cells), desc=name, position=position, bar_format=layout) as bar:
+            try:
+                seconds, memory = await execute(nb, folder, bar)
+            except (CellControlSignal, DeadKernelError) as error:
+                cells = [cell for cell in nb.cells[: bar.n + 1] if cell.cell_type == "code"]
+                kind, text = (error.ename, error.evalue) if isinstance(error, CellExecutionError) else (type(error).__name__, str(error))
+                first = (cells[-1].source.strip() or "(empty)").splitlines()[0]
+                text = (text.strip() or "(no message)").splitlines()[0]
+                tqdm.write(f"{name}: stopped, its old notebook stays\n  cell [{len(cells)}]: {first}\n  {kind}: {text}", file=sys.stderr)
+                return False
+        nb.metadata.language_info = {"name": "python", "file_extension": ".py", "mimetype": "text/x-python"}
+        nb.metadata.lesson = {"source": source, "environment": environment(), "seconds": seconds, "memory_mb": memory}
+        partial = folder / f"{name}.ipynb.partial"
+        partial.write_text(nbformat.writes(without_widgets(nb)) + "\n", "utf-8", newline="\n")
+        os.replace(partial, folder / f"{name}.ipynb")
+        return True
+
+
+def lesson_table(root, folder):
+    """The table of executed lessons in Markdown, links relative to ``folder``."""
+    rows = ["| Lesson | Paper | What you see | Time | Memory |", "|---|---|---|--:|--:|"]
+    for name in lessons(root):
+        path = root / "notebooks" / f"{name}.ipynb"
+        if path.exists():
+            nb = nbformat.read(path, as_version=4)
+            info, run = about(nb, name), nb.metadata.lesson
+            link = path.relative_to(folder).as_posix()
+            cells = [f"[{info['title']}]({link})", info["paper"], info["see"], f"{run.seconds} s", f"{run.memory_mb / 1024:.1f} GB"]
+            rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    return "\n".join(rows)
+
+
+def with_table(text, table):
+    """``text`` with ``table`` between its markers."""
+    new, count = re.subn(r"(<!-- lessons -->).*?(<!-- /lessons -->)", lambda m: f"{m[1]}\n{table}\n{m[2]}", text, flags=re.S)
+    if count != 1:
+        raise ValueError(f"the lesson table needs one pair of <!-- lessons --> and <!-- /lessons -->, found {count}")
+    return new
+
+
+async def build_all(names, root=ROOT, force=False):
+    """Bring notebooks and lesson tables up to date; returns whether every lesson ran."""
+    for name in names:
+        about(to_notebook(name, root), name)  # a lesson without its first lines is refused before anything runs
+    due = [name for name in names if force or not is_current(name, root)]
+    for name in names:
+        if name not in due:
+            print(f"{name}: up to date")
+    slot = asyncio.Semaphore(min(2, os.cpu_count()))
+    done = await asyncio.gather(*(build(name, root, slot, i) for i, name in enumerate(due)))
+    for path in (root / "README.md", root / "notebooks" / "index.md"):
+        if path.exists():
+            path.write_text(with_table(path.read_text("utf-8"), lesson_table(root, path.parent)), "utf-8", newline="\n")
+    return all(done)
+
+
+def main(args=None, root=ROOT):
+    parser = argparse.ArgumentParser(prog="python -m kit.notebooks", description="Execute the lessons that changed.")
+    parser.add_argument("lesson", nargs="*", help="only these (default: all)")
+    parser.add_argument("--force", action="store_true", help="execute even what is up to date")
+    options = parser.parse_args(args)
+    known = lessons(root)
+    if unknown := [name for name in options.lesson if name not in known]:
+        parser.error(f"no lesson named {', '.join(unknown)}; the lessons are: {', '.join(known)}")
+    try:
+        return 0 if asyncio.run(build_all(options.lesson or known, root, options.force)) else 1
+    except ValueError as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
