@@ -1,0 +1,149 @@
+"""mdBook preprocessor: executed notebooks become the pages of the site.
+
+mdBook hands over its context and the book as JSON on stdin and takes the book back on stdout.
+In every chapter TeX becomes MathML, so that pages need neither scripts nor fonts for it.
+"""
+import html
+import json
+import re
+import string
+import sys
+from pathlib import PurePosixPath
+
+import nbformat
+from math_core import LatexError, LatexToMathML
+
+ANY = r"(?:(?!\n[ \t]*\n).)"  # any character, never across a blank line
+MARKDOWN = re.compile(
+    rf"""
+    (?P<skip> ^[ \t>]*(?P<fence>`{{3,}}|~{{3,}})[^\n]*\n .*? (?:^[ \t>]*(?P=fence)[`~]*[ \t]*$|\Z)
+            | (?<!`)(?P<ticks>`+)(?!`) {ANY}+? (?<!`)(?P=ticks)(?!`)
+            | <(?P<raw>pre|code|script|style)\b .*? </(?P=raw)> | <!--.*?--> | </?[a-zA-Z][^<>]*>
+            | \\. )
+  | \$\$(?P<display>{ANY}+?)\$\$
+  # As in Pandoc: no space inside the dollars and no digit after them, so "$5 and $6" stays money.
+  | \$(?P<inline>(?![\s$])(?:\\.|(?!\\|\$){ANY})+(?<!\s))\$(?!\d)
+  | \]\((?P<page>[^\s():]+)\.ipynb(?P<anchor>\#[^\s)]*)?(?=[\s)])
+    """,
+    re.VERBOSE | re.MULTILINE | re.DOTALL,
+)
+ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
+ENTITY = {ord(c): f"&#{ord(c)};" for c in string.punctuation}
+TO_MATHML = LatexToMathML(fancy_error=False)
+
+
+def markdown(text, where):
+    """Markdown of a cell with its TeX turned into MathML and its links to notebooks into links to pages.
+
+    Raises ValueError naming `where` and the formula when the TeX is wrong.
+    """
+
+    def replace(match):
+        if match["skip"]:
+            return match[0]
+        if match["page"]:  # JupyterLab's heading anchors keep capitals, mdBook's do not
+            return f"]({match['page']}.html{(match['anchor'] or '').lower()}"
+        tex = match["display"] or match["inline"]
+        try:
+            mathml = TO_MATHML.convert_with_local_state(tex, displaystyle=bool(match["display"]))
+        except LatexError as error:
+            raise ValueError(f"{where}: wrong TeX in {match[0]!r}: {error}") from None
+        # Text between tags is still Markdown: entities keep its *, _ and | from being read as such.
+        return re.sub(r"(?<=>)[^<]+", lambda t: html.unescape(t[0]).translate(ENTITY), mathml)
+
+    return MARKDOWN.sub(replace, text)
+
+
+def raw_html(text):
+    """The same HTML without blank lines, at which CommonMark would end the HTML block."""
+    parts = re.split(r"(<(script|style)\b.*?</\2\s*>)", text.strip(), flags=re.DOTALL | re.IGNORECASE)
+    parts[0::3] = (re.sub(r"\n(?=[ \t\r]*\n)", "&#10;", part) for part in parts[0::3])
+    parts[1::3] = (re.sub(r"\n(?:[ \t\r]*\n)+", "\n", part) for part in parts[1::3])
+    del parts[2::3]  # the names of the elements, kept by split
+    return "".join(parts)
+
+
+def fenced(source):
+    """Python source as a fenced block whose fence is longer than any run of backticks in it."""
+    fence = "`" * max(3, 1 + max(map(len, re.findall("`+", source)), default=0))
+    return f"{fence}python\n{source.rstrip()}\n{fence}"
+
+
+def preformatted(text, kind):
+    return raw_html(f'<pre class="output {kind}">{html.escape(ANSI.sub("", text).rstrip())}</pre>')
+
+
+def output(out, where):
+    """Markdown or HTML of one stored output (an nbformat output node)."""
+    if out.output_type == "error":
+        raise ValueError(f"{where}: the stored output is an error, {out.ename}: {out.evalue}")
+    if out.output_type == "stream":
+        return preformatted(out.text, out.name)
+    data = out.data
+    for kind in ("text/html", "image/svg+xml"):
+        if kind in data:
+            return f'<div class="output">\n{raw_html(data[kind])}\n</div>'
+    if "image/png" in data:
+        alt = out.metadata.get("image/png", {}).get("alt") or data.get("text/plain", "")
+        png = data["image/png"].replace("\n", "")
+        return f'<div class="output">\n<img src="data:image/png;base64,{png}" alt="{raw_html(html.escape(alt))}">\n</div>'
+    if "text/markdown" in data:
+        return f'<div class="output">\n\n{markdown(data["text/markdown"], where)}\n\n</div>'
+    if "text/plain" in data:
+        return preformatted(data["text/plain"], "result")
+    raise ValueError(f"{where}: no page can show an output that has only {', '.join(data) or 'no data'}")
+
+
+def cell_parts(cell, where):
+    """Yield the Markdown blocks of one notebook cell."""
+    if cell.cell_type == "markdown":
+        yield markdown(cell.source, where)
+    elif cell.cell_type == "code" and cell.source.strip():
+        if cell.execution_count is None:
+            raise ValueError(f"{where}: this cell was never executed; run `make notebooks` first")
+        code = fenced(cell.source)
+        if "hide-input" in cell.metadata.get("tags", []):
+            code = f"<details>\n<summary>Show the code</summary>\n\n{code}\n\n</details>"
+        yield code
+        for out in cell.outputs:
+            yield output(out, where)
+
+
+def page(notebook, path):
+    """Markdown page made of a notebook, given as JSON text; `path` names its file.
+
+    Raises ValueError naming file and cell for an error output, an unexecuted cell or wrong TeX.
+    """
+    blocks = []
+    for number, cell in enumerate(nbformat.reads(notebook, as_version=4).cells, 1):
+        first_line = cell.source.strip().partition("\n")[0]
+        blocks += cell_parts(cell, f"{path}, cell {number} ({first_line!r})")
+    name = html.escape(PurePosixPath(path).name)
+    download = f'<p class="download"><a href="{name}" download>Download this page as a notebook</a></p>'
+    title, body = re.fullmatch(r"\s*(# [^\n]*)?(.*)", "\n\n".join(blocks), re.DOTALL).groups(default="")
+    return f"{title}\n\n{download}\n\n{body.lstrip()}\n"
+
+
+def chapters(items):
+    """Yield every chapter below a list of mdBook's book items."""
+    for item in items:
+        if chapter := isinstance(item, dict) and item.get("Chapter"):
+            yield chapter
+            yield from chapters(chapter["sub_items"])
+
+
+def main():
+    if sys.argv[1:2] == ["supports"]:
+        sys.exit(sys.argv[2] != "html")
+    _context, book = json.load(sys.stdin.buffer)
+    for chapter in chapters(book["items"]):
+        convert = page if (chapter["path"] or "").endswith(".ipynb") else markdown
+        try:
+            chapter["content"] = convert(chapter["content"], chapter["path"])
+        except ValueError as error:
+            sys.exit(f"error: {error}")
+    print(json.dumps(book))
+
+
+if __name__ == "__main__":
+    main()
