@@ -24,8 +24,8 @@ notebooks: .venv/test.stamp
 book: .venv/test.stamp
 	PATH="$(CURDIR)/$(BIN):$$PATH" mdbook build
 
-# pyproject.toml and jupyter/ are prerequisites because installing the project copies the JupyterLab defaults into .venv.
-.venv/lab.stamp: requirements.txt pyproject.toml $(wildcard jupyter/*.json)
+# Installing the project copies its JupyterLab defaults into .venv, so these are prerequisites too.
+.venv/lab.stamp: requirements.txt pyproject.toml jupyterlab-settings.json
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "Python 3.11 or newer is needed, '$(PYTHON)' is not: make $(or $(MAKECMDGOALS),lab) PYTHON=python3.11" >&2; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
