@@ -115,7 +115,7 @@ async def execute(nb, folder, bar):
     started, peak = time.perf_counter(), 0
     client = NotebookClient(
         nb, timeout=CELL_TIMEOUT, resources={"metadata": {"path": str(folder)}},
-        record_timing=False, coalesce_streams=True, store_widget_state=False, extra_arguments=["--log-level=40"],
+        record_timing=False, coalesce_streams=True, extra_arguments=["--log-level=40"],
         on_cell_start=lambda cell, cell_index: bar.update(cell_index - bar.n),
     )
 
