@@ -1,0 +1,332 @@
+// What all viewers share. Python puts `const STYLE = {...};` before this file and one viewer after it.
+
+// ---- elements: strings become text nodes, so that a label such as <script> stays text
+const SVG = (() => { // the namespace, without an address in the page
+  const box = document.createElement("template");
+  box.innerHTML = "<svg></svg>";
+  return box.content.firstChild.namespaceURI;
+})();
+function fill(node, attributes, children) {
+  for (const [name, value] of Object.entries(attributes)) {
+    if (value == null || value === false) continue;
+    if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
+    else node.setAttribute(name, value === true ? "" : value);
+  }
+  node.append(...children.flat().filter((child) => child != null && child !== false));
+  return node;
+}
+const h = (tag, attributes = {}, ...children) => fill(document.createElement(tag), attributes, children);
+const s = (tag, attributes = {}, ...children) => fill(document.createElementNS(SVG, tag), attributes, children);
+
+const CSS = `
+.pcc-live { font: 14px/1.45 system-ui, sans-serif; position: relative; }
+.pcc-live svg, .pcc-live canvas { display: block; overflow: visible; max-width: none; }
+.pcc-live svg text { font: 12px system-ui, sans-serif; fill: currentColor; }
+.pcc-live svg text.pcc-strong { font-weight: 600; }
+.pcc-live :focus-visible { outline: 2px solid var(--pcc-selected); outline-offset: 2px; }
+.pcc-live input { accent-color: var(--pcc-idea); margin: 0 4px 0 0; vertical-align: middle; }
+.pcc-controls { display: flex; flex-wrap: wrap; gap: 6px 24px; margin-bottom: 8px; }
+.pcc-controls > * { display: flex; align-items: center; gap: 4px 10px; border: 0; margin: 0; padding: 0; min-width: 0; }
+.pcc-controls fieldset { flex-wrap: wrap; }
+.pcc-controls legend { float: left; padding: 0; width: auto; }
+.pcc-controls input[type=range] { width: min(220px, 45vw); margin: 0; }
+.pcc-controls output { min-width: 3ch; font-variant-numeric: tabular-nums; font-weight: 600; }
+.pcc-note { margin: 0 0 6px; font-weight: 600; min-height: 1.45em; }
+.pcc-read { display: flex; flex-wrap: wrap; gap: 0 16px; min-height: 1.45em; font-variant-numeric: tabular-nums; }
+.pcc-live [hidden] { display: none; }
+.pcc-read > span { white-space: nowrap; }
+.pcc-read svg { display: inline-block; vertical-align: middle; margin-right: 6px; }
+.pcc-read b { font-weight: 600; }
+.pcc-waiting .pcc-stage { opacity: .4; }
+.pcc-said { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap; }
+.pcc-problem { color: inherit; border-left: 4px solid var(--pcc-error); padding-left: 8px; margin: 4px 0; }
+.pcc-problem:empty { display: none; }
+`;
+
+// ---- numbers
+const power = (e) => "10" + String(e).replace("-", "⁻").replace(/\d/g, (d) => "⁰¹²³⁴⁵⁶⁷⁸⁹"[d]);
+function show(value) {
+  if (typeof value !== "number") return value ? `${value} (not finite)` : "no value";
+  if (Number.isNaN(value)) return "not finite";
+  const size = Math.abs(value);
+  if ((Number.isInteger(value) && size < 1e7) || (size >= 1e-3 && size < 1e5))
+    return String(Number.isInteger(value) ? value : +value.toPrecision(3)).replace("-", "−");
+  const [digits, e] = value.toExponential(1).split("e");
+  return `${digits.replace("-", "−")}×${power(+e)}`;
+}
+function axis(lo, hi, from, to, log) { // value -> pixel; NaN for what the axis cannot show
+  const t = log ? Math.log10 : (v) => v, step = (to - from) / (t(hi) - t(lo) || 1);
+  return (v) => (typeof v === "number" && (!log || v > 0) ? from + (t(v) - t(lo)) * step : NaN);
+}
+function ticks(lo, hi, count, log) {
+  const found = [];
+  if (log) {
+    const first = Math.ceil(Math.log10(lo) - 1e-9), last = Math.floor(Math.log10(hi) + 1e-9);
+    const step = Math.max(1, Math.ceil((last - first) / count));
+    const parts = last - first < 2 ? [1, 2, 5] : [1];
+    for (let e = first - 1; e <= last; e += step) for (const part of parts) found.push(part * 10 ** e);
+  } else {
+    const raw = (hi - lo) / Math.max(1, count) || 1, ten = 10 ** Math.floor(Math.log10(raw));
+    const step = ten * ([1, 2, 5].find((n) => n * ten >= raw * 0.999) ?? 10);
+    for (let i = Math.ceil(lo / step - 1e-9); i * step <= hi + step * 1e-9; i++) found.push(+(i * step).toPrecision(10));
+  }
+  return found.filter((v) => v >= lo * (1 - 1e-9) - (log ? 0 : 1e-12) && v <= hi * (1 + 1e-9) + (log ? 0 : 1e-12));
+}
+const tickText = (v, log) => (log && (v < 1e-3 || v > 1e4) ? power(Math.round(Math.log10(v))) : show(+v.toPrecision(6)));
+function every(names, pixels, gap) { // which of the bands show their names when a name needs `gap` pixels: round numbers if they count from 1
+  const step = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000].find((k) => (k * pixels) / names.length >= gap) ?? names.length;
+  return [...names.keys()].filter((i) => (i + (names[0] === "1" && names.length >= step ? 1 : 0)) % step === 0);
+}
+const pen = document.createElement("canvas").getContext("2d", { willReadFrequently: true });
+function textWidth(text, strong) {
+  pen.font = `${strong ? "600 " : ""}12px system-ui, sans-serif`;
+  return pen.measureText(text).width;
+}
+const within = (v, lo, hi) => Math.max(lo, Math.min(hi, v));
+
+// ---- arrays: {shape, bits, lo, hi, log, data}, quantised to bytes; the highest code is a gap
+function unpack(array) {
+  if (array.values) return array;
+  const bytes = Uint8Array.from(atob(array.data), (c) => c.charCodeAt(0));
+  const codes = array.bits === 16 ? new Uint16Array(bytes.buffer) : bytes;
+  const top = 2 ** array.bits - 1, step = (array.hi - array.lo) / (top - 1);
+  array.values = Float32Array.from(codes, (c) => (c === top ? NaN : array.log ? 10 ** (array.lo + c * step) : array.lo + c * step));
+  return array;
+}
+const LUT = (() => {
+  const stops = STYLE.ramp.map((hex) => [1, 3, 5].map((i) => parseInt(hex.slice(i, i + 2), 16)));
+  return Array.from({ length: 256 }, (_, i) => {
+    const t = (i / 255) * (stops.length - 1), k = Math.min(Math.floor(t), stops.length - 2);
+    return stops[k].map((v, c) => Math.round(v + (stops[k + 1][c] - v) * (t - k)));
+  });
+})();
+const LIGHTER = "linear-gradient(to right," + STYLE.ramp.join() + ")";
+function paint(canvas, values, columns, toUnit) { // one pixel per value; gaps stay transparent
+  const image = new ImageData(columns, values.length / columns);
+  values.forEach((v, i) => {
+    const t = toUnit(v);
+    if (Number.isFinite(t)) image.data.set([...LUT[Math.round(within(t, 0, 1) * 255)], 255], i * 4);
+  });
+  [canvas.width, canvas.height] = [image.width, image.height];
+  canvas.getContext("2d").putImageData(image, 0, 0);
+}
+
+// ---- series: colour by role, dash by order within the role, marker by role
+function styled(series) {
+  const seen = {};
+  let extra = 0;
+  return series.map((line) => {
+    const role = line.role ?? `extra${extra++ % 3}`, nth = line.dash ?? seen[role] ?? 0;
+    seen[role] = (seen[role] ?? 0) + 1;
+    return { ...line, color: `var(--pcc-${role})`, dash: STYLE.dashes[nth % STYLE.dashes.length], marker: STYLE.roles[role][2] };
+  });
+}
+const MARKERS = { o: "m-3 0a3 3 0 1 0 6 0a3 3 0 1 0-6 0", s: "m-3-3h6v6h-6z", D: "m0-4l4 4l-4 4l-4-4z", "^": "m0-4l4 7h-8z", v: "m0 4l4-7h-8z", x: "m-3-3l6 6m0-6l-6 6" };
+const drawMarkers = (line, d) => s("path", { d, fill: line.marker === "x" ? "none" : line.color, stroke: line.color, "stroke-width": line.marker === "x" ? 2 : 0 });
+const swatch = (line) => s("svg", { width: 26, height: 12, "aria-hidden": "true" },
+  s("path", { d: "M1 6H25", stroke: line.color, "stroke-width": 2.5, "stroke-dasharray": line.dash }), drawMarkers(line, `M13 6${MARKERS[line.marker]}`));
+
+// ---- a chart of series over x: axes, lines or bars, direct labels, a cursor for pointer and keyboard
+function chart(ui, parent, { series, x, y, bars = false, height, head, legend = false, hint, onpick }) {
+  const lines = styled(series), width = ui.width;
+  height ??= within(width * 0.42, 210, 330);
+  const yTicks = ticks(...y.range, height / 45, y.log), labels = lines.map((line) => textWidth(line.name) + 16);
+  const left = Math.ceil(Math.max(...yTicks.map((v) => textWidth(tickText(v, y.log))), 16)) + 10;
+  const direct = !bars && !legend && lines.length < 9 && Math.max(0, ...labels) < width * 0.34;
+  const box = { left, right: width - (direct ? Math.max(0, ...labels) + 6 : 10), top: 26, bottom: height - 36 };
+  const X = axis(...x.range, box.left, box.right, x.log), Y = axis(...y.range, box.bottom, box.top, y.log);
+  const root = s("svg", { width, height, tabindex: 0, role: "application", "aria-label": ui.alt, "data-lm-suppress-shortcuts": "true" });
+  const inner = s("svg", { x: box.left, y: box.top, width: box.right - box.left, height: box.bottom - box.top, style: "overflow:hidden", viewBox: `${box.left} ${box.top} ${box.right - box.left} ${box.bottom - box.top}` });
+  for (const v of yTicks) root.append(
+    s("path", { d: `M${box.left} ${Y(v)}H${box.right}`, stroke: "currentColor", "stroke-opacity": 0.14 }),
+    s("text", { x: box.left - 7, y: Y(v) + 4, "text-anchor": "end" }, tickText(v, y.log)));
+  for (const v of ticks(...x.range, width / 90, x.log)) root.append(
+    s("text", { x: X(v), y: box.bottom + 17, "text-anchor": "middle" }, tickText(v, x.log)));
+  root.append(s("path", { d: `M${box.left} ${box.top}V${box.bottom}H${box.right}`, fill: "none", stroke: "currentColor", "stroke-opacity": 0.6 }),
+    s("text", { x: 0, y: 13 }, y.label), s("text", { x: box.right, y: height - 4, "text-anchor": "end" }, x.label), inner);
+  const band = ((box.right - box.left) / Math.max(1, ...lines.map((line) => line.x.length))) * 0.8, broken = [];
+  lines.forEach((line, n) => {
+    let d = "", dots = "", last = -99, open = false;
+    line.x.forEach((at, i) => {
+      const px = X(at), py = within(Y(line.y[i]), -1e5, 1e5);
+      if (Number.isNaN(py) || Number.isNaN(px)) {
+        open = false;
+        if (typeof line.y[i] === "string") broken.push(px);
+      } else if (bars) {
+        const side = band / lines.length, zero = y.log ? box.bottom : within(Y(0), box.top, box.bottom);
+        d += `M${(px - band / 2 + n * side).toFixed(2)} ${zero}V${py.toFixed(2)}h${(side * 0.92).toFixed(2)}V${zero}z`;
+      } else {
+        d += `${open ? "L" : "M"}${px.toFixed(2)} ${py.toFixed(2)}${open ? "" : "h0"}`;
+        open = true;
+        line.end = [px, py];
+        if (px - last >= 36 || line.x.length < 13) dots += `M${(last = px).toFixed(2)} ${py.toFixed(2)}${MARKERS[line.marker]}`;
+      }
+    });
+    inner.append(bars ? s("path", { d, fill: line.color }) : s("path", { d, fill: "none", stroke: line.color, "stroke-width": 2.2, "stroke-linecap": "round", "stroke-linejoin": "round", "stroke-dasharray": line.dash }));
+    if (!bars) inner.append(drawMarkers(line, dots));
+  });
+  for (const px of broken) inner.append(s("path", { d: `M${px} ${box.top + 6}${MARKERS.x}`, stroke: "var(--pcc-error)", "stroke-width": 2 }));
+  if (direct) {
+    const ends = lines.filter((line) => line.end).sort((a, b) => a.end[1] - b.end[1]);
+    let floor = box.top;
+    for (const line of ends) floor = (line.at = Math.max(within(line.end[1], box.top, box.bottom), floor)) + 15;
+    let roof = box.bottom;
+    for (const line of ends.reverse()) roof = (line.at = Math.min(line.at, roof)) - 15;
+    for (const line of ends) root.append(
+      s("path", { d: `M${line.end[0] + 3} ${within(line.end[1], box.top, box.bottom)}L${line.end[0] + 13} ${line.at}`, stroke: line.color, fill: "none" }),
+      s("text", { x: line.end[0] + 16, y: line.at + 4 }, line.name));
+  }
+  const stops = [...new Set(lines.flatMap((line) => line.x))].filter((v) => Number.isFinite(X(v))).sort((a, b) => a - b);
+  const mark = s("g", { "pointer-events": "none" });
+  root.append(mark);
+  let now = -1;
+  const nearest = (px) => stops.reduce((best, v, i) => (Math.abs(X(v) - px) < Math.abs(X(stops[best]) - px) ? i : best), 0);
+  const rest = () => (direct ? ui.read(null, [], hint) : ui.read(null, lines.map((line) => ({ line, text: line.name })), hint));
+  function pick(i, aloud) {
+    mark.replaceChildren();
+    now = i;
+    if (i < 0 || !stops.length) return rest();
+    const px = X(stops[i]), items = [];
+    mark.append(s("path", { d: `M${px} ${box.top}V${box.bottom}`, stroke: "var(--pcc-selected)", "stroke-width": 2 }));
+    for (const line of lines) {
+      const k = line.x.indexOf(stops[i]);
+      if (k < 0) continue;
+      const py = Y(line.y[k]);
+      if (!bars && py >= box.top - 1 && py <= box.bottom + 1) mark.append(s("circle", { cx: px, cy: py, r: 5, fill: line.color, stroke: "var(--pcc-selected)", "stroke-width": 2 }));
+      items.push({ line, text: line.name, value: show(line.y[k]) });
+    }
+    ui.read(head(stops[i]), items, null, aloud);
+    onpick?.(stops[i]);
+  }
+  const move = (i) => pick(within(i, 0, stops.length - 1), true);
+  arrows(root, { ArrowRight: () => move(now + 1), ArrowLeft: () => move(now < 0 ? stops.length - 1 : now - 1), Home: () => move(0), End: () => move(stops.length - 1), Escape: () => pick(-1) });
+  root.addEventListener("pointermove", (event) => stops.length && pick(nearest(event.clientX - root.getBoundingClientRect().left)));
+  root.addEventListener("pointerleave", () => pick(-1));
+  parent.append(root);
+  rest();
+  return { pick: (value) => pick(stops.indexOf(value)) };
+}
+function arrows(node, actions) {
+  node.addEventListener("keydown", (event) => {
+    if (!actions[event.key] || event.ctrlKey || event.metaKey || event.altKey) return;
+    actions[event.key]();
+    event.preventDefault();
+    event.stopPropagation();
+  });
+}
+
+// ---- the figure: controls choose a frame, a viewer draws it
+// viewer(ui) is called once and returns draw(frame), called for each frame and each width
+function figure(viewer) {
+  return ({ model, el }) => {
+    let data = model.get("data"), asked = null, width = 0, quiet = 0;
+    const at = data.controls.map((control) => control.start), failed = {};
+    const root = el.classList.contains("pcc-live") ? el : el.appendChild(h("div", { class: "pcc-live" }));
+    const controls = h("div", { class: "pcc-controls" }), note = h("p", { class: "pcc-note" }), problem = h("p", { class: "pcc-problem", role: "status" });
+    const readout = h("div", { class: "pcc-read" }), said = h("div", { class: "pcc-said", "aria-live": "polite" }), stage = h("div", { class: "pcc-stage" });
+    const group = (window.pccFigures = (window.pccFigures ?? 0) + 1); // radio groups of different figures must not mix
+    const ui = {
+      root, stage, data, options: data.options, alt: data.alt, width: 600,
+      say: (text) => { said.textContent = text; },
+      read(head, items, hint, aloud) {
+        readout.replaceChildren(...[head && h("b", {}, head), ...items.map(({ line, text, value }) =>
+          h("span", {}, line && swatch(line), text, value != null && " ", value != null && h("b", {}, value)) ), hint && h("span", {}, hint)].filter(Boolean));
+        readout.style.minHeight = `${(quiet = Math.max(quiet, readout.offsetHeight))}px`; // grow, never jump back
+        if (aloud) ui.say([head, ...items.map(({ text, value }) => `${text} ${value}`)].join(", "));
+      },
+      slider(name, labels, start, change) {
+        const value = h("output", {}, labels[start]);
+        const input = h("input", { type: "range", min: 0, max: labels.length - 1, step: 1, value: start, "aria-label": name, "aria-valuetext": labels[start], "data-lm-suppress-shortcuts": "true",
+          oninput: () => { value.textContent = labels[+input.value]; input.setAttribute("aria-valuetext", labels[+input.value]); change(+input.value); } });
+        value.style.minWidth = `${Math.max(...labels.map((label) => label.length))}ch`;
+        return controls.appendChild(h("label", {}, name, input, value));
+      },
+      radios(name, labels, start, change) {
+        return controls.appendChild(h("fieldset", {}, h("legend", {}, name), labels.map((label, i) =>
+          h("label", {}, h("input", { type: "radio", name: `pcc-${group}-${name}`, checked: i === start, "data-lm-suppress-shortcuts": "true", onchange: () => change(i) }), label))));
+      },
+    };
+    data.controls.forEach(({ name, labels, slider }, n) =>
+      (slider ? ui.slider : ui.radios)(name, labels, at[n], (i) => { at[n] = i; refresh(true); }));
+    root.replaceChildren(h("style", {}, CSS), controls, note, problem, readout, stage, said);
+    if (root !== el) root.append(h("div", {}, data.caption)); // a live widget has no figcaption of its own
+    const draw = viewer(ui);
+    const key = () => at.reduce((sum, i, n) => sum * data.controls[n].labels.length + i, 0);
+    function refresh(aloud) {
+      const k = key(), frame = data.frames[k];
+      root.classList.toggle("pcc-waiting", !frame && !failed[k]);
+      problem.textContent = failed[k] ?? "";
+      if (frame && width) {
+        note.textContent = frame.note ?? "";
+        note.hidden = !frame.note;
+        draw(frame);
+        if (aloud) ui.say([...data.controls.map((control, n) => `${control.name} ${control.labels[at[n]]}`), frame.note ?? ""].join(", "));
+      } else if (!frame && !failed[k] && asked === null) { // one request in flight; its answer asks for the latest
+        asked = k;
+        model.send({ ask: [...at] });
+      }
+    }
+    const answered = (message) => {
+      if (!("ask" in message)) return;
+      const k = message.ask.reduce((sum, i, n) => sum * data.controls[n].labels.length + i, 0);
+      if (message.frame) data.frames[k] = message.frame;
+      else failed[k] = message.problem;
+      asked = null;
+      refresh(k === key());
+    };
+    const replaced = () => { data = ui.data = model.get("data"); refresh(); };
+    model.on("msg:custom", answered);
+    model.on("change:data", replaced);
+    const theme = () => { // dark where the page's own text is light: right in JupyterLab, the book, and any other page
+      pen.clearRect(0, 0, 1, 1);
+      pen.fillStyle = getComputedStyle(root).color;
+      pen.fillRect(0, 0, 1, 1);
+      const [r, g, b] = pen.getImageData(0, 0, 1, 1).data, dark = 0.3 * r + 0.6 * g + 0.1 * b > 128;
+      for (const [role, colors] of Object.entries(STYLE.roles)) root.style.setProperty(`--pcc-${role}`, colors[dark ? 1 : 0]);
+    };
+    const retheme = () => { theme(); setTimeout(theme, 400); }; // pages fade from theme to theme
+    const themes = new MutationObserver(retheme);
+    for (const node of [document.documentElement, document.body]) themes.observe(node, { attributes: true });
+    const scheme = matchMedia("(prefers-color-scheme: dark)");
+    scheme.addEventListener("change", retheme);
+    const fit = () => {
+      if (Math.floor(stage.clientWidth) === width) return;
+      width = ui.width = Math.floor(stage.clientWidth);
+      quiet = 0;
+      readout.style.minHeight = "";
+      theme();
+      refresh();
+    };
+    const sizes = new ResizeObserver(() => requestAnimationFrame(fit));
+    sizes.observe(root);
+    fit();
+    return () => {
+      sizes.disconnect();
+      themes.disconnect();
+      scheme.removeEventListener("change", retheme);
+      model.off?.("msg:custom", answered);
+      model.off?.("change:data", replaced);
+    };
+  };
+}
+
+// ---- on a page: find the figures of this id that are not yet alive (a module script does not know its own element)
+function mount(id, render) {
+  const bring = () => {
+    const found = [...document.querySelectorAll(`figure[data-figure="${id}"]`)];
+    for (const node of found.filter((one) => !one.pccAlive)) {
+      node.pccAlive = true;
+      const el = node.querySelector(".pcc-live");
+      try {
+        const data = JSON.parse(node.querySelector(".pcc-data").textContent);
+        render({ model: { get: () => data, on() {}, send() {} }, el });
+        node.querySelector(".pcc-fallback").style.display = "none";
+      } catch (error) { // the fallback stays
+        el.replaceChildren();
+        console.error(error);
+      }
+    }
+    return found.length > 0;
+  };
+  if (!bring()) new MutationObserver((_, watch) => bring() && watch.disconnect()).observe(document, { childList: true, subtree: true });
+}

@@ -1,0 +1,276 @@
+"""What every viewer is: frames chosen by controls, drawn by one JavaScript module on a static page and in a live widget."""
+
+import base64
+import functools
+import hashlib
+import inspect
+import io
+import itertools
+import json
+import math
+import re
+from html import escape
+from numbers import Integral, Number
+from pathlib import Path
+
+import numpy as np
+
+from kit.view.style import DASHES, MATPLOTLIB, NAMED, RAMP, ROLES
+
+
+
+class Figure:
+    """A picture with controls. Subclasses say how a frame is packed (`_pack`), shared (`_share`) and drawn by matplotlib (`_draw`).
+
+    frames: one frame; with `controls` a dict {tuple of control values: frame} that covers every combination, or a function
+    called by keyword (a control's name as an identifier: "batch norm" -> batch_norm) for each of them.
+    controls: {name: values}; numbers make a slider, everything else a choice. start: {name: value}, otherwise the first values.
+    caption says what to see in the figure; alt says it to those who cannot see it.
+    """
+
+    script = ""  # the viewer's JavaScript file
+
+    def __init__(self, frames, *, caption, alt, controls=None, start=None, options=None):
+        self.caption, self.alt = (self._sentence(what, text) for what, text in (("caption", caption), ("alt", alt)))
+        self.controls = {name: list(values) for name, values in (controls or {}).items()}
+        for name, values in self.controls.items():
+            if not values or len(set(values)) < len(values):
+                raise ValueError(f"control {name!r} needs at least one value and none twice, not {values}")
+        self.start = self._choose(start or {})
+        self.compute = frames if callable(frames) else None
+        grid = list(itertools.product(*self.controls.values()))
+        raw = {values: self._run(values) for values in grid} if self.compute else self._covering(frames, grid)
+        self.options = options or {}
+        self.first = raw[self.start]
+        self.frames = {values: self._checked(raw[values]) for values in grid}
+        self.options |= self._share(list(self.frames.values()))
+
+    # -- what subclasses say
+    def _pack(self, frame):
+        """A frame as JSON can hold it; bad frames raise ValueError."""
+        raise NotImplementedError
+
+    def _share(self, frames):
+        """Options that all frames have in common, such as the range of an axis, from the packed frames."""
+        return {}
+
+    def _draw(self, canvas, frame):
+        """The first frame on a matplotlib figure."""
+        raise NotImplementedError
+
+    # -- frames
+    def _sentence(self, what, text):
+        if not isinstance(text, str) or not text.strip():
+            raise ValueError(f"{type(self).__name__} needs {what}=..., a sentence, not {text!r}")
+        return " ".join(text.split())
+
+    def _choose(self, start):
+        for name, value in start.items():
+            if value not in self.controls.get(name, []):
+                raise ValueError(f"start: {name}={value!r} is not among the controls {self.controls}")
+        return tuple(start.get(name, values[0]) for name, values in self.controls.items())
+
+    def _run(self, values, controls=None):
+        return self.compute(**{re.sub(r"\W+", "_", name): value for name, value in zip(controls or self.controls, values, strict=True)})
+
+    def _covering(self, frames, grid):
+        if not self.controls:
+            return {(): frames}
+        frames = {key if isinstance(key, tuple) else (key,): frame for key, frame in dict(frames).items()}
+        lacking, extra = [key for key in grid if key not in frames], [key for key in frames if key not in grid]
+        if lacking or extra:
+            what = f"no frame for {lacking[0]}" if lacking else f"a frame for {extra[0]}, which the controls do not have"
+            raise ValueError(f"{type(self).__name__}: {what}; frames must cover {' × '.join(self.controls)} = {len(grid)} combinations")
+        return frames
+
+    def _checked(self, frame):
+        try:
+            packed = self._pack(frame)
+            if frame.get("note"):
+                packed["note"] = str(frame["note"])
+            return packed
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"{type(self).__name__}: not a frame ({type(error).__name__}: {error}); see its docstring") from error
+
+    def _data(self, controls, start, frames):
+        labels = {name: [_label(value) for value in values] for name, values in controls.items()}
+        return {
+            "controls": [
+                {
+                    "name": name,
+                    "labels": labels[name],
+                    "slider": all(isinstance(value, Number) and not isinstance(value, bool) for value in values),
+                    "start": values.index(begin),
+                }
+                for (name, values), begin in zip(controls.items(), start, strict=True)
+            ],
+            "frames": [frames.get(values) for values in itertools.product(*controls.values())],
+            "options": self.options,
+            "alt": self.alt,
+            "caption": self.caption,
+        }
+
+    # -- the static face
+    @functools.cached_property
+    def html(self):
+        """The figure as HTML that needs nothing else: no kernel, no network, no file."""
+        data = json.dumps(self._data(self.controls, self.start, self.frames), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        for sign in "<>&":  # no character in the data may end the script or be taken for markup
+            data = data.replace(sign, f"\\u{ord(sign):04x}")
+        identity = hashlib.sha256("\n".join([self.script, self.caption, self.alt]).encode()).hexdigest()[:12]
+        live = (
+            f'<script type="application/json" class="pcc-data">{data}</script>\n'
+            f'<script type="module">\n{module(self.script)}\nmount("{identity}", render);\n</script>'
+        )
+        return self._frame(identity, '<div class="pcc-live"></div>\n', live)
+
+    def _frame(self, identity, before="", after=""):
+        return (
+            f'<figure class="pcc-figure" data-figure="{identity}">\n{before}<div class="pcc-fallback">{self._fallback()}</div>\n'
+            f"<figcaption>{escape(self.caption)}</figcaption>\n{after}</figure>"
+        )
+
+    def _fallback(self):
+        return image(png(lambda canvas: self._draw(canvas, self.first)), self.alt)
+
+    def _repr_mimebundle_(self, include=None, exclude=None):
+        return {"text/html": self.html, "text/plain": repr(self)}
+
+    def __repr__(self):
+        return f"<{type(self).__name__}: {self.caption}>"
+
+    # -- the live face
+    def widget(self, controls=None):
+        """The same figure fed by the kernel. controls: wider lists, or further parameters of the frame function (which need a default)."""
+        controls = {name: list(values) for name, values in (controls or {}).items()}
+        if controls and not self.compute:
+            raise ValueError("only frames given as a function can be computed for other controls; these were given as data")
+        wide, defaults = self.controls | controls, {}
+        parameters = inspect.signature(self.compute).parameters if self.compute else {}
+        for name in controls.keys() - self.controls.keys():
+            parameter = parameters.get(re.sub(r"\W+", "_", name))
+            if parameter is None or parameter.default is parameter.empty:
+                raise ValueError(f"control {name!r} is not a parameter with a default of the frame function; it has {', '.join(parameters)}")
+            defaults[name] = parameter.default
+        begin = dict(zip(self.controls, self.start, strict=True)) | defaults
+        start = tuple(begin[name] if begin[name] in values else values[0] for name, values in wide.items())
+        known = {values + tuple(defaults[name] for name in wide if name in defaults): frame for values, frame in self.frames.items()}
+        if start not in known:
+            known[start] = self._checked(self._run(start, wide))
+        widget = widget_class(self.script)(data=self._data(wide, start, known))
+        widget.face = self._repr_mimebundle_()
+
+        def answer(_, message, buffers):  # one message per setting that the page lacks
+            values = tuple(choices[i] for choices, i in zip(wide.values(), message["ask"], strict=True))
+            try:
+                if values not in known:
+                    known[values] = self._checked(self._run(values, wide))
+                widget.send({"ask": message["ask"], "frame": known[values]})
+            except Exception as error:  # the reader sees one line; the picture before stays
+                line = " ".join(str(error).split())[:200]
+                widget.send({"ask": message["ask"], "problem": f"{type(error).__name__}: {line}"})
+
+        widget.on_msg(answer)
+        return widget
+
+
+@functools.cache
+def widget_class(script):
+    """The anywidget class of a viewer; imported late, since a static page needs none."""
+    import anywidget
+    import traitlets
+
+    class LiveFigure(anywidget.AnyWidget):
+        _esm = module(script)
+        data = traitlets.Dict().tag(sync=True)
+        face = {}  # what is shown where no widget can be: the static figure
+
+        def _repr_mimebundle_(self, **kwargs):
+            bundle, metadata = super()._repr_mimebundle_(**kwargs)
+            view = "application/vnd.jupyter.widget-view+json"
+            return {view: bundle[view], **self.face}, metadata
+
+    LiveFigure.__qualname__ = f"LiveFigure[{script}]"  # anywidget tells modules apart by class name
+    return LiveFigure
+
+
+@functools.cache
+def module(script):
+    """The JavaScript of one viewer, as one ES module without blank lines."""
+    here = Path(__file__).parent
+    style = {"roles": ROLES, "dashes": DASHES, "ramp": RAMP}
+    lines = "\n".join((here / name).read_text(encoding="utf-8") for name in ("base.js", script)).splitlines()
+    kept = [line.strip() for line in lines if line.strip() and not line.strip().startswith("//")]
+    return "\n".join([f"const STYLE = {json.dumps(style, separators=(',', ':'))};", *kept])
+
+
+# -- packing
+def _label(value):
+    return {True: "on", False: "off"}[value] if isinstance(value, bool) else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def array(values, dimensions=None, what="values"):
+    """Anything array-like (list, numpy, a tensor on any device, in any graph) as a float array."""
+    if hasattr(values, "detach"):
+        values = values.detach().cpu().float().numpy()
+    values = np.asarray(values, dtype=float)
+    if dimensions is not None and values.ndim != dimensions:
+        raise ValueError(f"{what}: needs {dimensions} dimensions, has shape {values.shape}")
+    if not values.size:
+        raise ValueError(f"{what}: empty, shape {values.shape}")
+    return values
+
+
+def number(value):
+    """A number with 4 significant digits (integers whole); what JSON lacks becomes 'nan', 'inf' or '-inf'."""
+    if isinstance(value, Integral):
+        return int(value)
+    value = float(value)
+    if not math.isfinite(value):
+        return str(value)
+    return int(value) if value.is_integer() and abs(value) < 2**53 else float(f"{value:.4g}")
+
+
+def numbers(values, what="values"):
+    return [number(value) for value in array(values, 1, what)]
+
+
+def quantise(values, bits, log=False):
+    """An array as `bits`-bit codes between its finite extremes; the highest code marks what cannot be shown."""
+    with np.errstate(all="ignore"):
+        scaled = np.log10(values) if log else values
+    good = np.isfinite(scaled)
+    lo, hi = (float(scaled[good].min()), float(scaled[good].max())) if good.any() else (0.0, 0.0)
+    gap = 2**bits - 1
+    codes = np.full(values.shape, gap, dtype=f"<u{bits // 8}")
+    codes[good] = np.round((scaled[good] - lo) / ((hi - lo) or 1) * (gap - 1))
+    packed = base64.b64encode(codes.tobytes()).decode()
+    return {"shape": list(values.shape), "bits": bits, "lo": float(f"{lo:.7g}"), "hi": float(f"{hi:.7g}"), "log": log, "data": packed}
+
+
+def role(value):
+    if value is not None and value not in NAMED:
+        raise ValueError(f"no role {value!r}; roles are {', '.join(NAMED)}")
+    return {} if value is None else {"role": value}
+
+
+# -- still pictures
+def png(draw, size=(7.2, 3.4), limit=40_000):
+    """draw(figure) on a white matplotlib figure -> PNG bytes, with fewer dots per inch where they would exceed `limit`."""
+    import matplotlib.style
+    from matplotlib.figure import Figure as Canvas
+
+    with matplotlib.style.context(["default", MATPLOTLIB]):
+        canvas = Canvas(figsize=size)
+        draw(canvas)
+        for dpi in (110, 90, 70, 55, 40):
+            file = io.BytesIO()
+            canvas.savefig(file, format="png", dpi=dpi, facecolor="white", metadata={"Software": None})
+            if file.tell() <= limit:
+                break
+    return file.getvalue()
+
+
+def image(data, alt):
+    style = "max-width:100%;height:auto;background:white"
+    return f'<img alt="{escape(alt)}" src="data:image/png;base64,{base64.b64encode(data).decode()}" style="{style}">'

@@ -1,0 +1,24 @@
+// One value per layer: bars, or lines with markers. The value axis stays put while controls move.
+const render = figure((ui) => {
+  const { options } = ui, range = [...options.y_range];
+  let picked = null; // survives a change of frame, so that one layer can be followed
+  return (frame) => {
+    const count = Math.max(1, ...frame.series.map((line) => line.values.length));
+    if (!options.fixed) for (const v of frame.series.flatMap((line) => line.values)) {
+      if (typeof v !== "number" || (options.log && v <= 0)) continue;
+      range[0] = Math.min(range[0], v);
+      range[1] = Math.max(range[1], v);
+    }
+    ui.stage.replaceChildren();
+    chart(ui, ui.stage, {
+      series: frame.series.map((line) => ({ ...line, x: line.values.map((_, i) => i + 1), y: line.values })),
+      x: { label: options.x_label, range: options.bars ? [0.5, count + 0.5] : [1, Math.max(2, count)] },
+      y: { label: options.y_label, log: options.log, range },
+      bars: options.bars,
+      head: (i) => (frame.labels ? frame.labels[i - 1] : `${options.x_label} ${i}`),
+      hint: options.bars ? null : "Point at the chart, or focus it and use ← →",
+      onpick: (i) => { picked = i; },
+    }).pick(picked);
+  };
+});
+export default { render };

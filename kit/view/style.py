@@ -1,0 +1,52 @@
+"""One look for matplotlib and the viewers: the palette, the colour map, the type."""
+
+# role -> colour on light, colour on dark, marker. Okabe–Ito, safe for the colour-blind; the marker tells roles apart without colour.
+ROLES = {
+    "idea": ("#0072B2", "#56B4E9", "o"),      # what the paper proposes
+    "control": ("#6B6B6B", "#A8A8A8", "s"),   # what it is compared with
+    "selected": ("#E69F00", "#E69F00", "D"),  # what the reader picked
+    "error": ("#D55E00", "#F0743A", "x"),     # what went wrong
+    "extra0": ("#009E73", "#2BBF95", "^"),    # series that have no role, in this order
+    "extra1": ("#B5558A", "#CC79A7", "v"),
+    "extra2": ("#8A6A00", "#F0E442", "D"),
+}
+NAMED = [role for role in ROLES if not role.startswith("extra")]
+DASHES = ["", "7 4", "2 3", "9 3 2 3"]  # SVG dash patterns: the n-th series of a role gets the n-th
+
+# viridis at 16 even stops; both sides interpolate
+RAMP = ["#440154", "#481a6c", "#472f7d", "#414487", "#39568c", "#31688e", "#2a788e", "#23888e",
+        "#1f988b", "#22a884", "#35b779", "#54c568", "#7ad151", "#a5db36", "#d2e21b", "#fde725"]  # fmt: skip
+
+MATPLOTLIB = {
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": 12,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.labelsize": 11,
+    "axes.prop_cycle": "cycler('color', ['0072B2', '6B6B6B', '009E73', 'B5558A', 'E69F00', '8A6A00'])",
+    "figure.dpi": 100,
+    "figure.figsize": (7.2, 3.4),
+    "figure.constrained_layout.use": True,
+    "font.size": 11,
+    "image.cmap": "viridis",
+    "image.interpolation": "nearest",
+    "legend.frameon": False,
+    "lines.linewidth": 2,
+    "xtick.labelsize": 10,
+    "ytick.labelsize": 10,
+}
+
+
+def style():
+    """Give matplotlib the look of the lessons, for the rest of the session."""
+    import matplotlib
+
+    matplotlib.rcParams.update(MATPLOTLIB)
+
+
+def colour(role, dark=False):
+    """The hex colour of a role, for drawings of your own."""
+    if role not in ROLES:
+        raise ValueError(f"no role {role!r}; roles are {', '.join(NAMED)}")
+    return ROLES[role][1 if dark else 0]

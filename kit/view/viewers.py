@@ -1,0 +1,358 @@
+"""The viewers. Arrays may be lists, numpy arrays or tensors; what is not finite is drawn as a gap."""
+
+import hashlib
+import io
+import time
+from html import escape
+
+import numpy as np
+
+from kit.view.figure import Figure, array, image, number, numbers, quantise, role, widget_class
+from kit.view.style import DASHES, RAMP, ROLES
+
+
+def _range(values, log, zero=False):
+    """The least and greatest of what an axis can show, rounded out to decades when logarithmic."""
+    shown = [value for value in values if not isinstance(value, str) and (value > 0 or not log)]
+    if not shown:
+        return [0.1, 1] if log else [0, 1]
+    lo, hi = min(shown), max(shown)
+    if log:
+        lo, hi = float(10.0 ** np.floor(np.log10(lo))), float(10.0 ** np.ceil(np.log10(hi)))
+        return [lo, hi if hi > lo else lo * 10]
+    lo, hi = (min(lo, 0), max(hi, 0)) if zero else (lo, hi)
+    return [number(lo), number(hi if hi > lo else lo + 1)]
+
+
+def _fixed(given, computed, log):
+    if given is None:
+        return computed, False
+    lo, hi = given
+    if not lo < hi or (log and lo <= 0):
+        raise ValueError(f"a range needs low < high{', both above 0 on a log axis' if log else ''}, not {given}")
+    return [number(lo), number(hi)], True
+
+
+def _plot(axes, series, options, y_range, bars=False, ends=True):
+    """Series in the viewers' look on matplotlib axes: same colours, dashes and markers, names at the line ends."""
+    seen, extra = {}, 0
+    for n, line in enumerate(series):
+        name = line.get("role") or f"extra{extra % 3}"
+        extra += "role" not in line
+        nth = line.get("dash", seen.get(name, 0)) % len(DASHES)
+        seen[name] = seen.get(name, 0) + 1
+        light, _, marker = ROLES[name]
+        y = [np.nan if isinstance(value, str) else value for value in line["y"]]
+        if bars:
+            axes.bar(np.array(line["x"]) - 0.4 + 0.8 * (n + 0.5) / len(series), y, 0.74 / len(series), color=light, label=line["name"])
+            continue
+        style = {"color": light, "linestyle": ["-", "--", ":", "-."][nth], "marker": marker, "markersize": 4}
+        axes.plot(line["x"], y, markevery=max(1, len(y) // 12), label=line["name"], **style)
+    if options["log"]:
+        axes.set_yscale("log")
+    axes.set(xlabel=options["x_label"], ylim=y_range)
+    axes.set_title(options["y_label"], fontsize=11, fontweight="normal")
+    if ends:
+        axes.legend(ncols=2, fontsize=10)
+
+
+class Layers(Figure):
+    """One value per layer, one to three series.
+
+    frame: {"series": [{"name", "values", "role"}], "labels": names of the layers or None, "note": a line above or None}
+    kind: "bars" or "line" (default: lines on a log axis). y_range: (low, high); otherwise the range over all frames.
+    """
+
+    script = "layers.js"
+
+    def __init__(self, frames, *, y_label, x_label="layer", log=False, kind=None, y_range=None, **common):
+        if kind not in (None, "bars", "line"):
+            raise ValueError(f"kind is 'bars' or 'line', not {kind!r}")
+        bars = kind == "bars" or (kind is None and not log)
+        self._given = y_range
+        super().__init__(frames, options={"x_label": x_label, "y_label": y_label, "log": log, "bars": bars}, **common)
+
+    def _pack(self, frame):
+        series = [{"name": str(line["name"]), "values": numbers(line["values"], line["name"]), **role(line.get("role"))} for line in frame["series"]]
+        labels = frame.get("labels")
+        if not series or (labels is not None and len(labels) != max(len(line["values"]) for line in series)):
+            raise ValueError("Layers: a frame needs at least one series, and as many labels as layers (or none)")
+        return {"series": series, **({"labels": [str(label) for label in labels]} if labels is not None else {})}
+
+    def _share(self, frames):
+        log = self.options["log"]
+        values = [value for frame in frames for line in frame["series"] for value in line["values"]]
+        y_range, fixed = _fixed(self._given, _range(values, log, zero=True), log)
+        return {"y_range": y_range, "fixed": fixed}
+
+    def _draw(self, canvas, frame):
+        series = [line | {"x": range(1, len(line["values"]) + 1), "y": line["values"]} for line in self._pack(frame)["series"]]
+        _plot(canvas.subplots(), series, self.options, self.options["y_range"], self.options["bars"])
+
+
+class Heatmap(Figure):
+    """Matrices on one colour scale, side by side.
+
+    frame: {"panels": [{"title", "values": (rows, columns), "role"}], "rows": names or None, "columns": names or None, "note"}
+    cursor: the name of a slider that walks through the columns, with a profile of the column it is at.
+    value_range: (low, high); otherwise the range over all frames.
+    """
+
+    script = "heatmap.js"
+
+    def __init__(self, frames, *, x_label, y_label, value_label, log=False, cursor=None, value_range=None, **common):
+        self._given = value_range
+        options = {"x_label": x_label, "y_label": y_label, "value_label": value_label, "log": log, "cursor": cursor}
+        super().__init__(frames, options=options, **common)
+
+    def _pack(self, frame):
+        arrays = [array(panel["values"], 2, panel["title"]) for panel in frame["panels"]]
+        if not arrays:
+            raise ValueError("Heatmap: a frame needs at least one panel")
+        packed = {
+            "panels": [
+                {"title": str(panel["title"]), "values": quantise(values, 16, self.options["log"]), **role(panel.get("role"))}
+                for panel, values in zip(frame["panels"], arrays, strict=True)
+            ]
+        }
+        for axis, name in enumerate(("rows", "columns")):
+            names, count = frame.get(name), max(values.shape[axis] for values in arrays)
+            if names is not None:
+                if len(names) != count:
+                    raise ValueError(f"Heatmap: {len(names)} names for {count} {name}")
+                packed[name] = [str(one) for one in names]
+        return packed
+
+    def _share(self, frames):
+        log, packed = self.options["log"], [panel["values"] for frame in frames for panel in frame["panels"]]
+        ends = [10.0 ** one[end] if log else one[end] for one in packed for end in ("lo", "hi")]
+        lo, hi = min(ends), max(ends)
+        value_range, fixed = _fixed(self._given, [lo, hi if hi > lo else lo * 10 if log else lo + 1], log)
+        return {"value_range": value_range, "fixed": fixed}
+
+    def _draw(self, canvas, frame):
+        from matplotlib.colors import LinearSegmentedColormap, LogNorm, Normalize
+
+        panels, (lo, hi) = frame["panels"], self.options["value_range"]
+        norm, ramp = (LogNorm if self.options["log"] else Normalize)(lo, hi), LinearSegmentedColormap.from_list("ramp", RAMP)
+        axes = canvas.subplots(1, len(panels), squeeze=False, sharey=True)[0]
+        for ax, panel in zip(axes, panels, strict=True):
+            shown = ax.imshow(np.ma.masked_invalid(array(panel["values"])), norm=norm, cmap=ramp, aspect="auto")
+            ax.set(title=panel["title"], xlabel=self.options["x_label"])
+            for axis, names in ((ax.xaxis, frame.get("columns")), (ax.yaxis, frame.get("rows"))):
+                count = len(names) if names is not None else array(panel["values"]).shape[0 if axis is ax.yaxis else 1]
+                names = names if names is not None else range(1, count + 1)
+                axis.set_ticks(list(range(0, count, max(1, count // 6))), [str(names[i]) for i in range(0, count, max(1, count // 6))])
+        axes[0].set_ylabel(self.options["y_label"])
+        canvas.colorbar(shown, ax=list(axes), label=self.options["value_label"])
+
+
+class Curves(Figure):
+    """Curves over a common x, such as losses over steps.
+
+    frame: {"series": [{"name", "x", "y", "role", "dash": 0 solid, 1 dashed, 2 dotted}], "note"}
+    y_range: (low, high); otherwise the range of the frame shown.
+    """
+
+    script = "curves.js"
+
+    def __init__(self, frames, *, x_label, y_label, log=False, y_range=None, **common):
+        options = {"x_label": x_label, "y_label": y_label, "log": log}
+        if y_range is not None:
+            options["y_range"], _ = _fixed(y_range, None, log)
+        super().__init__(frames, options=options, **common)
+
+    def _pack(self, frame):
+        if not frame["series"]:
+            raise ValueError("Curves: a frame needs at least one series")
+        return {"series": [self._line(**line) for line in frame["series"]]}
+
+    @staticmethod
+    def _line(name, x, y, role=None, dash=None):
+        x, y = numbers(x, f"{name}: x"), numbers(y, f"{name}: y")
+        if len(x) != len(y):
+            raise ValueError(f"Curves: {name!r} has {len(x)} x and {len(y)} y")
+        return {"name": str(name), "x": x, "y": y, **_role(role), **({} if dash is None else {"dash": int(dash)})}
+
+    def _draw(self, canvas, frame):
+        _plot(canvas.subplots(), self._pack(frame)["series"], self.options, self.options.get("y_range"))
+
+    @staticmethod
+    def live(*, x_label, y_label, total, log=False):
+        """Curves that grow while something trains; total: how many points will be added. Shows itself; see LiveCurves."""
+        return LiveCurves({"x_label": x_label, "y_label": y_label, "log": log, "total": total})
+
+
+_role = role
+
+
+class LiveCurves:
+    """The moving picture of a run: `add` points, then `close`, which takes it off the page. It leaves nothing in stored outputs."""
+
+    interval, most = 0.1, 800  # seconds between pictures; points kept per curve, beyond which every other one goes
+
+    def __init__(self, options):
+        self.series, self.done, self.sent = {}, 0, 0.0
+        self.options = options
+        self.widget = widget_class(Curves.script)(data=self._data())
+        try:
+            from IPython import get_ipython
+            from IPython.display import display
+        except ImportError:
+            return
+        if get_ipython():
+            view = "application/vnd.jupyter.widget-view+json"
+            display({view: self.widget._repr_mimebundle_()[0][view]}, raw=True)
+
+    def _data(self):
+        frame = {"series": list(self.series.values())}
+        alt = f"{self.options['y_label']} while training"
+        return {"controls": [], "frames": [frame], "options": self.options, "alt": alt, "caption": "", "done": self.done}
+
+    def add(self, name, x, y, role=None):
+        """One more point of the curve `name`. Cheap: the page is told ten times a second."""
+        line = self.series.setdefault(name, {"name": str(name), "x": [], "y": [], **_role(role)})
+        line["x"].append(number(x))
+        line["y"].append(number(y))
+        if len(line["x"]) > self.most:
+            line["x"], line["y"] = line["x"][::2], line["y"][::2]
+        self.done += 1
+        if time.monotonic() - self.sent > self.interval:
+            self.widget.data = self._data()
+            self.sent = time.monotonic()
+
+    def close(self):
+        """Take the picture off the page."""
+        self.widget.close()
+
+
+class Network(Figure):
+    """A network, data flowing left to right: a box's width means channels, its height image size, an arc is a shortcut.
+
+    frame: {"nodes": [{"id", "label", "kind", "channels", "size", "shape", "text", "maps": (n, height, width)}],
+    "shortcuts": [[from_id, to_id, "identity" | "projection" | "zero-pad"]], "note"}; a node needs id and kind, one of
+    input, conv, block, pool, fc. At most 32 maps are shown. picked: the id of the node open at first.
+    """
+
+    script = "network.js"
+    KINDS, SHORTCUTS = ("input", "conv", "block", "pool", "fc"), ("identity", "projection", "zero-pad")
+
+    def __init__(self, frames, *, picked=None, **common):
+        super().__init__(frames, options={"picked": picked}, **common)
+
+    def _pack(self, frame):
+        nodes = [self._node(**node) for node in frame["nodes"]]
+        place = {node["id"]: i for i, node in enumerate(nodes)}
+        if not nodes or len(place) < len(nodes):
+            raise ValueError("Network: a frame needs nodes, each with an id of its own")
+        if self.options["picked"] not in (None, *place):
+            raise ValueError(f"Network: picked={self.options['picked']!r} is not the id of a node")
+        shortcuts = [list(one) for one in frame.get("shortcuts") or []]
+        for one in shortcuts:
+            if len(one) != 3 or one[2] not in self.SHORTCUTS or place.get(one[0], len(nodes)) >= place.get(one[1], -1):
+                raise ValueError(f"Network: shortcut {one} is not [id, id of a later node, one of {', '.join(self.SHORTCUTS)}]")
+        return {"nodes": nodes, "shortcuts": shortcuts}
+
+    def _node(self, id, kind, label=None, channels=None, size=None, shape=None, text=None, maps=None):
+        if kind not in self.KINDS:
+            raise ValueError(f"Network: node {id!r} is of kind {kind!r}; kinds are {', '.join(self.KINDS)}")
+        texts = {name: str(value) for name, value in (("shape", shape), ("text", text)) if value is not None}
+        sizes = {name: number(value) for name, value in (("channels", channels), ("size", size)) if value is not None}
+        maps = {} if maps is None else {"maps": quantise(array(maps, 3, f"maps of {id}")[:32], 8)}
+        return {"id": id, "kind": kind, "label": str(id if label is None else label), **sizes, **texts, **maps}
+
+    def _draw(self, canvas, frame):
+        from matplotlib.patches import FancyArrowPatch, Rectangle
+
+        nodes, axes, x, place = frame["nodes"], canvas.subplots(), 0.0, {}
+        channels, size = (max([node.get(name) or 0 for node in nodes] + [1]) for name in ("channels", "size"))
+        unit = len(nodes) / 12  # long networks get the same picture, wider
+        for node in nodes:
+            wide, tall = 0.25 * unit + 1.0 * (node.get("channels") or 0) / channels, 0.2 + 0.8 * (node.get("size") or 0) / size
+            fill = {"input": "white", "pool": "0.9", "conv": "0.7", "block": "0.6", "fc": "0.8"}[node["kind"]]
+            axes.add_patch(Rectangle((x, -tall / 2), wide, tall, facecolor=fill, edgecolor="0.3"))
+            place[node["id"]] = (x, x + wide, tall / 2)
+            x += wide + 0.15 * unit
+        for start, end, kind in frame.get("shortcuts") or []:
+            (_, x0, y0), (_, x1, y1) = place[start], place[end]
+            dash = {"identity": "-", "projection": "--", "zero-pad": ":"}[kind]
+            bend = f"arc3,rad={-min(0.5, 0.9 / max(x1 - x0, 0.1)):.3f}"
+            axes.add_patch(FancyArrowPatch((x0, y0), (x1, y1), connectionstyle=bend, arrowstyle="-", linestyle=dash, color=ROLES["idea"][0], linewidth=2))
+        axes.set(xlim=(-0.2, x), ylim=(-0.7, 1.1))
+        axes.axis("off")
+        axes.set_title("data flows left to right; an arc is a shortcut", fontsize=10, fontweight="normal")
+
+
+class Predict(Figure):
+    """A question with a few answers, to commit to before the run; `reveal` makes the figure that tells the right one."""
+
+    script = "predict.js"
+
+    def __init__(self, question, choices, *, name):
+        self.question, self.choices, self.name = self._sentence("question", question), [self._sentence("choices", one) for one in choices], name
+        if len(self.choices) < 2:
+            raise ValueError(f"Predict needs at least two answers to choose from, not {self.choices}")
+        content = "\n".join([name, self.question, *self.choices])  # an edited question forgets old predictions
+        key = f"{name}-{hashlib.sha256(content.encode()).hexdigest()[:8]}"
+        super().__init__({}, caption=self._caption(), alt=self.question, options={"key": key, "question": self.question, "choices": self.choices})
+
+    def _caption(self):
+        return "Commit to an answer before you run on: being wrong is how this sticks."
+
+    def _pack(self, frame):
+        return {}
+
+    def _fallback(self):
+        items = "".join(f"<li>{escape(choice)}</li>" for choice in self.choices)
+        return f"<details><summary>{escape(self.question)}</summary><ol>{items}</ol></details>"
+
+    def __repr__(self):
+        return f"<{type(self).__name__}: {self.question}>"
+
+    def reveal(self, answer, why):
+        """The figure for a later cell: the right answer (an index into the choices), why, and what the reader said."""
+        return Reveal(self, answer, why)
+
+
+class Reveal(Predict):
+    """What Predict.reveal returns."""
+
+    def __init__(self, asked, answer, why):
+        if answer not in range(len(asked.choices)):
+            raise ValueError(f"answer {answer!r} is not an index into the {len(asked.choices)} choices (0 to {len(asked.choices) - 1})")
+        self.answer, self.why = answer, self._sentence("why", why)
+        super().__init__(asked.question, asked.choices, name=asked.name)
+        self.options |= {"answer": answer, "why": self.why}
+
+    def _caption(self):
+        return "The answer, beside your prediction."
+
+    def _fallback(self):
+        answer = f"{escape(self.choices[self.answer])}. {escape(self.why)}"
+        return f"<details><summary>{escape(self.question)} (show the answer)</summary><p>{answer}</p></details>"
+
+
+class Picture(Figure):
+    """A matplotlib figure with a caption and a text alternative, closed once taken."""
+
+    def __init__(self, drawing, *, caption, alt):
+        import matplotlib.pyplot
+
+        self.caption, self.alt = self._sentence("caption", caption), self._sentence("alt", alt)
+        if not hasattr(drawing, "savefig"):
+            raise ValueError(f"Picture needs a matplotlib figure, not {type(drawing).__name__}")
+        file = io.BytesIO()
+        drawing.savefig(file, format="png", dpi=110, facecolor="white", bbox_inches="tight", metadata={"Software": None})
+        matplotlib.pyplot.close(drawing)
+        self._png = file.getvalue()
+
+    @property
+    def html(self):
+        return self._frame(hashlib.sha256("\n".join([self.caption, self.alt]).encode()).hexdigest()[:12])
+
+    def _fallback(self):
+        return image(self._png, self.alt)
+
+    def widget(self, controls=None):
+        """A still picture has no live face."""
+        raise ValueError("a Picture is still; use a viewer for a live figure")
