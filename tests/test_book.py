@@ -1,0 +1,215 @@
+"""The conversion of executed notebooks into pages, and what mdBook makes of it."""
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+
+from kit.book import markdown, page, raw_html
+
+ROOT = Path(__file__).parent.parent
+HOSTILE = "<script>alert(1)</script>\n\n# *not* a heading `$x$` {{#include SUMMARY.md}} &amp;\n    indented </pre> \x1b[31mred\x1b[0m"
+SCRIPT = """
+const a = 1 < 2 && 3 > 1, b = "&amp; <b> $x$ $y$", c = `*d* _e_ [f](g.ipynb) {{#include SUMMARY.md}}`;
+  if (a < c) { console.log("</b>", '\\u003c'); }
+"""
+DATA = '{"values":[1,2,3],"token":"\\u003c/script>zebra"}'
+FIGURE = f"""<figure class="pcc-figure" data-figure="1"> <div class="pcc-live"></div>
+<div class="pcc-fallback"><img alt="Three bars" src="data:image/png;base64,AAAA"></div>
+<figcaption>Bars of giraffe</figcaption>
+<script type="application/json" class="pcc-data">{DATA}</script> <script type="module">{SCRIPT}</script></figure>"""
+
+
+def code(source="x", *outputs, tags=(), executed=1):
+    return new_code_cell(source, outputs=list(outputs), execution_count=executed, metadata={"tags": list(tags)})
+
+
+def shown(data, **more):
+    return new_output("display_data", data=data, **more)
+
+
+def make_page(*cells):
+    return page(nbformat.writes(new_notebook(cells=list(cells))), "lesson.ipynb")
+
+
+@pytest.fixture(scope="module")
+def build(tmp_path_factory):
+    """Run mdBook with the project's own book.toml and theme on the given cells; returns the finished process and the site."""
+
+    def run(*cells):
+        folder = tmp_path_factory.mktemp("book")
+        (folder / "notebooks").mkdir()
+        shutil.copy(ROOT / "book.toml", folder)
+        shutil.copytree(ROOT / "theme", folder / "theme")
+        (folder / "notebooks/SUMMARY.md").write_text("- [Lesson](lesson.ipynb)\n")
+        nbformat.write(new_notebook(cells=list(cells)), folder / "notebooks/lesson.ipynb")
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        process = subprocess.run(["mdbook", "build"], cwd=folder, env={**os.environ, "PATH": path}, capture_output=True, text=True)
+        return process, folder / "site"
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def built(build):
+    """(HTML of the main part of the page, folder of the site) of one notebook with everything difficult in it."""
+    answer = "```python\ndef f(x):\n\n    return '$a$'\n```\n\nThat *is* all."
+    table = "| a | b |\n|---|---|\n| $\\lvert x_1 * y_1 * z \\rvert$ | `c` |"
+    process, site = build(
+        new_markdown_cell("# A title\nThe text costs $5 and $6."),
+        code("print()", new_output("stream", name="stdout", text=HOSTILE)),
+        code("figure", shown({"text/html": FIGURE, "text/plain": "<Bars>"})),
+        code("table", shown({"text/html": "<table>\n\n    <tr><td>ostrich</td></tr>\n\n</table>"})),
+        code("fold()", tags=["hide-input"]),
+        new_markdown_cell(f"<details>\n<summary>Solution, $x^2$</summary>\n\n{answer}\n\n</details>"),
+        new_markdown_cell(table),
+    )
+    assert process.returncode == 0, process.stderr
+    html = (site / "lesson.html").read_text()
+    return html[html.index("<main>") : html.index("</main>")], site
+
+
+def test_math_becomes_mathml():
+    inline = markdown(r"with $x_l$ inside", "here")
+    assert inline == "with <math><msub><mi>x</mi><mi>l</mi></msub></math> inside"
+    display = markdown("$$\n\\frac{a}{b}\n$$", "here")
+    assert display.startswith('<math display="block"><mfrac>') and "\n" not in display
+    assert markdown("twice: 2$\\times$ and ($n$)", "here").count("<math>") == 2
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "it costs $5 and $6",
+        "$5–$6, US$7 or ($8)",
+        r"\$5 and \$x\$",
+        "a lone $ and another $",
+        "`$x$` and ``a ` $y$``",
+        "```python\nprice = '$x$'\n```",
+        "  ~~~\n$x$\n~~~",
+        "> ```\n> $x$\n> ```",
+        "```\nnever closed $x$",
+        '<img alt="$x$" src="a.png"> <code>$x$</code> <!-- $x$ -->',
+        "paragraph with $x\n\nanother y$ paragraph",
+    ],
+)
+def test_dollars_that_are_no_math_stay(text):
+    assert markdown(text, "here") == text
+
+
+def test_math_text_is_not_read_as_markdown():
+    mathml = markdown(r"$a * b * c \lvert x \rvert \text{`d`} < e$", "here")
+    text = re.sub("<[^>]*>", "", mathml)
+    assert not set(text) & set("*_`|<")
+
+
+def test_links_between_lessons():
+    text = "[a](densenet.ipynb) [b](densenet.ipynb#The-idea \"title\") [c](https://x.org/y.ipynb) `[d](e.ipynb)` [f](#here)"
+    expected = "[a](densenet.html) [b](densenet.html#the-idea \"title\") [c](https://x.org/y.ipynb) `[d](e.ipynb)` [f](#here)"
+    assert markdown(text, "here") == expected
+
+
+def test_raw_html_has_no_blank_line_and_loses_nothing():
+    text = "<pre>a\n\n \nb</pre>\n\n<script>let s = `1`;\n\n\nlet t;</script>\n<p>c</p>\n"
+    html = raw_html(text)
+    assert not re.search(r"\n[ \t]*\n", html)
+    assert html == "<pre>a&#10;&#10; \nb</pre>&#10;\n<script>let s = `1`;\nlet t;</script>\n<p>c</p>"
+    assert raw_html(FIGURE) == FIGURE
+
+
+def test_code_may_contain_fences():
+    text = make_page(code('s = """\n```\n"""'))
+    assert '````python\ns = """\n```\n"""\n````' in text
+
+
+def test_output_kinds():
+    png = shown({"image/png": "QUJD\nREVG\n", "text/plain": "<Figure>"}, metadata={"image/png": {"alt": 'loss "falls"'}})
+    text = make_page(
+        code("a", png),
+        code("b", shown({"text/markdown": "so $x$", "text/plain": "<Markdown>"})),
+        code("c", shown({"text/plain": "3 < 4"})),
+        code("d", new_output("stream", name="stderr", text="warned")),
+    )
+    assert '<img src="data:image/png;base64,QUJDREVG" alt="loss &quot;falls&quot;">' in text
+    assert "so <math><mi>x</mi></math>" in text
+    assert '<pre class="output result">3 &lt; 4</pre>' in text
+    assert '<pre class="output stderr">warned</pre>' in text
+    assert "<Figure>" not in text and "Markdown" not in text
+
+
+def test_title_first_then_the_download():
+    title, download, rest = make_page(new_markdown_cell("# ResNet\nby He")).split("\n\n", 2)
+    assert title == "# ResNet" and rest == "by He\n"
+    assert '<a href="lesson.ipynb" download>' in download
+
+
+@pytest.mark.parametrize(
+    ("cell", "reason"),
+    [
+        (code("boom()", new_output("error", ename="ValueError", evalue="no", traceback=[])), "error, ValueError: no"),
+        (code("boom()", executed=None), "never executed"),
+        (code("boom()", shown({"application/x-unknown": "a"})), "application/x-unknown"),
+        (new_markdown_cell("boom()\n\nand $\\frac{a}{b$ follows"), r"wrong TeX in '$\\frac{a}{b$'"),
+    ],
+)
+def test_bad_cells_are_refused_by_name(cell, reason):
+    with pytest.raises(ValueError) as error:
+        make_page(new_markdown_cell("# Fine"), cell)
+    message = str(error.value)
+    assert message.startswith("lesson.ipynb, cell 2 ('boom()'): ") and reason in message and "\x1b" not in message
+
+
+def test_empty_cells_need_no_execution():
+    assert "```" not in make_page(new_markdown_cell("# Fine"), code("  \n", executed=None))
+
+
+def test_a_refused_notebook_stops_the_build(build):
+    process, site = build(code("boom()", executed=None))
+    assert process.returncode != 0
+    assert "lesson.ipynb, cell 1 ('boom()'): this cell was never executed" in process.stderr
+    assert "Traceback" not in process.stderr and not (site / "lesson.html").exists()
+
+
+def test_figures_survive_mdbook_byte_for_byte(built):
+    main, _ = built
+    assert f'<script type="application/json" class="pcc-data">{DATA}</script>' in main
+    assert f'<script type="module">{SCRIPT}</script>' in main
+    assert 'alt="Three bars"' in main and "<figcaption>Bars of giraffe</figcaption>" in main
+
+
+def test_hostile_output_stays_text(built):
+    main, _ = built
+    pre = re.search(r'<pre class="output stdout">(.*?)</pre>', main, re.DOTALL)[1]
+    assert pre.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&") == re.sub(r"\x1b\[\d+m", "", HOSTILE)
+    assert "<script>alert" not in main
+
+
+def test_folds_tables_and_money(built):
+    main, _ = built
+    text = re.sub(r"\s+", " ", main)
+    assert re.search(r'<details> <summary>Solution, <math><msup>.*?</summary> <pre><code class="language-python">def f', text)
+    assert "'$a$'" in text and "<em>is</em> all.</p> </details>" in text
+    assert '<summary>Show the code</summary> <pre><code class="language-python">fold()' in text
+    assert "costs $5 and $6." in text
+    row = re.search(r"<tbody>(.*)</tbody>", text)[1]
+    assert row.count("<td>") == 2 and row.count("<msub>") == 2 and "<em>" not in row
+    assert "<tr><td>ostrich</td></tr>" in text and "&lt;tr" not in text
+
+
+def test_search_index_has_words_but_no_figure_data(built):
+    _, site = built
+    (index,) = site.glob("searchindex*.js")
+    words = index.read_text()
+    assert "giraff" in words and "ostrich" in words
+    assert "zebra" not in words and "console" not in words and "base64" not in words
+
+
+def test_the_notebook_is_there_to_download(built):
+    main, site = built
+    (name,) = re.findall(r'<a href="([^"]*)" download', main)
+    assert (site / name).read_bytes() == (site.parent / "notebooks/lesson.ipynb").read_bytes()
