@@ -81,8 +81,8 @@ def page(lab, browser):
 
 
 def opened(page):
-    page.wait_for_function(f"{NOTEBOOK}?.content?.model?.cells?.length > 0", timeout=60_000)
-    page.evaluate(f"async () => {{ await {NOTEBOOK}.revealed; await {NOTEBOOK}.sessionContext.ready; }}")
+    page.wait_for_function(f"{NOTEBOOK}?.sessionContext", timeout=60_000)
+    page.evaluate(f"async () => {{ const panel = {NOTEBOOK}; await panel.context.ready; await panel.sessionContext.ready; }}")
     return cells(page)
 
 
@@ -92,7 +92,15 @@ def cells(page):
 
 def go_to(page, index):
     """Bring a cell into the page; JupyterLab draws only those near the viewport."""
-    page.evaluate(f"async index => {{ const nb = {NOTEBOOK}.content; nb.activeCellIndex = index; await nb.scrollToItem(index, 'start'); }}", index)
+    page.evaluate(f"async i => {{ const nb = {NOTEBOOK}.content; nb.activeCellIndex = i; await nb.scrollToItem(i, 'start'); }}", index)
+
+
+def save(page, path):
+    """Save the open document; returns the text that this wrote to ``path``."""
+    before = path.stat().st_mtime_ns
+    page.evaluate("() => window.jupyterapp.commands.execute('docmanager:save')")
+    assert path.stat().st_mtime_ns > before
+    return path.read_text("utf-8")
 
 
 @pytest.mark.parametrize("name", LESSONS)
@@ -139,8 +147,7 @@ def test_lesson_in_jupyterlab(lab, page, name):
 
     # Saving writes the module as it was.
     module = (ROOT / "lessons" / f"{name}.py").read_text("utf-8")
-    page.evaluate("() => window.jupyterapp.commands.execute('docmanager:save')")
-    assert (folder / "lessons" / f"{name}.py").read_text("utf-8") == module
+    assert save(page, folder / "lessons" / f"{name}.py") == module
 
 
 @pytest.mark.parametrize("name", LESSONS)
@@ -153,8 +160,7 @@ def test_module_opens_as_notebook(lab, page, name):
     page.locator(".lm-Menu-item", has_text="Open With").hover()
     page.locator(".lm-Menu-item", has_text=re.compile("^Notebook$")).click()
     assert [(c["cell_type"], "".join(c["source"])) for c in opened(page)] == [(c.cell_type, c.source) for c in before.cells]
-    page.evaluate("() => window.jupyterapp.commands.execute('docmanager:save')")
-    assert module.read_text("utf-8") == text
+    assert save(page, module) == text
     after = nbformat.read(notebook, as_version=4)
     assert [c.get("outputs") for c in after.cells] == [c.get("outputs") for c in before.cells]
     assert [c.id for c in after.cells] == [c.id for c in before.cells]

@@ -1,0 +1,381 @@
+"""The stored notebooks: are they their modules, were they executed, do they keep the house style? And the program that makes them."""
+
+import ast
+import copy
+import re
+import statistics
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import jupytext
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from nbval.plugin import get_sanitize_patterns
+
+from kit.notebooks import ROOT, WIDGET, lesson_table, lessons, source_hash, stable_ids, with_table, without_widgets
+
+MAX_BYTES = 3 * 2**20
+
+
+def stored(name):
+    path = ROOT / "notebooks" / f"{name}.ipynb"
+    assert path.exists(), f"{path.name} is missing: make notebooks ONLY={name}"
+    return nbformat.read(path, as_version=4)
+
+
+# --- What the house refuses in a notebook -----------------------------------------------------------------------------------------------
+
+
+class Pictures(HTMLParser):
+    """Collects what the pictures in a piece of HTML lack."""
+
+    def __init__(self, html):
+        super().__init__()
+        self.lacking, self.caption = [], None
+        self.feed(html)
+
+    def handle_starttag(self, tag, attributes):
+        if tag == "img" and not (dict(attributes).get("alt") or "").strip():
+            self.lacking.append("an <img> without alt")
+        self.caption = "" if tag in ("figure", "figcaption") else self.caption
+
+    def handle_data(self, data):
+        if self.caption is not None:
+            self.caption += data.strip() if self.lasttag != "script" else ""
+
+    def handle_endtag(self, tag):
+        if tag == "figcaption" and not self.caption:
+            self.lacking.append("a <figure> with an empty caption")
+        if tag == "figcaption":
+            self.caption = None
+        if tag == "figure" and self.caption is not None:
+            self.lacking.append("a <figure> without caption")
+
+
+def output_faults(output):
+    if output.output_type == "error":
+        yield f"an error: {output.ename}"
+    if output.get("name") == "stderr":
+        yield f"a message on stderr: {output.text[:60]!r}"
+    data = output.get("data", {})
+    if WIDGET in data:
+        yield "a live widget"
+    for kind in data:
+        if kind.startswith("image/") and not output.metadata.get(kind, {}).get("alt", "").strip():
+            yield f"{kind} without text alternative (output metadata 'alt')"
+    text = output.get("text", "") + data.get("text/plain", "")
+    if re.search(r"\bat 0x[0-9a-f]{6,}", text):
+        yield "a memory address, which differs at every run"
+    yield from Pictures(data.get("text/html", "")).lacking
+
+
+def faults(nb):
+    """All faults of an executed notebook, one sentence each."""
+    if "widgets" in nb.metadata:
+        yield "notebook: stored widget state"
+    if (size := len(nbformat.writes(nb).encode())) > MAX_BYTES:
+        yield f"notebook: {size:,} bytes, at most {MAX_BYTES:,} allowed"
+    code = [cell for cell in nb.cells if cell.cell_type == "code"]
+    lines = [sum(bool(line.strip()) for line in cell.source.splitlines()) for cell in code]
+    if (median := statistics.median(lines)) > 8:
+        yield f"notebook: the median code cell has {median:g} lines, at most 8 allowed"
+    for number, (cell, length) in enumerate(zip(code, lines, strict=True), 1):
+        where = f"cell [{number}]: "
+        if length > 30:
+            yield f"{where}{length} lines, at most 30 allowed"
+        if cell.execution_count != number:
+            yield f"{where}not executed in order (execution count {cell.execution_count})"
+        live = re.search(r"\b(interact|clear_output|display_id)\b", cell.source)
+        if live and "nbval-ignore-output" not in cell.metadata.get("tags", []):
+            yield f"{where}{live[1]} needs the tag nbval-ignore-output"
+        for output in cell.outputs:
+            yield from (where + fault for fault in output_faults(output))
+    for cell in nb.cells:
+        if cell.cell_type == "markdown":
+            if re.search(r"!\[\s*\]\(", cell.source):
+                yield "text: a Markdown picture without text alternative"
+            yield from ("text: " + fault for fault in Pictures(cell.source).lacking)
+
+
+def pairing_faults(nb, text):
+    """Where a notebook differs from its module ``text``."""
+    if jupytext.writes(nb, "py:percent") != text:
+        yield "its cells are not those of the module"
+    if [cell.id for cell in nb.cells] != [cell.id for cell in stable_ids(copy.deepcopy(nb)).cells]:
+        yield "its cell ids are not those that its content gives"
+
+
+@pytest.mark.parametrize("name", lessons())
+def test_notebook_is_its_module_executed(name):
+    nb = stored(name)
+    assert list(pairing_faults(nb, (ROOT / "lessons" / f"{name}.py").read_text("utf-8"))) == []
+    # Only the texts must be today's: another machine has other versions, and nbval says whether they matter.
+    assert nb.metadata.lesson.source == source_hash(name), f"the lesson or kit changed: make notebooks ONLY={name}"
+    assert nb.metadata.lesson.environment.seed == "0"
+
+
+@pytest.mark.parametrize("name", lessons())
+def test_notebook_keeps_the_house_style(name):
+    assert list(faults(stored(name))) == []
+
+
+@pytest.mark.parametrize("path", ["README.md", "notebooks/index.md"])
+def test_lesson_table_is_current(path):
+    text = (ROOT / path).read_text("utf-8")
+    assert text == with_table(text, lesson_table(ROOT, (ROOT / path).parent))
+
+
+def test_ruff():
+    folders = ["lessons", "kit", "tests", "notebooks"]
+    run = subprocess.run([sys.executable, "-m", "ruff", "check", *folders], cwd=ROOT, capture_output=True, text=True)
+    assert run.returncode == 0, run.stdout + run.stderr
+
+
+# --- The checks above, on planted faults ------------------------------------------------------------------------------------------------
+
+FIGURE = (
+    '<figure class="pcc-figure" data-figure="0a1b"> <div class="pcc-live"></div> '
+    '<div class="pcc-fallback"><img alt="a line going up" src="data:image/png;base64,iVBO+/0="></div> '
+    '<figcaption>The loss falls.</figcaption> <script type="application/json" class="pcc-data">{"y":[1,2],"t":"\\u003cb>"}</script> '
+    '<script type="module">draw("<img>");</script></figure>'
+)
+
+
+def good():
+    figure = new_output("display_data", {"text/html": FIGURE, "text/plain": "<Curves: The loss falls.>"})
+    code = [new_code_cell("x = 1\nx", outputs=[figure], execution_count=1), new_code_cell("print(x)", execution_count=2)]
+    return stable_ids(new_notebook(cells=[new_markdown_cell("# T"), *code]))
+
+
+def replace_html(old, new):
+    return lambda nb: nb.cells[1].outputs[0].data.update({"text/html": FIGURE.replace(old, new)})
+
+
+def add_output(*args, **fields):
+    return lambda nb: nb.cells[1].outputs.append(new_output(*args, **fields))
+
+
+PLANTED = {
+    "an error: ValueError": add_output("error", ename="ValueError", evalue="", traceback=[]),
+    "a message on stderr": add_output("stream", name="stderr", text="Warning"),
+    "a live widget": add_output("display_data", {WIDGET: {}}),
+    "image/png without text alternative": add_output("display_data", {"image/png": "iVBO"}),
+    "a memory address": add_output("execute_result", {"text/plain": "<object at 0x7f00deadbeef>"}),
+    "an <img> without alt": replace_html('alt="a line going up"', 'alt=" "'),
+    "a <figure> with an empty caption": replace_html("The loss falls.", ""),
+    "a <figure> without caption": replace_html("<figcaption>The loss falls.</figcaption>", "text"),
+    "stored widget state": lambda nb: nb.metadata.update(widgets={}),
+    "bytes, at most": lambda nb: nb.metadata.update(big="x" * MAX_BYTES),
+    "the median code cell has 9 lines": lambda nb: [cell.update(source="x = 1\n" * 9) for cell in nb.cells],
+    "31 lines, at most 30": lambda nb: nb.cells[2].update(source="x = 1\n\n" * 31),
+    "not executed in order (execution count None)": lambda nb: nb.cells[2].update(execution_count=None),
+    "not executed in order (execution count 1)": lambda nb: nb.cells[2].update(execution_count=1),
+    "interact needs the tag": lambda nb: nb.cells[2].update(source="interact(f, x=1)"),
+    "clear_output needs the tag": lambda nb: nb.cells[2].update(source="clear_output()"),
+    "a Markdown picture without": lambda nb: nb.cells[0].update(source="![](a.png)"),
+}
+
+
+@pytest.mark.parametrize("fault", PLANTED)
+def test_planted_fault_is_found(fault):
+    nb = good()
+    assert list(faults(nb)) == []
+    PLANTED[fault](nb)
+    assert any(fault in found for found in faults(nb)), list(faults(nb))
+
+
+def test_pairing_sees_a_changed_cell_a_changed_tag_and_a_foreign_id():
+    text = '# %% [markdown]\n# # T\n\n# %% tags=["active-ipynb"]\n# print(1)\n'
+    nb = stable_ids(jupytext.reads(text, "py:percent"))
+    assert list(pairing_faults(nb, text)) == []
+    for change in ({"source": "print(2)"}, {"metadata": {}}):
+        other = copy.deepcopy(nb)
+        other.cells[1].update(nbformat.from_dict(change))
+        assert "its cells are not those of the module" in pairing_faults(other, text)
+    nb.cells[1].id = "random"
+    assert list(pairing_faults(nb, text)) == ["its cell ids are not those that its content gives"]
+
+
+def test_sanitizer_masks_data_and_pictures_but_not_words():
+    def masked(html):
+        for pattern, replacement in get_sanitize_patterns((ROOT / "tests" / "nbval.cfg").read_text("utf-8")):
+            html = re.sub(pattern, replacement, html)
+        return html
+
+    once = masked(FIGURE)
+    for old, new in [("0a1b", "ffff"), ("[1,2]", "[3,\n4]"), ("iVBO+/0=", "R0lG")]:
+        assert masked(FIGURE.replace(old, new)) == once
+    for old in ["The loss falls.", "a line going up", "draw(", "pcc-fallback", "image/png"]:
+        assert masked(FIGURE.replace(old, "other")) != once
+    # Two figures in one output: a mask must end with its own figure.
+    assert masked(FIGURE + FIGURE) == once + once
+
+
+def test_widgets_are_dropped_and_their_html_stays():
+    bare = new_output("display_data", {WIDGET: {}, "text/plain": "IntSlider(value=3)"})
+    figure = new_output("display_data", {WIDGET: {}, "text/plain": "<Curves>", "text/html": FIGURE})
+    printed = new_output("stream", name="stdout", text="3")
+    nb = new_notebook(cells=[new_code_cell(outputs=[bare, figure, printed])], metadata={"widgets": {"state": {}}})
+    outputs = without_widgets(nb).cells[0].outputs
+    assert [sorted(output.get("data", {"stream": ""})) for output in outputs] == [["text/html", "text/plain"], ["stream"]]
+    assert "widgets" not in nb.metadata
+
+
+# --- Modules as modules -----------------------------------------------------------------------------------------------------------------
+
+
+def test_importing_every_lesson_is_fast_and_silent():
+    imports = "; ".join(["import time; start = time.perf_counter()", *(f"import lessons.{name}" for name in lessons())])
+    program = imports + "; seconds = time.perf_counter() - start; assert seconds < 3, f'{seconds:.1f} s'"
+    for _ in range(3):  # the first may read torch from a cold disk, and other tests run beside this one
+        run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+        if run.returncode == 0:
+            break
+    assert (run.returncode, run.stdout, run.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize("name", lessons())
+def test_module_defines_and_does_nothing(name):
+    allowed = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef, ast.Assign, ast.AnnAssign)
+    tree = ast.parse((ROOT / "lessons" / f"{name}.py").read_text("utf-8"))
+    doing = [node.lineno for node in tree.body if not isinstance(node, allowed)]
+    assert not doing, f"cells that do things need tags=['active-ipynb']: lines {doing}"
+
+
+# --- The program that makes notebooks ---------------------------------------------------------------------------------------------------
+
+LESSON = '''# %% [markdown]
+# # Lesson {name}
+# **Paper:** Someone | somewhere, 2015
+# **You will see:** a number.
+
+# %%
+def f(x):
+    return x + 1
+
+
+# %% tags=["active-ipynb"]
+# import os, time
+# for i in range(3):
+#     print(i, flush=True); time.sleep(0.05)
+
+# %% tags=["active-ipynb"]
+# {last}
+'''
+
+
+@pytest.fixture
+def house(tmp_path):
+    """A house with the lessons ``one`` and ``two``, not yet executed."""
+    for folder in ("lessons", "notebooks"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "README.md").write_text("before\n<!-- lessons -->\n<!-- /lessons -->\nafter\n")
+    for name in ("one", "two"):
+        write(tmp_path, name, "f(1)")
+    return tmp_path
+
+
+def write(house, name, last):
+    (house / "lessons" / f"{name}.py").write_text(LESSON.format(name=name, last=last))
+
+
+def make(house, *options):
+    program = "import sys, pathlib, kit.notebooks as n; sys.exit(n.main(sys.argv[2:], pathlib.Path(sys.argv[1])))"
+    return subprocess.run([sys.executable, "-c", program, str(house), *options], capture_output=True, text=True)
+
+
+def notebook(house, name):
+    return (house / "notebooks" / f"{name}.ipynb").read_bytes()
+
+
+def test_execute_then_only_what_changed_then_a_failing_cell(house):
+    (house / "notebooks" / "SUMMARY.md").write_text("- [Two](two.ipynb)\n")
+    first = make(house)
+    assert first.returncode == 0, first.stderr
+    assert re.search(r"one .* 4/4 cells, \d+ s", first.stderr) and "two" in first.stderr
+    table = (house / "README.md").read_text()
+    row = r"\| \[Lesson {0}\]\(notebooks/{0}\.ipynb\) \| Someone \\\| somewhere, 2015 \| a number\. \| \d+ s \| 0\.\d GB \|\n"
+    assert re.search(row.format("two") + row.format("one"), table), table  # SUMMARY.md gives the order
+    assert table.startswith("before\n") and table.endswith("\nafter\n")
+    assert [cell.execution_count for cell in nbformat.reads(notebook(house, "one").decode(), 4).cells[1:]] == [1, 2, 3]
+
+    one, two = notebook(house, "one"), notebook(house, "two")
+    again = make(house)
+    assert (again.returncode, again.stdout, again.stderr) == (0, "two: up to date\none: up to date\n", "")
+
+    write(house, "one", "raise ValueError('no such depth\\n(second line)')")
+    write(house, "two", "f(2)")
+    failed = make(house)
+    assert failed.returncode == 1
+    cell = "raise ValueError('no such depth\\n(second line)')"
+    assert f"one: stopped, its old notebook stays\n  cell [3]: {cell}\n  ValueError: no such depth\n" in failed.stderr
+    assert "Traceback" not in failed.stderr
+    assert notebook(house, "one") == one
+    assert notebook(house, "two") != two
+    assert sorted(path.name for path in (house / "notebooks").iterdir()) == ["SUMMARY.md", "one.ipynb", "two.ipynb"]
+
+
+def test_a_kernel_that_dies_is_a_failing_cell(house):
+    write(house, "one", "os._exit(1)")
+    failed = make(house, "one")
+    assert failed.returncode == 1
+    assert "one: stopped, its old notebook stays\n  cell [3]: os._exit(1)\n  DeadKernelError: " in failed.stderr
+    assert not (house / "notebooks" / "one.ipynb").exists()
+
+
+def test_executing_twice_gives_the_same_bytes(house):
+    def without_measurements(name):
+        return re.sub(rb'"(seconds|memory_mb)": \d+', b"", notebook(house, name))
+
+    assert make(house, "one").returncode == 0
+    once = without_measurements("one")
+    second = make(house, "--force", "one")
+    assert second.returncode == 0 and "up to date" not in second.stdout
+    assert without_measurements("one") == once
+    assert not (house / "notebooks" / "two.ipynb").exists()
+
+
+def test_nbval_accepts_what_was_executed_and_sees_a_changed_output(house):
+    write(house, "one", "f(41)")
+    assert make(house, "one").returncode == 0
+    path = house / "notebooks" / "one.ipynb"
+
+    def nbval():
+        config = ["-c", str(ROOT / "pyproject.toml"), "-p", "no:cacheprovider", "-n0", "-q", "--color=no"]
+        return subprocess.run([sys.executable, "-m", "pytest", *config, str(path)], cwd=ROOT, capture_output=True, text=True).stdout
+
+    assert "3 passed" in nbval()
+    path.write_bytes(path.read_bytes().replace(b'"42"', b'"43"'))
+    report = nbval()
+    assert "1 failed, 2 passed" in report and "mismatch 'text/plain'" in report
+
+
+def test_what_makes_a_notebook_stale(house):
+    before = source_hash("one", house)
+    write(house, "two", "f(3)")
+    assert source_hash("one", house) == before
+    write(house, "one", "from lessons.two import f")  # in a demo cell, so a comment in the module
+    importing = source_hash("one", house)
+    write(house, "two", "f(4)")
+    assert source_hash("one", house) != importing
+    text = (house / "lessons" / "one.py").read_bytes()
+    (house / "lessons" / "one.py").write_bytes(text.replace(b"\n", b"\r\n"))
+    windows = source_hash("one", house)
+    (house / "lessons" / "one.py").write_bytes(text)
+    assert source_hash("one", house) == windows
+
+
+def test_errors_name_what_is_wrong(house):
+    unknown = make(house, "three")
+    assert unknown.returncode == 2 and "no lesson named three; the lessons are: one, two" in unknown.stderr
+    path = Path(house / "lessons" / "two.py")
+    path.write_text(path.read_text().replace("**Paper:**", "Paper:"))
+    run = make(house)
+    assert run.returncode == 1
+    assert run.stderr == "error: lessons/two.py: its first cell needs a line that starts with '**Paper:**'\n"
+    assert not (house / "notebooks" / "one.ipynb").exists()
+    (house / "README.md").write_text("no table")
+    assert "needs one pair of <!-- lessons -->" in make(house, "one").stderr
