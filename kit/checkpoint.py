@@ -11,8 +11,15 @@ class CheckpointError(ValueError):
     """A checkpoint that cannot be loaded; the message names the file or tensor and the reason."""
 
 
+class Config(dict):
+    """A configuration in which asking for a key that is not there raises CheckpointError."""
+
+    def __missing__(self, key):
+        raise CheckpointError(f"config.json lacks {key!r}")
+
+
 def read(folder):
-    """The configuration (dict) and the tensors (dict of name to tensor) in a checkpoint folder."""
+    """The Config and the tensors (dict of name to tensor) in a checkpoint folder."""
     config_path, weights_path = Path(folder) / "config.json", Path(folder) / "model.safetensors"
     for path in (config_path, weights_path):
         if not path.is_file():
@@ -24,7 +31,7 @@ def read(folder):
     if not isinstance(config, dict):
         raise CheckpointError(f"{config_path} should hold a JSON object, not a {type(config).__name__}")
     try:
-        return config, load_file(weights_path)
+        return Config(config), load_file(weights_path)
     except SafetensorError as error:
         raise CheckpointError(f"{weights_path} is truncated or not a safetensors file: {error}") from None
 

@@ -7,7 +7,7 @@ def check(answer, checker):
     """Test a reader's answer and print one line: not yet, what is wrong, or ✓.
 
     `checker(answer)` yields `(holds, hint)` pairs, easiest first; the first that does not hold is shown.
-    An answer that raises NotImplementedError or returns nothing counts as not yet attempted.
+    An answer that raises NotImplementedError counts as not yet attempted.
     Returns whether the answer passed.
     """
     passed = 0

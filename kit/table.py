@@ -1,0 +1,12 @@
+"""Tables in a notebook's output."""
+
+from IPython.display import Markdown
+
+
+def table(headers, rows):
+    """A Markdown table; cells are shown as text, `|` included. Columns that hold numbers only are set flush right."""
+    rows = [[str(cell) for cell in row] for row in rows]
+    right = [all(row[i][:1].isdigit() for row in rows) for i in range(len(headers))]
+    lines = [headers, ["--:" if r else ":--" for r in right], *rows]
+    escaped = ["| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines]
+    return Markdown("\n".join(escaped))

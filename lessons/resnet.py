@@ -1,0 +1,1296 @@
+# %% [markdown]
+# # ResNet: why deeper was worse, and the plus sign that mended it
+#
+# **Paper:** Kaiming He, Xiangyu Zhang, Shaoqing Ren, Jian Sun: *Deep Residual Learning for Image Recognition*, CVPR 2016 (arXiv:1512.03385)
+#
+# **You will see:** a 56-layer network that trains worse than a 20-layer one, its cure, and the gradient of every layer of both
+#
+# Afterwards you can say what the degradation problem is and what it is not, write every part of a ResNet from memory,
+# count its parameters and multiply-adds, and tell seven common sentences about ResNet from the truth.
+#
+# You need to know what a convolution, batch normalisation and stochastic gradient descent are, and to read PyTorch.
+# Running all cells takes about a minute on a laptop; reading and playing takes one to two hours.
+
+# %% [markdown]
+# What the paper says is marked with its section (§), table or figure.
+# Everything else is ours.
+# A line that begins with ✓ was tested on the machine that ran the cell; a claim that does not hold stops the notebook.
+
+# %%
+import re
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from kit import checkpoint
+from kit.checkpoint import CheckpointError
+
+# %% tags=["active-ipynb"]
+# from copy import deepcopy
+#
+# import matplotlib.pyplot as plt
+# import numpy as np
+#
+# from kit import train
+# from kit.claims import claim, recap
+# from kit.data import digits, minibatches
+# from kit.exercises import check
+# from kit.probe import activations, gradient_norms, multiply_adds, parameters
+# from kit.table import table
+# from kit.view import Curves, Heatmap, Layers, Network, Picture, Predict
+
+# %% [markdown]
+# Networks this small run fastest on one processor core.
+
+# %% tags=["active-ipynb"]
+# SEED = train.seed()
+# torch.set_num_threads(1)
+
+# %% [markdown]
+# ## 1. The problem
+#
+# Our data are 1,797 handwritten digits of 8×8 pixels: 1,400 to train on, 397 to test with.
+# The paper uses CIFAR-10 and ImageNet; with small pictures you can train 56 layers while you wait.
+
+# %% tags=["active-ipynb"]
+# train_set, test_set = digits()
+# figure, axes = plt.subplots(1, 10, figsize=(8, 1.1))
+# for digit, axis in enumerate(axes):
+#     axis.imshow(train_set.images[train_set.labels == digit][0, 0], cmap="gray_r")
+#     axis.set_title(digit)
+#     axis.axis("off")
+# Picture(figure, caption="One training image of each class.", alt="Ten grey 8×8 images: the handwritten digits 0 to 9.")
+
+# %% [markdown]
+# In 2015 the best image networks were stacks of convolutions, and each year's winner was deeper than the last.
+# The natural next step was to stack more.
+#
+# Let us build such a stack.
+# The brick is a convolution that keeps the size of the map, or halves it when its stride is 2.
+# It has no bias, because the batch normalisation behind it would subtract the bias again.
+
+# %%
+def conv(in_channels, out_channels, size, stride=1):
+    """A `size`×`size` convolution without bias, padded so that only `stride` changes the map (§3.3)."""
+    return nn.Conv2d(in_channels, out_channels, size, stride, padding=size // 2, bias=False)
+
+
+# %% [markdown]
+# Two bricks make a block: convolution, batch normalisation, ReLU, and the same again (§3.3, §3.4).
+# All but the last ReLU has a method of its own, `branch`: something will happen at that place later.
+
+# %%
+class PlainBlock(nn.Module):
+    """Two 3×3 layers: `(batch, in_channels, height, width)` to `(batch, out_channels, height/stride, width/stride)` (§3.3)."""
+
+    def __init__(self, in_channels, out_channels, stride=1, norm=nn.BatchNorm2d):
+        super().__init__()
+        self.conv1, self.norm1 = conv(in_channels, out_channels, 3, stride), norm(out_channels)
+        self.conv2, self.norm2 = conv(out_channels, out_channels, 3), norm(out_channels)
+
+    def branch(self, x):                        # (batch, in_channels, height, width)
+        x = F.relu(self.norm1(self.conv1(x)))   # (batch, out_channels, height/stride, width/stride)
+        return self.norm2(self.conv2(x))        # the same
+
+    def forward(self, x):
+        return F.relu(self.branch(x))           # the same
+
+
+# %% [markdown]
+# How large should the first weights be?
+# Too large and the signal grows from layer to layer, too small and it dies.
+# The paper takes the rule of an earlier paper of the same authors (§3.4, [13]; He et al. 2015, arXiv:1502.01852):
+# normal weights with variance 2 / (number of outputs that one input reaches), because a ReLU halves the second moment.
+
+# %%
+def he_init(module):
+    if isinstance(module, nn.Conv2d):
+        nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+
+# %% [markdown]
+# A network is a *stem* (the first layer), stages of blocks, an average over the map and one linear layer.
+# Each stage but the first begins by halving the map and, to keep the cost of a layer, doubling the channels (§3.3).
+
+# %%
+class ResNet(nn.Module):
+    """Images `(batch, in_channels, height, width)` to logits `(batch, num_classes)` (§3.3).
+
+    stem: a Sequential that begins with a convolution. block: called as `block(in_channels, out_channels, stride)`.
+    depths, widths: the number of blocks and the output channels of each stage.
+    """
+
+    def __init__(self, stem, block, depths, widths, num_classes):
+        super().__init__()
+        self.stem, self.stages = stem, nn.Sequential()
+        channels = stem[0].out_channels
+        for stage, (depth, width) in enumerate(zip(depths, widths, strict=True)):
+            first = block(channels, width, 1 if stage == 0 else 2)
+            rest = [block(width, width, 1) for _ in range(depth - 1)]
+            self.stages.append(nn.Sequential(first, *rest))
+            channels = width
+        self.pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        self.fc = nn.Linear(channels, num_classes)
+        self.apply(he_init)
+
+    def forward(self, x):       # (batch, in_channels, height, width)
+        x = self.stem(x)        # (batch, stem channels, height', width')
+        x = self.stages(x)      # (batch, widths[-1], height'/2^(stages-1), width'/2^(stages-1))
+        x = self.pool(x)        # (batch, widths[-1])
+        return self.fc(x)       # (batch, num_classes)
+
+
+# %% [markdown]
+# The paper's network for small images (§4.2): a 3×3 stem and three stages of n blocks.
+# With the stem and the linear layer that makes 6n + 2 layers: 20 for n = 3, 56 for n = 9.
+
+# %%
+def cifar_net(depth, block, in_channels=3, width=16, num_classes=10, norm=nn.BatchNorm2d):
+    """The network for small images with `depth` = 6n+2 layers and `width`, 2 `width`, 4 `width` channels (§4.2)."""
+    if depth < 8 or depth % 6 != 2:
+        raise ValueError(f"the depth should be 6n+2 with n ≥ 1 (8, 14, 20, …), not {depth}")
+    stem = nn.Sequential(conv(in_channels, width, 3), norm(width), nn.ReLU())
+    return ResNet(stem, partial(block, norm=norm), [(depth - 2) // 6] * 3, [width, 2 * width, 4 * width], num_classes)
+
+
+# %% tags=["active-ipynb"]
+# plain56 = cifar_net(56, PlainBlock)
+# layers = [module for module in plain56.modules() if isinstance(module, (nn.Conv2d, nn.Linear))]
+# print("layers with weights:", len(layers))
+# print("logits:", tuple(plain56(torch.randn(2, 3, 32, 32)).shape))
+
+# %% [markdown]
+# The recipe (§3.4, §4.2): stochastic gradient descent with momentum 0.9, weight decay 10⁻⁴,
+# and a learning rate that falls to a tenth at one half and again at three quarters of the steps.
+# Ours starts at 0.03 and lasts 168 steps; the paper's starts at 0.1 and lasts 64,000.
+
+# %% tags=["active-ipynb"]
+# EPOCHS, BATCH_SIZE = 8, 64
+# batches = minibatches(train_set, BATCH_SIZE, EPOCHS, seed=SEED + 1000)
+#
+#
+# def fit(model, batches, on_step=None, learning_rate=0.03):
+#     optimizer = torch.optim.SGD(model.parameters(), lr=learning_rate, momentum=0.9, weight_decay=1e-4)
+#     drops = [len(batches) // 2, len(batches) * 3 // 4]
+#     schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, drops)
+#     return train.fit(model, batches, F.cross_entropy, optimizer, schedule, on_step)
+
+# %% [markdown]
+# While a network trains we keep its loss, and the gradient norm of each convolution, for later.
+
+# %% tags=["active-ipynb"]
+# runs, losses, gradients = {}, {}, {}
+#
+#
+# def experiment(name, block, depth, role, live):
+#     torch.manual_seed(SEED)
+#     model = runs[name] = cifar_net(depth, block, in_channels=1, width=8)
+#     norms = []
+#
+#     def watch(step, loss):
+#         live.add(name, step, loss, role=role)
+#         norms.append(list(gradient_norms(model).values()))
+#
+#     losses[name] = fit(model, batches, watch).reshape(EPOCHS, -1).mean(axis=1)  # one number an epoch
+#     gradients[name] = np.array(norms).T                                         # (convolutions, steps)
+
+# %% [markdown]
+# Before you run it, commit yourself.
+
+# %% tags=["active-ipynb"]
+# guess = Predict(
+#     "A plain network of 20 layers and one of 56 train on the same digits with the same recipe. Whose training loss is lower at the end?",
+#     ["That of the 56 layers: three times the parameters to fit 1,400 images with.",
+#      "About equal: both are large enough.",
+#      "That of the 20 layers."],
+#     name="degradation",
+# )
+# guess
+
+# %% tags=["active-ipynb"]
+# live = Curves.live(x_label="step", y_label="training loss", total=2 * len(batches))
+# experiment("plain-20", PlainBlock, 20, "control", live)
+# experiment("plain-56", PlainBlock, 56, "control", live)
+# live.close()
+
+# %% tags=["active-ipynb"]
+# def loss_curves(names, caption, alt):
+#     roles = {"plain-20": "control", "plain-56": "control", "ResNet-20": "idea", "ResNet-56": "idea"}
+#     series = [{"name": name, "x": range(1, EPOCHS + 1), "y": losses[name], "role": roles[name], "dash": name.endswith("20")}
+#               for name in names]
+#     return Curves({"series": series}, x_label="epoch", y_label="training loss", log=True, caption=caption, alt=alt)
+#
+#
+# loss_curves(
+#     ["plain-20", "plain-56"],
+#     caption="Training loss, the mean over each pass through the data, on a logarithmic axis. Look at the distance at the end.",
+#     alt="Two falling curves; that of the 20-layer network ends far below that of the 56-layer network.",
+# )
+
+# %% tags=["active-ipynb"]
+# final = {name: loss[-1] for name, loss in losses.items()}
+# guess.reveal(
+#     2 if final["plain-20"] < 0.9 * final["plain-56"] else 0 if final["plain-56"] < 0.9 * final["plain-20"] else 1,
+#     "The deeper network is worse on the very images it is trained on. The paper calls this degradation (§1, Figure 1).",
+# )
+
+# %% tags=["active-ipynb"]
+# claim("after the same training, plain-56 has more than 5 times the training loss of plain-20",
+#       final["plain-56"] > 5 * final["plain-20"], "ours; the effect: §1, Figure 1")
+
+# %% [markdown]
+# Worse on the *training* images: so it is not overfitting.
+# Overfitting would show as a low training loss and a high test loss.
+#
+# ### It was never capacity
+#
+# Perhaps 56 plain layers cannot express what 20 can?
+# The paper answers with a construction (§1): take the trained shallow network and add layers that do nothing.
+# The result is a deep network that is exactly as good as the shallow one.
+#
+# Let us build it.
+# A block that does nothing has convolutions that copy each channel (a *Dirac* kernel: one 1 in the middle, 0 elsewhere)
+# and normalisations that divide by 1.
+# Its ReLUs change nothing either, because its input comes out of a ReLU and is never negative.
+
+# %%
+@torch.no_grad()
+def make_identity(block):
+    """Turn a plain block of equal input and output size into the identity on non-negative maps, in eval mode."""
+    for convolution, norm in ((block.conv1, block.norm1), (block.conv2, block.norm2)):
+        nn.init.dirac_(convolution.weight)
+        norm.reset_parameters()             # scale 1, shift 0, mean 0, variance 1
+        norm.running_var -= norm.eps        # batch norm divides by sqrt(variance + eps): now exactly 1
+
+
+# %%
+def deepen(shallow, deep):
+    """Make `deep` compute what `shallow` computes: its layers copied, every further block an identity (§1)."""
+    deep.stem.load_state_dict(shallow.stem.state_dict())
+    deep.fc.load_state_dict(shallow.fc.state_dict())
+    for few, many in zip(shallow.stages, deep.stages, strict=True):
+        for block, copy in zip(few, many):
+            copy.load_state_dict(block.state_dict())
+        for extra in many[len(few):]:
+            make_identity(extra)
+    return deep
+
+
+# %% tags=["active-ipynb"]
+# plain20 = runs["plain-20"].eval()
+# constructed = deepen(plain20, cifar_net(56, PlainBlock, in_channels=1, width=8)).eval()
+# with torch.no_grad():
+#     difference = (constructed(train_set.images) - plain20(train_set.images)).abs().max().item()
+# print("largest difference between the logits:", difference)
+
+# %% tags=["active-ipynb"]
+# claim("a plain-56 exists that computes exactly what the trained plain-20 computes", difference == 0.0, "§1, constructed here")
+
+# %% [markdown]
+# So the 56 layers *can*; the training did not find it.
+# The trouble is in the optimisation, and that is where the paper looks for the cure.
+#
+# ## 2. The idea
+#
+# If "do nothing" is hard for a block to learn, make it the starting point.
+# Let the two layers compute not the new map $\mathcal{H}(\mathbf{x})$ but only what should be *added* to the old one,
+# the residual $\mathcal{F}(\mathbf{x}) = \mathcal{H}(\mathbf{x}) - \mathbf{x}$ (§3.1, Eq. 1 in §3.2):
+#
+# $$\mathbf{y} = \mathcal{F}(\mathbf{x}, \{W_i\}) + \mathbf{x}$$
+
+# %% tags=["active-ipynb"]
+# nodes = [
+#     {"id": "x", "label": "x", "channels": 16, "size": 32, "kind": "input", "shape": "16×32×32", "text": "what comes in"},
+#     {"id": "first", "label": "3×3", "channels": 16, "size": 32, "kind": "conv", "shape": "16×32×32", "text": "convolution, batch norm, ReLU"},
+#     {"id": "second", "label": "3×3", "channels": 16, "size": 32, "kind": "conv", "shape": "16×32×32", "text": "convolution, batch norm: this is F(x)"},
+#     {"id": "sum", "label": "+, ReLU", "channels": 16, "size": 32, "kind": "block", "shape": "16×32×32", "text": "F(x) + x, then the second ReLU (§3.2)"},
+# ]
+# Network(
+#     {"nodes": nodes, "shortcuts": [["x", "sum", "identity"]]},
+#     caption="One residual block. The curved line is the shortcut; it has no weights.",
+#     alt="A chain x, 3×3, 3×3, plus and ReLU from left to right, and a curved line from x past both layers to the plus.",
+# )
+
+# %% [markdown]
+# What does a block do when all its weights are zero?
+
+# %% tags=["active-ipynb"]
+# block, x = PlainBlock(3, 3), torch.rand(1, 3, 4, 4)
+# for weight in block.parameters():
+#     nn.init.zeros_(weight)
+# print("plain block, zero weights: output is zero:", bool((block(x) == 0).all()))
+# print("with + x: output is the input:", torch.equal(F.relu(block.branch(x) + x), x))
+
+# %% [markdown]
+# The plain block forgets everything; the residual block passes it on.
+# The authors do not say that the identity is the best a block can do, they call that unlikely.
+# They say that it may be a good place to start from: if the best function is near the identity, a small $\mathcal{F}$ is enough (§3.1).
+#
+# ### When the sizes differ
+#
+# At the start of a stage the map halves and the channels double, so $\mathbf{x}$ and $\mathcal{F}(\mathbf{x})$ do not fit.
+# Option A (§3.3): take every second pixel, and fill the new channels with zeros.
+# First by loops, on a map with 2 channels of 4×4.
+
+# %% tags=["active-ipynb"]
+# x = torch.arange(32.0).reshape(1, 2, 4, 4)
+# by_loop = torch.zeros(1, 4, 2, 2)
+# for channel in range(2):
+#     for row in range(2):
+#         for column in range(2):
+#             by_loop[0, channel, row, column] = x[0, channel, 2 * row, 2 * column]
+# print(by_loop[0])
+
+# %% [markdown]
+# Then in one line, and then as a module.
+
+# %% tags=["active-ipynb"]
+# by_slice = F.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, 0, 2))  # pairs from the last axis: width, height, channels
+# print("equal to the loop:", torch.equal(by_slice, by_loop))
+
+# %%
+class ZeroPad(nn.Module):
+    """The shortcut of option A: every `stride`-th pixel, `extra` channels of zeros behind, no parameters (§3.3)."""
+
+    def __init__(self, extra, stride):
+        super().__init__()
+        self.extra, self.stride = extra, stride
+
+    def forward(self, x):                                # (batch, channels, height, width)
+        x = x[:, :, ::self.stride, ::self.stride]        # (batch, channels, height/stride, width/stride)
+        return F.pad(x, (0, 0, 0, 0, 0, self.extra))     # (batch, channels + extra, height/stride, width/stride)
+
+
+# %%
+def option_a(in_channels, out_channels, stride, norm):
+    """The identity; where the size changes, zero-padded and without parameters (§3.3)."""
+    same_size = in_channels == out_channels and stride == 1
+    return nn.Identity() if same_size else ZeroPad(out_channels - in_channels, stride)
+
+
+# %% tags=["active-ipynb"]
+# print("equal to the loop:", torch.equal(option_a(2, 4, 2, nn.BatchNorm2d)(x), by_loop))
+
+# %% [markdown]
+# And here is the residual block: the plain block, and `+ self.shortcut(x)`.
+
+# %%
+class BasicBlock(PlainBlock):
+    """Two 3×3 layers and a shortcut around them, shapes as in PlainBlock (Figure 2, Eq. 1 and 2)."""
+
+    def __init__(self, in_channels, out_channels, stride=1, norm=nn.BatchNorm2d, option=option_a):
+        super().__init__(in_channels, out_channels, stride, norm)
+        self.shortcut = option(in_channels, out_channels, stride, norm)
+
+    def forward(self, x):                                      # (batch, in_channels, height, width)
+        return F.relu(self.branch(x) + self.shortcut(x))       # (batch, out_channels, height/stride, width/stride)
+
+
+# %% [markdown]
+# Same data, same batches, same recipe, and the very same first weights as the plain networks had.
+# Only the plus sign is new.
+
+# %% tags=["active-ipynb"]
+# live = Curves.live(x_label="step", y_label="training loss", total=2 * len(batches))
+# experiment("ResNet-20", BasicBlock, 20, "idea", live)
+# experiment("ResNet-56", BasicBlock, 56, "idea", live)
+# live.close()
+
+# %% tags=["active-ipynb"]
+# loss_curves(
+#     ["plain-20", "plain-56", "ResNet-20", "ResNet-56"],
+#     caption="The same four recipes. Plain: the deeper network is the worst of all. Residual: depth does no harm.",
+#     alt="Four falling curves: plain-56 stays far above plain-20, both ResNets end together well below plain-20.",
+# )
+
+# %% tags=["active-ipynb"]
+# final = {name: loss[-1] for name, loss in losses.items()}
+# claim("plain and residual networks of the same depth have equally many parameters",
+#       parameters(runs["plain-56"]) == parameters(runs["ResNet-56"]), "§3.3")
+# claim("ResNet-56 has less than half the training loss of plain-20", final["ResNet-56"] < final["plain-20"] / 2, "ours; the effect: §4.2, Figure 6")
+# claim("ResNet-56 follows ResNet-20: both end below 0.1", max(final["ResNet-20"], final["ResNet-56"]) < 0.1, "ours")
+
+# %% [markdown]
+# Our gap is far larger than the paper's, because 168 steps are few: what you saw is *slow* optimisation.
+# The paper's evidence is the gap that remains after 64,000 steps (Figure 6), and after three times as many iterations on ImageNet (§4.1, footnote 3).
+#
+# The paper leaves the reason for future work; it conjectures that deep plain networks converge exponentially slowly (§4.1).
+# We will look at their gradients in section 6.
+#
+# ## 3. Build the rest
+#
+# You have the network for small images.
+# For ImageNet the paper needs two more shortcuts, a cheaper block, and a larger stem.
+#
+# ### Options B and C
+#
+# Option B projects with a 1×1 convolution where the size changes; option C projects everywhere (§3.3).
+
+# %%
+def projection(in_channels, out_channels, stride, norm):
+    """A 1×1 convolution and batch normalisation, W_s of Eq. 2: option C uses it for every shortcut."""
+    return nn.Sequential(conv(in_channels, out_channels, 1, stride), norm(out_channels))
+
+
+def option_b(in_channels, out_channels, stride, norm):
+    """The identity; where the size changes, a projection (§3.3)."""
+    same_size = in_channels == out_channels and stride == 1
+    return nn.Identity() if same_size else projection(in_channels, out_channels, stride, norm)
+
+
+# %% [markdown]
+# Do they help? On ImageNet, top-1 error of 34 layers, validation, 10-crop (Table 3): plain 28.54 %, A 25.03 %, B 24.52 %, C 24.19 %.
+# The shortcut brings 3.5 points, the projections at most 0.8 more; the paper then drops C to save time and memory (§4.1).
+#
+# ### The bottleneck
+#
+# Beyond 34 layers a block of two 3×3 layers grows too dear.
+# The bottleneck squeezes the channels to a quarter with a 1×1 layer, works there with 3×3, and restores them with another 1×1 (§4.1, Figure 5).
+
+# %%
+class Bottleneck(nn.Module):
+    """1×1, 3×3, 1×1 layers and a shortcut, shapes as in PlainBlock (§4.1, Figure 5 right).
+
+    stride_in: the layer that halves the map, "1x1" as the paper has it, "3x3" in the later "v1.5" of most libraries.
+    """
+
+    def __init__(self, in_channels, out_channels, stride=1, norm=nn.BatchNorm2d, option=option_b, stride_in="1x1"):
+        super().__init__()
+        inner = out_channels // 4
+        stride1, stride2 = {"1x1": (stride, 1), "3x3": (1, stride)}[stride_in]
+        self.conv1, self.norm1 = conv(in_channels, inner, 1, stride1), norm(inner)
+        self.conv2, self.norm2 = conv(inner, inner, 3, stride2), norm(inner)
+        self.conv3, self.norm3 = conv(inner, out_channels, 1), norm(out_channels)
+        self.shortcut = option(in_channels, out_channels, stride, norm)
+
+    def branch(self, x):                         # (batch, in_channels, height, width)
+        x = F.relu(self.norm1(self.conv1(x)))    # (batch, out_channels/4, height', width')
+        x = F.relu(self.norm2(self.conv2(x)))    # (batch, out_channels/4, height/stride, width/stride)
+        return self.norm3(self.conv3(x))         # (batch, out_channels, height/stride, width/stride)
+
+    def forward(self, x):
+        return F.relu(self.branch(x) + self.shortcut(x))
+
+
+# %% tags=["active-ipynb"]
+# weights = {"two 3×3 on 64 channels": parameters(BasicBlock(64, 64)) - 2 * 128,
+#            "bottleneck on 256 channels": parameters(Bottleneck(256, 256)) - 2 * (64 + 64 + 256),
+#            "the same with a projection": parameters(Bottleneck(256, 256, option=projection)) - 2 * (64 + 64 + 256 + 256)}
+# table(["block (Figure 5)", "convolution weights"], [[name, f"{count:,}"] for name, count in weights.items()])
+
+# %% [markdown]
+# Four times the channels for fewer weights.
+# And you see why a bottleneck wants an identity for a shortcut: a projection would double the block (§4.1).
+#
+# ### The ImageNet network
+#
+# The stem takes a 224×224 image to 56×56: a 7×7 convolution of stride 2, then 3×3 max pooling of stride 2 (Table 1).
+# Four stages follow.
+
+# %%
+def imagenet_net(depths, block, widths, in_channels=3, num_classes=1000, stem_width=64):
+    """The network for large images: `depths` blocks of `widths` output channels in each stage (Table 1)."""
+    pool = nn.MaxPool2d(3, stride=2, padding=1)
+    stem = nn.Sequential(conv(in_channels, stem_width, 7, 2), nn.BatchNorm2d(stem_width), nn.ReLU(), pool)
+    return ResNet(stem, block, depths, widths, num_classes)
+
+
+# %%
+BASIC, WIDE = (64, 128, 256, 512), (256, 512, 1024, 2048)
+OPTION_B = partial(BasicBlock, option=option_b)
+
+VARIANTS = {f"plain{depth}": partial(cifar_net, depth=depth, block=PlainBlock) for depth in (20, 32, 44, 56, 110)}
+VARIANTS |= {f"resnet{depth}": partial(cifar_net, depth=depth, block=BasicBlock) for depth in (20, 32, 44, 56, 110, 1202)}
+VARIANTS |= {
+    "plain18": partial(imagenet_net, depths=(2, 2, 2, 2), block=PlainBlock, widths=BASIC),
+    "plain34": partial(imagenet_net, depths=(3, 4, 6, 3), block=PlainBlock, widths=BASIC),
+    "resnet18": partial(imagenet_net, depths=(2, 2, 2, 2), block=OPTION_B, widths=BASIC),
+    "resnet34": partial(imagenet_net, depths=(3, 4, 6, 3), block=OPTION_B, widths=BASIC),
+    "resnet50": partial(imagenet_net, depths=(3, 4, 6, 3), block=Bottleneck, widths=WIDE),
+    "resnet101": partial(imagenet_net, depths=(3, 4, 23, 3), block=Bottleneck, widths=WIDE),
+    "resnet152": partial(imagenet_net, depths=(3, 8, 36, 3), block=Bottleneck, widths=WIDE),
+}
+
+
+# %%
+def build(name, **changes):
+    """The paper's configuration `name` with random weights; `changes` go to `cifar_net` or `imagenet_net`.
+
+    Raises ValueError for an unknown name. Under `torch.device("meta")` it takes no memory.
+    """
+    if name not in VARIANTS:
+        raise ValueError(f"there is no variant {name!r}; there are {', '.join(VARIANTS)}")
+    return VARIANTS[name](**changes)
+
+
+# %% tags=["active-ipynb"]
+# with torch.device("meta"):
+#     model = build("resnet50")
+#     with activations(model, ["stem", *(f"stages.{i}" for i in range(4)), "pool", "fc"]) as seen:
+#         model(torch.empty(1, 3, 224, 224))
+# table(["part of ResNet-50", "output for one image"], [[name, "×".join(map(str, output.shape[1:]))] for name, (_, output) in seen.items()])
+
+# %% [markdown]
+# ### Reading published weights
+#
+# Two layouts are in public use: that of torchvision and timm, and that of the transformers library.
+# They hold the same tensors under other names, so for each we need a list of replacements.
+
+# %%
+TORCHVISION = [
+    (r"^conv1\.", "stem.0."), (r"^bn1\.", "stem.1."),
+    (r"^layer(\d)\.", lambda found: f"stages.{int(found[1]) - 1}."),
+    (r"\.bn(\d)\.", r".norm\1."), (r"\.downsample\.", ".shortcut."),
+]
+TRANSFORMERS = [
+    (r"^resnet\.", ""), (r"^embedder\.embedder\.", "stem."), (r"^encoder\.stages\.(\d+)\.layers\.", r"stages.\1."),
+    (r"\.layer\.(\d)\.convolution\.", lambda found: f".conv{int(found[1]) + 1}."),
+    (r"\.layer\.(\d)\.normalization\.", lambda found: f".norm{int(found[1]) + 1}."),
+    (r"\.convolution\.", ".0."), (r"\.normalization\.", ".1."), (r"^classifier\.1\.", "fc."),
+]
+
+
+def rename(name, replacements):
+    for pattern, replacement in replacements:
+        name = re.sub(pattern, replacement, name)
+    return name
+
+
+# %% [markdown]
+# The configuration file says which network the tensors belong to.
+# timm's names it; torchvision's files come without one, so write `{"architecture": "resnet50"}` beside them.
+# Both libraries halve the map in the bottleneck's 3×3 layer.
+
+# %%
+def from_timm(config):
+    """The network that a timm configuration names, with random weights."""
+    name, known = config["architecture"], [f"resnet{depth}" for depth in (18, 34, 50, 101, 152)]
+    if name not in known:
+        raise CheckpointError(f"config.json names the architecture {name!r}; this lesson reads {', '.join(known)}")
+    bottleneck = VARIANTS[name].keywords["block"] is Bottleneck
+    num_classes = config.get("num_classes", 1000)
+    block = partial(Bottleneck, stride_in="3x3") if bottleneck else OPTION_B
+    model = build(name, block=block, num_classes=num_classes or 1)
+    if num_classes == 0:
+        model.fc = nn.Identity()  # the pooled features, as timm gives them
+    return model
+
+
+# %%
+def from_transformers(config):
+    """The network that a transformers configuration describes, with random weights."""
+    for key, value in (("hidden_act", "relu"), ("downsample_in_first_stage", False)):
+        if config.get(key, value) != value:
+            raise CheckpointError(f"config.json sets {key} to {config[key]!r}; this lesson reads {value!r} only")
+    basic, v1 = config["layer_type"] == "basic", config.get("downsample_in_bottleneck", False)
+    block = partial(BasicBlock, option=option_b) if basic else partial(Bottleneck, stride_in="1x1" if v1 else "3x3")
+    model = imagenet_net(
+        config["depths"], block, config["hidden_sizes"], in_channels=config["num_channels"],
+        num_classes=len(config.get("id2label", "01")), stem_width=config["embedding_size"],  # the library's default: 2 labels
+    )
+    if "ResNetForImageClassification" not in config["architectures"]:
+        model.pool = model.fc = nn.Identity()  # the bare encoder gives its last map
+    return model
+
+
+# %%
+def from_pretrained(folder):
+    """The network in a checkpoint folder (`config.json` and `model.safetensors`), in eval mode.
+
+    Reads the layouts of torchvision and timm, and of transformers. Images `(batch, channels, height, width)` give logits
+    `(batch, classes)`; without a head in the file, the pooled features (timm) or the last map (transformers).
+    Raises CheckpointError, a ValueError, naming the file or tensor that is missing, damaged or of another shape.
+    """
+    config, tensors = checkpoint.read(folder)
+    if config.get("model_type") == "resnet":
+        model, layout = from_transformers(config), TRANSFORMERS
+    elif "architecture" in config:
+        model, layout = from_timm(config), TORCHVISION
+    else:
+        raise CheckpointError('config.json has neither "architecture" (timm) nor "model_type": "resnet" (transformers)')
+    return checkpoint.load(model, tensors, partial(rename, replacements=layout))
+
+
+# %% [markdown]
+# ## 4. Is it the paper's model?
+#
+# ### Table 6: parameters
+#
+# On torch's *meta* device a network has shapes but no memory, so even 1,202 layers are built in a second.
+
+# %% tags=["active-ipynb"]
+# def in_millions(count, printed):
+#     """`count` rounded to as many digits as the paper prints."""
+#     return f"{count / 1e6:.{len(printed.partition('.')[2])}f}"
+#
+#
+# paper = {20: "0.27", 32: "0.46", 44: "0.66", 56: "0.85", 110: "1.7", 1202: "19.4"}
+# with torch.device("meta"):
+#     option = {"A": option_a, "B": option_b}
+#     counts = {name: {depth: parameters(build(f"resnet{depth}", block=partial(BasicBlock, option=option[name]))) for depth in paper}
+#               for name in option}
+
+# %% tags=["active-ipynb"]
+# def verdict(count, printed):
+#     return in_millions(count, printed) + (" ✓" if in_millions(count, printed) == printed else " ✗")
+#
+#
+# table(["layers", "Table 6", "option A", "rounded", "option B", "rounded"],
+#       [[depth, printed + " M", f"{counts['A'][depth]:,}", verdict(counts["A"][depth], printed), f"{counts['B'][depth]:,}", verdict(counts["B"][depth], printed)]
+#        for depth, printed in paper.items()])
+
+# %% tags=["active-ipynb"]
+# claim("option A gives every parameter count of Table 6", all(in_millions(counts["A"][d], paper[d]) == paper[d] for d in paper), "Table 6")
+# claim("option B does not: 32 and 56 layers would be printed as 0.47 M and 0.86 M",
+#       [in_millions(counts["B"][d], paper[d]) for d in (32, 56)] == ["0.47", "0.86"], "ours")
+
+# %% [markdown]
+# The text says that option A is used everywhere on CIFAR (§4.2); the table agrees, to the last printed digit.
+# Many libraries use option B there.
+#
+# ### Table 1: multiply-adds
+#
+# The paper calls them FLOPs; it counts a multiplication and an addition as one.
+
+# %% tags=["active-ipynb"]
+# paper = {"resnet18": "1.8", "resnet34": "3.6", "resnet50": "3.8", "resnet101": "7.6", "resnet152": "11.3"}
+# with torch.device("meta"):
+#     macs = {name: multiply_adds(build(name), 1, 3, 224, 224) for name in paper}
+#     macs["resnet18 A"] = multiply_adds(build("resnet18", block=BasicBlock), 1, 3, 224, 224)
+#     macs["resnet34 A"] = multiply_adds(build("resnet34", block=BasicBlock), 1, 3, 224, 224)
+#     macs["resnet50 v1.5"] = multiply_adds(build("resnet50", block=partial(Bottleneck, stride_in="3x3")), 1, 3, 224, 224)
+
+# %% tags=["active-ipynb"]
+# def row(name):
+#     printed = paper[name.split()[0]]
+#     rounded = f"{macs[name] / 1e9:.1f}"
+#     return [name, printed, f"{macs[name]:,}", rounded + (" ✓" if rounded == printed else " ✗")]
+#
+#
+# table(["network", "Table 1, in 10⁹", "computed", "rounded"], [row(name) for name in sorted(macs, key=macs.get)])
+
+# %% [markdown]
+# Two rows need a word.
+#
+# - The 3.6 of ResNet-34 is option A (or the plain network); option B rounds to 3.7.
+# - ResNet-50 comes to 3.858, which rounds to 3.9. The paper prints 3.8; cutting instead of rounding would spoil the row of ResNet-152. We found no way of counting that prints all five.
+#
+# And where does the 4.1 come from that many tools report for ResNet-50?
+# From "v1.5", which halves the map one layer later: the same parameters, more work.
+
+# %% tags=["active-ipynb"]
+# with torch.device("meta"):
+#     later = build("resnet50", block=partial(Bottleneck, stride_in="3x3"))
+#     same_size = parameters(later) == parameters(build("resnet50"))
+# print("v1.5 needs this many more multiply-adds:", f"{macs['resnet50 v1.5'] - macs['resnet50']:,}")
+# claim("ResNet-50 v1.5 has the paper's parameters and 231,211,008 more multiply-adds",
+#       same_size and macs["resnet50 v1.5"] - macs["resnet50"] == 231_211_008, "ours")
+
+# %% [markdown]
+# ### The same weights in the reference implementation
+#
+# Equal counts do not prove equal networks.
+# So we take the ResNet of the transformers library, give it random weights (and random batch-norm statistics, which a fresh network does not have),
+# save it, read the file with our `from_pretrained`, and compare the logits.
+
+# %% tags=["active-ipynb"]
+# from tempfile import TemporaryDirectory
+#
+# from transformers import ResNetConfig, ResNetForImageClassification
+#
+#
+# def reference(**config):
+#     torch.manual_seed(SEED)
+#     model = ResNetForImageClassification(ResNetConfig(num_labels=10, **config)).eval()
+#     for name, buffer in model.named_buffers():
+#         if "running" in name:
+#             buffer.uniform_(0.5, 1.5)
+#     return model
+
+# %% tags=["active-ipynb"]
+# basic = dict(layer_type="basic", hidden_sizes=[64, 128, 256, 512])
+# configs = {"ResNet-18": dict(basic, depths=[2, 2, 2, 2]), "ResNet-34": dict(basic, depths=[3, 4, 6, 3]),
+#            "ResNet-50": dict(downsample_in_bottleneck=True), "ResNet-50 v1.5": dict(downsample_in_bottleneck=False)}
+# images, differences = torch.randn(2, 3, 96, 96), {}
+# for name, config in configs.items():
+#     theirs = reference(**config)
+#     with TemporaryDirectory() as folder, torch.no_grad():
+#         theirs.save_pretrained(folder)
+#         expected = theirs(images).logits
+#         differences[name] = ((from_pretrained(folder)(images) - expected).abs().max() / expected.abs().max()).item()
+
+# %% tags=["active-ipynb"]
+# for name, difference in differences.items():
+#     claim(f"{name}: same logits as the reference, to 5 digits", difference <= 1e-5, "transformers")
+
+# %% [markdown]
+# The networks for small images are compared with a second library in `tests/test_resnet.py`.
+#
+# ## 5. Train it
+#
+# Now with the paper's width of 16, and with its augmentation (§4.2): pad the image and cut out a piece of the old size at a random place.
+# The paper pads 32 pixels by 4; we pad 8 by 1.
+# It also mirrors images, which digits do not survive.
+
+# %% tags=["active-ipynb"]
+# def random_crop(images, pad=1):
+#     """Move each of the images `(batch, channels, size, size)` by up to `pad` pixels."""
+#     size, batch = images.shape[-1], torch.arange(len(images))
+#     padded = F.pad(images, (pad, pad, pad, pad), value=images.min().item())
+#     windows = padded.unfold(2, size, 1).unfold(3, size, 1)     # (batch, channels, 2 pad + 1, 2 pad + 1, size, size)
+#     row, column = torch.randint(2 * pad + 1, (2, len(images)))
+#     return windows[batch, :, row, column]                      # (batch, channels, size, size)
+
+# %% tags=["active-ipynb"]
+# torch.manual_seed(SEED)
+# resnet20 = build("resnet20", in_channels=1)
+# shifted = [(random_crop(images), labels) for images, labels in minibatches(train_set, BATCH_SIZE, EPOCHS, SEED + 1000)]
+# print("parameters:", f"{parameters(resnet20):,}", "· steps:", len(shifted))
+
+# %% tags=["active-ipynb"]
+# def error(model, split):
+#     """Percent of the images that get a wrong answer."""
+#     was_training = model.training
+#     with torch.no_grad():
+#         wrong = model.eval()(split.images).argmax(1) != split.labels
+#     model.train(was_training)
+#     return 100 * wrong.float().mean().item()
+
+# %% tags=["active-ipynb"]
+# live = Curves.live(x_label="step", y_label="training loss", total=len(shifted))
+# errors = {"training": [], "test": []}
+#
+#
+# def watch(step, loss):
+#     live.add("ResNet-20", step, loss, role="idea")
+#     if (step + 1) % (len(shifted) // EPOCHS) == 0:
+#         errors["training"].append(error(resnet20, train_set))
+#         errors["test"].append(error(resnet20, test_set))
+#
+#
+# fit(resnet20, shifted, watch)
+# live.close()
+
+# %% tags=["active-ipynb"]
+# Curves(
+#     {"series": [{"name": name, "x": range(1, EPOCHS + 1), "y": values, "role": role, "dash": name == "training"}
+#                 for (name, values), role in zip(errors.items(), ("control", "idea"))]},
+#     x_label="epoch", y_label="error, %",
+#     caption="ResNet-20, width 16, with shifted images: error on the training images as they are, and on the test images.",
+#     alt="Two curves of the error in percent over eight epochs; both fall to a few percent or less.",
+# )
+
+# %% tags=["active-ipynb"]
+# claim("ResNet-20 reads more than 95 % of the test digits", errors["test"][-1] < 5, "ours")
+
+# %% [markdown]
+# One error in 397 is 0.25 %, and two runs easily differ by twice that: do not compare networks by the last digit here.
+
+# %% tags=["active-ipynb"]
+# resnet20.eval()
+# with torch.no_grad():
+#     answers = resnet20(test_set.images).softmax(1)
+# doubt = (answers.max(1).values).argsort()[:8]
+# figure, axes = plt.subplots(1, 8, figsize=(8, 1.4))
+# for index, axis in zip(doubt, axes):
+#     axis.imshow(test_set.images[index, 0], cmap="gray_r")
+#     axis.set_title(f"{answers[index].argmax()}? is {test_set.labels[index]}", fontsize=10)
+#     axis.axis("off")
+# Picture(figure, caption="The eight test images that it is least sure of: its answer, and the truth.", alt="Eight small images of digits, most of them hard to read.")
+
+# %% [markdown]
+# ## 6. Look inside
+#
+# ### The gradient of every layer, before training
+#
+# You may have read that plain deep networks fail because the gradient *vanishes* on its way to the first layers.
+# The paper disagrees (§4.1).
+# Decide before you look.
+
+# %% tags=["active-ipynb"]
+# gradient_guess = Predict(
+#     "Plain-56 with batch normalisation, before the first step: how large is the gradient of the first convolution, compared with the last?",
+#     ["At least 10 times smaller.", "Less than a factor of 10 apart.", "At least 10 times larger."],
+#     name="gradient",
+# )
+# gradient_guess
+
+# %% tags=["active-ipynb"]
+# def gradients_at_start(depth, shortcut, batch_norm, width=8):
+#     """Norm of the weight gradient of every convolution, for one batch of 128 digits and fresh weights."""
+#     torch.manual_seed(SEED)
+#     block = {"plain": PlainBlock, "residual": BasicBlock}[shortcut]
+#     norm = nn.BatchNorm2d if batch_norm else nn.Identity
+#     model = cifar_net(depth, block, in_channels=1, width=width, norm=norm)
+#     loss = F.cross_entropy(model(train_set.images[:128]), train_set.labels[:128])
+#     loss.backward()
+#     role = "idea" if shortcut == "residual" else "control"
+#     series = {"name": f"{shortcut}-{depth}", "values": list(gradient_norms(model).values()), "role": role}
+#     return {"series": [series], "note": f"loss {loss.item():.3g}"}
+
+# %% tags=["active-ipynb"]
+# start = Layers(
+#     gradients_at_start,
+#     controls={"depth": [8, 20, 56, 110], "shortcut": ["plain", "residual"], "batch norm": [True, False]},
+#     start={"depth": 56},
+#     x_label="convolution, from input to output", y_label="gradient norm", log=True,
+#     caption="Gradient norm of each convolution before training. Move the depth, then take the batch norm away, then add the shortcut.",
+#     alt="With batch norm the bars of plain-56 fall by a factor of about a thousand from the first convolution to the last.",
+# )
+# start.widget(controls={"depth": range(8, 111, 6), "width": [8, 4, 16]})
+
+# %% [markdown]
+# On the page you see 16 precomputed networks.
+# In JupyterLab each setting of depth and width is built, run and differentiated when you ask for it.
+
+# %% tags=["active-ipynb"]
+# def norms_of(shortcut, batch_norm):
+#     return np.array(gradients_at_start(56, shortcut, batch_norm)["series"][0]["values"])
+#
+#
+# plain, plain_bare = norms_of("plain", True), norms_of("plain", False)
+# residual, residual_bare = norms_of("residual", True), norms_of("residual", False)
+# ratio = plain[0] / plain[-1]
+# gradient_guess.reveal(
+#     0 if ratio < 0.1 else 2 if ratio > 10 else 1,
+#     "With batch norm the gradient of a plain network grows on its way back to the input: it explodes, it does not vanish.",
+# )
+
+# %% tags=["active-ipynb"]
+# claim("plain-56 with batch norm: the first convolution's gradient is over 100 times the last one's", ratio > 100, "ours")
+# claim("ResNet-56 with batch norm: less than 30 times", residual[0] / residual[-1] < 30, "ours")
+# claim("plain-56 without batch norm: every convolution's gradient is below 0.0001", plain_bare.max() < 1e-4, "ours")
+# claim("… and the first one's is not 30 times smaller than the last one's", plain_bare[0] > plain_bare[-1] / 30, "ours")
+# claim("ResNet-56 without batch norm: every convolution's gradient is above 10", residual_bare.min() > 10, "ours")
+
+# %% [markdown]
+# So there are three stories, not one.
+#
+# - **Plain, no batch norm.** The signal shrinks at each layer, and with it *all* gradients, first and last alike.
+# - **Plain, batch norm.** The signal is kept at size 1 on the way forward; on the way back the gradient grows by about 15 % a layer. Theory predicts such growth for batch norm with ReLU (Yang et al. 2019, arXiv:1902.08129).
+# - **Residual, batch norm.** Nearly flat. Without batch norm, the sum of many branches grows and the loss explodes.
+#
+# ### The gradient of every layer, during training
+#
+# These are the four networks of sections 1 and 2, with every step on record.
+
+# %% tags=["active-ipynb"]
+# Heatmap(
+#     {"panels": [{"title": "plain-56", "values": gradients["plain-56"], "role": "control"},
+#                 {"title": "ResNet-56", "values": gradients["ResNet-56"], "role": "idea"}]},
+#     x_label="step", y_label="convolution, from input to output", value_label="gradient norm", log=True, cursor="step",
+#     caption="Gradient norm of each convolution at each training step. Move the step from 0 to 10 and watch the first layers of plain-56.",
+#     alt="Two heat maps of layers by steps. Plain-56 starts with very large values in the first layers, which are gone after some ten steps; ResNet-56 is even.",
+# )
+
+# %% [markdown]
+# The explosion lasts a few steps only.
+# It throws the first weights far out, and behind a batch norm the effective step shrinks with the square of the weights' size.
+
+# %% tags=["active-ipynb"]
+# def first_weights(model):
+#     return model.stem[0].weight.norm().item()
+#
+#
+# torch.manual_seed(SEED)
+# before = first_weights(cifar_net(56, PlainBlock, in_channels=1, width=8))
+# growth = {name: first_weights(runs[name]) / before for name in ("plain-56", "ResNet-56")}
+# claim("training made plain-56's first weights more than 20 times as long", growth["plain-56"] > 20, "ours")
+# claim("and ResNet-56's less than 5 times", growth["ResNet-56"] < 5, "ours")
+
+# %% [markdown]
+# That is a plausible part of the story *in our toy*, no more.
+# Clipping the gradient or warming the learning rate up does not save plain-56 here.
+# The paper looked at its own plain networks, found healthy gradient norms with batch norm, and left the cause open (§4.1).
+#
+# ### How much does a block change its input?
+#
+# The paper argues that residual functions are small (§3.1), and shows that the layers' responses are (Figure 7).
+# We measure it directly: the norm of $\mathcal{F}(\mathbf{x})$ against the norm of what the shortcut carries.
+
+# %% tags=["active-ipynb"]
+# def relative_change(model):
+#     """‖F(x)‖ / ‖shortcut(x)‖ of every block, on 128 digits, with the batch's own statistics."""
+#     model = deepcopy(model).train()
+#     names = [name for name, module in model.named_modules() if isinstance(module, BasicBlock)]
+#     with torch.no_grad(), activations(model, names) as seen:
+#         model(train_set.images[:128])
+#         blocks = [(model.get_submodule(name), seen[name][0]) for name in names]
+#         return [(block.branch(x).norm() / block.shortcut(x).norm()).item() for block, x in blocks]
+
+# %% tags=["active-ipynb"]
+# def change_frame(depth):
+#     torch.manual_seed(SEED)
+#     fresh = cifar_net(depth, BasicBlock, in_channels=1, width=8)
+#     return {"series": [{"name": "before training", "values": relative_change(fresh), "role": "control"},
+#                        {"name": "after training", "values": relative_change(runs[f"ResNet-{depth}"]), "role": "idea"}]}
+#
+#
+# Layers(
+#     change_frame, controls={"depth": [20, 56]}, x_label="block, from input to output", y_label="‖F(x)‖ / ‖x‖", kind="line",
+#     caption="Size of what each block adds, against what passes through. Switch the depth: the blocks of the deeper network change less.",
+#     alt="Two lines over the blocks, below 1 for most blocks, lower for 56 layers than for 20, with bumps where a stage begins.",
+# )
+
+# %% tags=["active-ipynb"]
+# median = {depth: np.median(change_frame(depth)["series"][1]["values"]) for depth in (20, 56)}
+# claim("a trained block changes its input less in ResNet-56 than in ResNet-20 (median)", median[56] < median[20], "ours; compare §4.2, Figure 7")
+
+# %% [markdown]
+# ### One image on its way
+#
+# Pick a part of the network you trained in section 5, by mouse or by arrow key, and see the maps it makes of one digit.
+
+# %% tags=["active-ipynb"]
+# names = ["stem"] + [f"stages.{stage}.{block}" for stage in range(3) for block in range(3)]
+# examples = torch.stack([test_set.images[test_set.labels == digit][0] for digit in range(10)])
+# with torch.no_grad(), activations(resnet20, [*names, "pool"]) as seen:
+#     answers = resnet20(examples).softmax(1)
+#
+#
+# def node(name, maps):
+#     """One node of the drawing: the maps of one image, `(channels, height, width)`."""
+#     channels, size = maps.shape[:2]
+#     stage = "stem" if name == "stem" else f"stage {int(name[7]) + 1}, block {int(name[9]) + 1}"
+#     return {"id": name, "label": stage, "channels": channels, "size": size, "kind": "conv" if name == "stem" else "block",
+#             "shape": f"{channels}×{size}×{size}", "maps": maps[:16]}
+
+# %% tags=["active-ipynb"]
+# def journey(digit):
+#     image, chosen = examples[digit], answers[digit].argmax().item()
+#     shortcuts = list(zip(names[:-1], names[1:]))
+#     return {
+#         "nodes": [{"id": "image", "label": "image", "channels": 1, "size": 8, "kind": "input", "shape": "1×8×8", "maps": image},
+#                   *(node(name, seen[name][1][digit]) for name in names),
+#                   {"id": "pool", "label": "average", "channels": 64, "size": 1, "kind": "pool", "shape": "64", "maps": seen["pool"][1][digit].reshape(1, 4, 16)},
+#                   {"id": "fc", "label": "linear", "channels": 10, "size": 1, "kind": "fc", "shape": "10", "maps": answers[digit].reshape(1, 1, 10),
+#                    "text": f"answer: {chosen}, probability {answers[digit, chosen]:.2f}"}],
+#         "shortcuts": [[a, b, "zero-pad" if b in ("stages.1.0", "stages.2.0") else "identity"] for a, b in shortcuts],
+#     }
+#
+#
+# Network(
+#     journey, controls={"digit": list(range(10))}, start={"digit": 3},
+#     caption="The trained ResNet-20 and one test image of each digit. The maps shrink from 8×8 to 2×2 while the channels grow from 16 to 64.",
+#     alt="A row of boxes from the image through the stem and nine residual blocks to the answer, with the feature maps of the chosen box below.",
+# )
+
+# %% [markdown]
+# ## 7. What people get wrong
+#
+# ### "Degradation is overfitting"
+#
+# Overfitting means a low training error and a high test error.
+# Here both are high.
+
+# %% tags=["active-ipynb"]
+# table(["network", "training error", "test error"],
+#       [[name, f"{error(runs[name], train_set):.0f} %", f"{error(runs[name], test_set):.0f} %"] for name in ("plain-20", "plain-56")])
+
+# %% tags=["active-ipynb"]
+# claim("plain-56 makes more than 5 times plain-20's errors on the training images themselves",
+#       error(runs["plain-56"], train_set) > 5 * error(runs["plain-20"], train_set), "ours; §1: the training error is higher")
+
+# %% [markdown]
+# Do not mix it up with the paper's ResNet-1202: that one has a training error below 0.1 % and a test error of 7.93 %, worse than the 6.43 % of 110 layers.
+# *That* the authors put down to overfitting (§4.2).
+#
+# ### "It is the vanishing gradient"
+#
+# You have seen it: with batch norm the gradient of plain-56 was largest in the first layer, and after ten steps it was not.
+# The network failed all the same.
+
+# %% tags=["active-ipynb"]
+# ratios = gradients["plain-56"][0] / gradients["plain-56"][-1]
+# claim("first over last gradient in plain-56: above 100 at step 0, below 10 at step 10", ratios[0] > 100 and ratios[10] < 10, "ours; §4.1: vanishing is unlikely")
+
+# %% [markdown]
+# ### "A layer receives the sum of all earlier layers"
+#
+# Many summaries say so, the Korean notes behind this course too: the features of earlier layers are added to the next layer's.
+# A block adds *its own input*, once, and then cuts off what is negative.
+# Were it the plain sum, a stage's output would be its input plus all its branches.
+
+# %%
+def sum_of_branches(stage, x, last_relu):
+    """The output of the blocks of a stage, and the input plus all their branches; with or without the ReLU after each addition."""
+    y = total = x
+    for block in stage:
+        added = block.branch(y)
+        y, total = y + added, total + added
+        y = F.relu(y) if last_relu else y
+    return y, total
+
+
+# %% tags=["active-ipynb"]
+# resnet56 = runs["ResNet-56"].eval()
+# with torch.no_grad(), activations(resnet56, ["stages.0"]) as seen:
+#     resnet56(test_set.images)
+#     x, output = seen["stages.0"]
+#     y, total = sum_of_branches(resnet56.stages[0], x, last_relu=True)
+#     y2, total2 = sum_of_branches(resnet56.stages[0], x, last_relu=False)
+# claim("our loop computes what the stage computes", torch.equal(y, output), "ours")
+# claim("the sum of input and branches is another thing", (y - total).abs().max() > 0.1 * y.abs().max(), "ours")
+# claim("without the ReLU after the addition it is the same thing", torch.allclose(y2, total2, atol=1e-3 * y2.abs().max().item()), "ours; 1603.05027, Eq. 4")
+
+# %% [markdown]
+# The version without that ReLU is a *later* paper: the pre-activation ResNet (He et al. 2016, arXiv:1603.05027).
+# You will write its block in section 8.
+#
+# ### "The shortcut guarantees that the gradient gets through"
+#
+# The gradient through a block is 1 + F′(x). Nothing stops F′(x) from being −1.
+
+# %% tags=["active-ipynb"]
+# x = torch.randn(5, requires_grad=True)
+# residual_function = -x
+# (residual_function + x).sum().backward()
+# print("gradient:", x.grad.tolist())
+
+# %% [markdown]
+# Nor is there a bound above: without batch norm, ResNet-56 began with gradients above 10 in every layer, in section 6.
+# What the later paper says is that cancellation is *unlikely* over a whole mini-batch (1603.05027, below Eq. 5).
+#
+# ### "Shortcuts cost parameters"
+
+# %% tags=["active-ipynb"]
+# with torch.device("meta"):
+#     pairs = {(name, parameters(build(name))) for name in ("plain20", "resnet20")}
+#     bare = parameters(build("plain34"))
+#     extra = {"A": 0, "B": parameters(build("resnet34")) - bare}
+#     extra["C"] = parameters(build("resnet34", block=partial(BasicBlock, option=projection))) - bare
+# claim("plain-20 and ResNet-20 both have 269,722 parameters", {count for _, count in pairs} == {269_722}, "§3.3")
+# table(["ResNet-34 with option", "more parameters than plain-34", "top-1 error (Table 3)"],
+#       [[name, f"{count:,}", printed] for (name, count), printed in zip(extra.items(), ("25.03 %", "24.52 %", "24.19 %"))])
+
+# %% [markdown]
+# Option A costs nothing and brings most of the gain: the plain network has 28.54 % (Table 3).
+#
+# ### "torchvision's resnet50 is the paper's"
+#
+# It is v1.5: section 4 counted its 231,211,008 additional multiply-adds, at equal parameters.
+# The authors' own files halve the map in the first 1×1 layer.
+# The two even read each other's weights without complaint, and then give different answers.
+
+# %% tags=["active-ipynb"]
+# torch.manual_seed(SEED)
+# small = dict(depths=(1, 1), widths=(16, 32), num_classes=3, stem_width=8)
+# v1 = imagenet_net(block=Bottleneck, **small).eval()
+# v15 = imagenet_net(block=partial(Bottleneck, stride_in="3x3"), **small).eval()
+# v15.load_state_dict(v1.state_dict())
+# image = torch.randn(1, 3, 64, 64)
+# claim("the same weights give other answers in v1 and v1.5", not torch.allclose(v1(image), v15(image), atol=1e-3), "ours")
+
+# %% [markdown]
+# ### "ResNet-152 has an error of 3.57 %"
+#
+# A number without its protocol says little. These are all of them the paper's:
+
+# %% tags=["active-ipynb"]
+# table(["network", "images", "how", "top-1", "top-5", "where"], [
+#     ["ResNet-152", "validation", "one network, 10 crops", "21.43 %", "5.71 %", "Table 3"],
+#     ["ResNet-152", "validation", "one network, several scales", "19.38 %", "4.49 %", "Table 4"],
+#     ["six ResNets, two of them 152", "test", "ensemble", "–", "3.57 %", "Table 5"],
+# ])
+
+# %% [markdown]
+# The same with ResNet-110 on CIFAR-10: 6.43 % is the best of five runs, the mean is 6.61 ± 0.16 (Table 6).
+#
+# ## 8. Your turn
+#
+# Replace the line that raises, run the cell, run the check.
+#
+# ### Exercise 1: how many parameters?
+#
+# Write down the parameters of the paper's network of 6n + 2 layers as a function of n: 3 input channels, widths 16, 32, 64, option A, ten classes.
+# No torch needed: count kernels, batch norms (two numbers a channel), and the linear layer.
+
+# %% tags=["active-ipynb"]
+# def parameters_of(n):
+#     raise NotImplementedError
+
+# %%
+def check_parameters_of(answer):
+    hints = {"resnet20": "this is the 20-layer network of Table 6", "resnet56": "right for n = 3: look at what one more block adds",
+             "resnet110": "right for n = 3 and 9: is it linear in n?"}
+    for n, (name, hint) in zip((3, 9, 18), hints.items()):
+        with torch.device("meta"):
+            right = sum(weight.numel() for weight in build(name).parameters())
+        yield answer(n) == right, f"for n = {n} your function gives {answer(n)}, the network has {right}; {hint}"
+
+
+# %% tags=["active-ipynb"]
+# check(parameters_of, check_parameters_of)
+
+# %% [markdown]
+# <details>
+# <summary>Solution</summary>
+#
+# ```python
+# def parameters_of(n):
+#     total = 3 * 16 * 9 + 2 * 16                                   # the stem: kernels, batch norm
+#     for width in (16, 32, 64):
+#         total += 2 * n * (width * width * 9 + 2 * width)          # 2n layers of equal input and output
+#     total -= (32 * 32 - 16 * 32) * 9 + (64 * 64 - 32 * 64) * 9    # two of them have only half the input channels
+#     return total + 64 * 10 + 10                                   # the linear layer
+# ```
+#
+# Each further n adds 97,216 parameters.
+# </details>
+#
+# ### Exercise 2: the pre-activation block
+#
+# Write the block of the later paper (arXiv:1603.05027): batch norm and ReLU come *before* each convolution, and nothing after the addition.
+# Input and output have the same size, so the shortcut is the identity.
+
+# %% tags=["active-ipynb"]
+# class PreActivationBlock(nn.Module):
+#     def __init__(self, channels):
+#         super().__init__()
+#         raise NotImplementedError
+#
+#     def forward(self, x):  # (batch, channels, height, width)
+#         raise NotImplementedError
+
+# %%
+def check_pre_activation(answer):
+    torch.manual_seed(0)
+    block, x = answer(4), torch.randn(8, 4, 6, 6)
+    convolutions = [m for m in block.modules() if isinstance(m, nn.Conv2d)]
+    norms = [m for m in block.modules() if isinstance(m, nn.BatchNorm2d)]
+    yield len(convolutions) == 2 and len(norms) == 2, f"the block has {len(convolutions)} convolutions and {len(norms)} batch norms; it needs two of each"
+    y = block(x)
+    yield y.shape == x.shape, f"the shape should stay {tuple(x.shape)}, it became {tuple(y.shape)}"
+    yield bool((y < 0).any()), "the output is never negative: no ReLU comes after the addition"
+    added = (y - x).mean((0, 2, 3))
+    first, second = norms
+    expected = convolutions[1](F.relu(second(convolutions[0](F.relu(first(x)))))) + x
+    with torch.no_grad():
+        convolutions[1].weight.zero_()
+    yield torch.equal(block(x), x), "with the last convolution at zero the block should return x itself: add the untouched input, and add it last"
+    yield torch.allclose(y, expected, atol=1e-5), "the order should be batch norm, ReLU, convolution, and the same again"
+
+
+# %% tags=["active-ipynb"]
+# check(PreActivationBlock, check_pre_activation)
+
+# %% [markdown]
+# <details>
+# <summary>Solution</summary>
+#
+# ```python
+# class PreActivationBlock(nn.Module):
+#     def __init__(self, channels):
+#         super().__init__()
+#         self.norm1, self.conv1 = nn.BatchNorm2d(channels), conv(channels, channels, 3)
+#         self.norm2, self.conv2 = nn.BatchNorm2d(channels), conv(channels, channels, 3)
+#
+#     def forward(self, x):                              # (batch, channels, height, width)
+#         out = self.conv1(F.relu(self.norm1(x)))        # the same
+#         out = self.conv2(F.relu(self.norm2(out)))      # the same
+#         return x + out                                 # the same
+# ```
+# </details>
+#
+# ### Exercise 3: start as the identity
+#
+# Make every block of a residual network begin as "do nothing", so that even a very deep one starts like a shallow one.
+# Change one weight tensor of each block, and choose it so that the block can still learn.
+# (Later papers do this; this one does not.)
+
+# %% tags=["active-ipynb"]
+# def start_as_identity(model):
+#     """Change `model`, a ResNet of BasicBlocks, in place."""
+#     raise NotImplementedError
+
+# %%
+def check_start_as_identity(answer):
+    torch.manual_seed(0)
+    model = cifar_net(14, BasicBlock, in_channels=1, width=4)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    answer(model)
+    changed = {name for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
+    yield bool(changed), "no weight has changed"
+    blocks, x = [block for stage in model.stages for block in stage], torch.rand(16, 1, 8, 8)
+    y = model.stem(x)
+    yield bool(y.any()), "the stem gives only zeros now: change the blocks, not the stem"
+    for index, block in enumerate(blocks):
+        z = block(y)
+        yield torch.allclose(z, F.relu(block.shortcut(y)), atol=1e-6), f"block {index + 1} still changes what the shortcut carries"
+        y = z
+    F.cross_entropy(model(x), torch.arange(16) % 10).backward()
+    alive = all(any(p.grad is not None and p.grad.abs().max() > 1e-8 for p in (b.conv1.weight, b.norm1.weight, b.norm2.weight, b.conv2.weight)) for b in blocks)
+    yield alive, "some block gets no gradient at all and will never learn: which tensor can be zero without silencing its own gradient?"
+    yield len(changed) == len(blocks), f"{len(changed)} tensors have changed; one in each of the {len(blocks)} blocks is enough"
+
+
+# %% tags=["active-ipynb"]
+# check(start_as_identity, check_start_as_identity)
+
+# %% [markdown]
+# <details>
+# <summary>Solution</summary>
+#
+# The scale γ of the last batch norm: at zero the branch is silent, yet γ itself gets a gradient.
+#
+# ```python
+# def start_as_identity(model):
+#     for stage in model.stages:
+#         for block in stage:
+#             nn.init.zeros_(block.norm2.weight)
+# ```
+# </details>
+#
+# ## 9. Where we differ from the paper
+#
+# | | the paper | here |
+# |---|---|---|
+# | data | CIFAR-10, 50,000 images of 32×32 in colour; ImageNet | 1,400 digits of 8×8 |
+# | width | 16, 32, 64 | 8, 16, 32 in section 1, 2 and 6; the paper's in section 5 |
+# | steps | 64,000 of 128 images | 168 of 64 images |
+# | learning rate | 0.1, for 110 layers after a warm-up with 0.01 | 0.03: at 0.1 our ResNet-56 strayed for some seeds |
+# | augmentation | pad 4, crop, mirror | none in section 1, pad 1 and crop in section 5 |
+# | initial weights of the linear layer | not said | PyTorch's default |
+#
+# What does **not** show here:
+#
+# - *Depth helps.* The paper's ResNet-56 beats its ResNet-20, 6.97 % against 8.75 % (Table 6). On 397 easy test images the two are equal within the noise.
+# - *The converged gap.* Our plain-56 is slow; the paper's is worse even at the end.
+# - *110 layers and more.* At the paper's learning rate our ResNet-110 needs more steps than we have.
+# - *Figure 7.* The standard deviation of the responses hardly moves in 168 steps at the paper's weight decay; we measured ‖F(x)‖ / ‖x‖ instead.
+#
+# The claims of this notebook were checked with five seeds: set the environment variable `LESSON_SEED` to try your own.
+#
+# ## 10. With real weights and more machines
+#
+# With a published checkpoint in a folder (`config.json`, `model.safetensors`):
+#
+# ```python
+# model = from_pretrained("path/to/resnet-50")
+# logits = model(images)        # (batch, 3, 224, 224), normalised as the publisher says
+# ```
+#
+# And the paper's CIFAR-10 run, on any device, with a data set that yields `(images, labels)` batches:
+#
+# ```python
+# model = build("resnet56").to("cuda")
+# optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=1e-4)
+# schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, [32_000, 48_000])
+# train.fit(model, batches, F.cross_entropy, optimizer, schedule)   # 64,000 batches of 128
+# ```
+#
+# ## 11. Recap
+#
+# Every line was tested when you ran the notebook.
+
+# %% tags=["active-ipynb"]
+# recap()
+
+# %% [markdown]
+# Further reading:
+#
+# - He et al., *Identity Mappings in Deep Residual Networks*, arXiv:1603.05027: the ReLU after the addition goes, and 1,001 layers train.
+# - Balduzzi et al., *The Shattered Gradients Problem*, arXiv:1702.08591: another answer to why plain networks fail.
+# - Yang et al., *A Mean Field Theory of Batch Normalization*, arXiv:1902.08129: why the gradient grows.
