@@ -1,12 +1,12 @@
 """Figures that live in JupyterLab and on a static page alike.
 
-    from kit.view import Curves, Heatmap, Layers, Network, Picture, Predict, style
+    from kit.view import Curves, Heatmap, Layers, Network, Picture, Predict
 
-Each viewer's docstring tells its frame; `Figure` tells what all share: controls, captions, `.widget()` for live pictures.
+Each viewer's docstring tells its frame; `Figure` tells what all share: controls, captions, `.widget()` for live
+pictures. Importing this also gives matplotlib the look of the lessons.
 """
 
 from kit.view.figure import Figure
-from kit.view.style import colour, style
 from kit.view.viewers import Curves, Heatmap, Layers, Network, Picture, Predict
 
-__all__ = ["Curves", "Figure", "Heatmap", "Layers", "Network", "Picture", "Predict", "colour", "style"]
+__all__ = ["Curves", "Figure", "Heatmap", "Layers", "Network", "Picture", "Predict"]

@@ -19,6 +19,8 @@ const h = (tag, attributes = {}, ...children) => fill(document.createElement(tag
 const s = (tag, attributes = {}, ...children) => fill(document.createElementNS(SVG, tag), attributes, children);
 
 const CSS = `
+.pcc-figure { margin: 1.2em 0; }
+.pcc-figure figcaption { margin-top: .5em; }
 .pcc-live { font: 14px/1.45 system-ui, sans-serif; position: relative; }
 .pcc-live svg, .pcc-live canvas { display: block; overflow: visible; max-width: none; }
 .pcc-live svg text { font: 12px system-ui, sans-serif; fill: currentColor; }
@@ -26,15 +28,15 @@ const CSS = `
 .pcc-live :focus-visible { outline: 2px solid var(--pcc-selected); outline-offset: 2px; }
 .pcc-live input { accent-color: var(--pcc-idea); margin: 0 4px 0 0; vertical-align: middle; }
 .pcc-controls { display: flex; flex-wrap: wrap; gap: 6px 24px; margin-bottom: 8px; }
-.pcc-controls > * { display: flex; align-items: center; gap: 4px 10px; border: 0; margin: 0; padding: 0; min-width: 0; }
+.pcc-controls > * { display: flex; max-width: 100%; align-items: center; gap: 4px 10px; border: 0; margin: 0; padding: 0; min-width: 0; }
 .pcc-controls fieldset { flex-wrap: wrap; }
 .pcc-controls legend { float: left; padding: 0; width: auto; }
-.pcc-controls input[type=range] { width: min(220px, 45vw); margin: 0; }
+.pcc-controls input[type=range] { flex: 1 1 90px; min-width: 60px; width: 220px; margin: 0; }
 .pcc-controls output { min-width: 3ch; font-variant-numeric: tabular-nums; font-weight: 600; }
 .pcc-note { margin: 0 0 6px; font-weight: 600; min-height: 1.45em; }
 .pcc-read { display: flex; flex-wrap: wrap; gap: 0 16px; min-height: 1.45em; font-variant-numeric: tabular-nums; }
 .pcc-live [hidden] { display: none; }
-.pcc-read > span { white-space: nowrap; }
+.pcc-read > .pcc-item { white-space: nowrap; }
 .pcc-read svg { display: inline-block; vertical-align: middle; margin-right: 6px; }
 .pcc-read b { font-weight: 600; }
 .pcc-waiting .pcc-stage { opacity: .4; }
@@ -72,7 +74,10 @@ function ticks(lo, hi, count, log) {
   }
   return found.filter((v) => v >= lo * (1 - 1e-9) - (log ? 0 : 1e-12) && v <= hi * (1 + 1e-9) + (log ? 0 : 1e-12));
 }
-const tickText = (v, log) => (log && (v < 1e-3 || v > 1e4) ? power(Math.round(Math.log10(v))) : show(+v.toPrecision(6)));
+function tickTexts(values, log) { // one notation per axis
+  const wide = log && values.some((v) => v < 1e-3 || v > 1e4);
+  return values.map((v) => (wide && v !== 1 ? power(Math.round(Math.log10(v))) : show(+v.toPrecision(6))));
+}
 function every(names, pixels, gap) { // which of the bands show their names when a name needs `gap` pixels: round numbers if they count from 1
   const step = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000].find((k) => (k * pixels) / names.length >= gap) ?? names.length;
   return [...names.keys()].filter((i) => (i + (names[0] === "1" && names.length >= step ? 1 : 0)) % step === 0);
@@ -130,18 +135,21 @@ const swatch = (line) => s("svg", { width: 26, height: 12, "aria-hidden": "true"
 function chart(ui, parent, { series, x, y, bars = false, height, head, legend = false, hint, onpick }) {
   const lines = styled(series), width = ui.width;
   height ??= within(width * 0.42, 210, 330);
-  const yTicks = ticks(...y.range, height / 45, y.log), labels = lines.map((line) => textWidth(line.name) + 16);
-  const left = Math.ceil(Math.max(...yTicks.map((v) => textWidth(tickText(v, y.log))), 16)) + 10;
+  const yTicks = ticks(...y.range, height / 40, y.log), yTexts = tickTexts(yTicks, y.log), labels = lines.map((line) => textWidth(line.name) + 16);
+  const left = Math.ceil(Math.max(...yTexts.map((text) => textWidth(text)), 16)) + 10;
   const direct = !bars && !legend && lines.length < 9 && Math.max(0, ...labels) < width * 0.34;
   const box = { left, right: width - (direct ? Math.max(0, ...labels) + 6 : 10), top: 26, bottom: height - 36 };
-  const X = axis(...x.range, box.left, box.right, x.log), Y = axis(...y.range, box.bottom, box.top, y.log);
+  const X = axis(...x.range, box.left, box.right), Y = axis(...y.range, box.bottom, box.top, y.log);
   const root = s("svg", { width, height, tabindex: 0, role: "application", "aria-label": ui.alt, "data-lm-suppress-shortcuts": "true" });
-  const inner = s("svg", { x: box.left, y: box.top, width: box.right - box.left, height: box.bottom - box.top, style: "overflow:hidden", viewBox: `${box.left} ${box.top} ${box.right - box.left} ${box.bottom - box.top}` });
-  for (const v of yTicks) root.append(
+  const clip = [box.left - 5, box.top - 5, box.right - box.left + 10, box.bottom - box.top + 5]; // room for whole markers
+  const inner = s("svg", { x: clip[0], y: clip[1], width: clip[2], height: clip[3], viewBox: clip.join(" "), style: "overflow:hidden" });
+  yTicks.forEach((v, i) => root.append(
     s("path", { d: `M${box.left} ${Y(v)}H${box.right}`, stroke: "currentColor", "stroke-opacity": 0.14 }),
-    s("text", { x: box.left - 7, y: Y(v) + 4, "text-anchor": "end" }, tickText(v, y.log)));
-  for (const v of ticks(...x.range, width / 90, x.log)) root.append(
-    s("text", { x: X(v), y: box.bottom + 17, "text-anchor": "middle" }, tickText(v, x.log)));
+    s("text", { x: box.left - 7, y: Y(v) + 4, "text-anchor": "end" }, yTexts[i])));
+  const xTicks = x.names
+    ? every(x.names, box.right - box.left, Math.max(...x.names.map((name) => textWidth(name))) + 12).map((i) => [i + 1, x.names[i]])
+    : ticks(...x.range, width / 90).map((v) => [v, show(+v.toPrecision(6))]);
+  for (const [v, text] of xTicks) root.append(s("text", { x: X(v), y: box.bottom + 17, "text-anchor": "middle" }, text));
   root.append(s("path", { d: `M${box.left} ${box.top}V${box.bottom}H${box.right}`, fill: "none", stroke: "currentColor", "stroke-opacity": 0.6 }),
     s("text", { x: 0, y: 13 }, y.label), s("text", { x: box.right, y: height - 4, "text-anchor": "end" }, x.label), inner);
   const band = ((box.right - box.left) / Math.max(1, ...lines.map((line) => line.x.length))) * 0.8, broken = [];
@@ -230,7 +238,7 @@ function figure(viewer) {
       say: (text) => { said.textContent = text; },
       read(head, items, hint, aloud) {
         readout.replaceChildren(...[head && h("b", {}, head), ...items.map(({ line, text, value }) =>
-          h("span", {}, line && swatch(line), text, value != null && " ", value != null && h("b", {}, value)) ), hint && h("span", {}, hint)].filter(Boolean));
+          h("span", { class: "pcc-item" }, line && swatch(line), text, value != null && " ", value != null && h("b", {}, value)) ), hint && h("span", {}, hint)].filter(Boolean));
         readout.style.minHeight = `${(quiet = Math.max(quiet, readout.offsetHeight))}px`; // grow, never jump back
         if (aloud) ui.say([head, ...items.map(({ text, value }) => `${text} ${value}`)].join(", "));
       },

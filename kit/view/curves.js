@@ -23,7 +23,7 @@ const render = figure((ui) => {
       x: { label: options.x_label, range: options.x_range ?? span(xs) },
       y: { label: options.y_label, log: options.log, range: options.y_range ?? span(ys, true) },
       head: (v) => `${options.x_label} ${show(v)}`,
-      hint: options.total ? null : "Point at the chart, or focus it and use ← →",
+      hint: options.total ? null : "Point at the chart, or use ← →",
     });
   };
 });

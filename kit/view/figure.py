@@ -13,10 +13,14 @@ from html import escape
 from numbers import Integral, Number
 from pathlib import Path
 
+import anywidget
+import matplotlib
 import numpy as np
+import PIL.Image
+import traitlets
+from matplotlib.figure import Figure as Canvas
 
 from kit.view.style import DASHES, MATPLOTLIB, NAMED, RAMP, ROLES
-
 
 
 class Figure:
@@ -150,7 +154,7 @@ class Figure:
         for name in controls.keys() - self.controls.keys():
             parameter = parameters.get(re.sub(r"\W+", "_", name))
             if parameter is None or parameter.default is parameter.empty:
-                raise ValueError(f"control {name!r} is not a parameter with a default of the frame function; it has {', '.join(parameters)}")
+                raise ValueError(f"control {name!r} must be a parameter, with a default, of the function; it has {', '.join(parameters)}")
             defaults[name] = parameter.default
         begin = dict(zip(self.controls, self.start, strict=True)) | defaults
         start = tuple(begin[name] if begin[name] in values else values[0] for name, values in wide.items())
@@ -176,9 +180,7 @@ class Figure:
 
 @functools.cache
 def widget_class(script):
-    """The anywidget class of a viewer; imported late, since a static page needs none."""
-    import anywidget
-    import traitlets
+    """The anywidget class of a viewer."""
 
     class LiveFigure(anywidget.AnyWidget):
         _esm = module(script)
@@ -248,27 +250,21 @@ def quantise(values, bits, log=False):
     return {"shape": list(values.shape), "bits": bits, "lo": float(f"{lo:.7g}"), "hi": float(f"{hi:.7g}"), "log": log, "data": packed}
 
 
-def role(value):
+def role_of(value):
     if value is not None and value not in NAMED:
         raise ValueError(f"no role {value!r}; roles are {', '.join(NAMED)}")
     return {} if value is None else {"role": value}
 
 
 # -- still pictures
-def png(draw, size=(7.2, 3.4), limit=40_000):
-    """draw(figure) on a white matplotlib figure -> PNG bytes, with fewer dots per inch where they would exceed `limit`."""
-    import matplotlib.style
-    from matplotlib.figure import Figure as Canvas
-
-    with matplotlib.style.context(["default", MATPLOTLIB]):
-        canvas = Canvas(figsize=size)
+def png(draw):
+    """draw(figure) on a white matplotlib figure -> PNG bytes in 128 colours, to keep notebooks small."""
+    with matplotlib.rc_context(MATPLOTLIB):
+        canvas, shot, small = Canvas(facecolor="white"), io.BytesIO(), io.BytesIO()
         draw(canvas)
-        for dpi in (110, 90, 70, 55, 40):
-            file = io.BytesIO()
-            canvas.savefig(file, format="png", dpi=dpi, facecolor="white", metadata={"Software": None})
-            if file.tell() <= limit:
-                break
-    return file.getvalue()
+        canvas.savefig(shot, format="png")
+    PIL.Image.open(shot).convert("RGB").quantize(128, dither=PIL.Image.Dither.NONE).save(small, "png", optimize=True)
+    return small.getvalue()
 
 
 def image(data, alt):

@@ -1,4 +1,5 @@
 // Matrices side by side on one colour scale. With a cursor, a slider moves through the columns and a profile shows the chosen one.
+const HINT = "Point at a cell, or use the arrow keys";
 const render = figure((ui) => {
   const { options } = ui, range = [...options.value_range], t = options.log ? Math.log10 : (v) => v;
   let cell = null, column = 0, slider = null;
@@ -14,12 +15,12 @@ const render = figure((ui) => {
     const columnNames = frame.columns ?? Array.from({ length: columns }, (_, i) => `${i + 1}`);
     column = within(column, 0, columns - 1);
     const short = (name) => (name.length > 14 ? `${name.slice(0, 13)}…` : name);
-    const named = (label, text) => (/^[\d.−-]+$/.test(text) ? `${label} ${text}` : text);
+    const named = (label, text) => (/^[\d.−-]+$/.test(text) ? `${label.split(",")[0]} ${text}` : text);
     const board = h("div", { tabindex: 0, role: "application", "aria-label": ui.alt, "data-lm-suppress-shortcuts": "true", style: "display:flex;flex-wrap:wrap;gap:8px 24px" });
     const below = h("div"), marks = [], lanes = styled(panels.map(({ title, role }) => ({ name: title, role })));
     ui.stage.replaceChildren(bar(), board, below);
 
-    const left = Math.ceil(Math.max(...rowNames.map((name) => textWidth(short(name))), textWidth(options.y_label))) + 10;
+    const left = Math.ceil(Math.max(...rowNames.map((name) => textWidth(short(name))))) + 28;
     const abreast = ui.width >= 300 * panels.length ? panels.length : 1;
     const full = Math.floor(Math.min((ui.width - 24 * (abreast - 1)) / abreast, 720)), w = full - left - 8;
     const tall = within((w * rows) / columns, Math.min(rows * 22, abreast > 1 ? 230 : 180), 380), top = 24;
@@ -29,7 +30,7 @@ const render = figure((ui) => {
       const [high, wide] = panel.shape, canvas = h("canvas", { style: `position:absolute;left:${left}px;top:${top}px;width:${w}px;height:${tall}px;image-rendering:pixelated;background:repeating-linear-gradient(45deg,#8888 0 2px,#0000 2px 6px)` });
       paint(canvas, panel.values, wide, unit);
       const svg = s("svg", { width: full, height: tall + top + foot, style: "position:relative", "aria-hidden": "true" });
-      svg.append(s("text", { x: left - 7, y: 13, "text-anchor": "end" }, options.y_label), s("text", { x: left, y: 13, class: "pcc-strong" }, panel.title),
+      svg.append(s("text", { x: 12, y: top + tall / 2, "text-anchor": "middle", transform: `rotate(-90 12 ${top + tall / 2})` }, options.y_label), s("text", { x: left, y: 13, class: "pcc-strong" }, panel.title),
         s("text", { x: left + w, y: top + tall + foot - 4, "text-anchor": "end" }, options.x_label),
         s("rect", { x: left, y: top, width: w, height: tall, fill: "none", stroke: "currentColor", "stroke-opacity": 0.5 }));
       for (const r of every(rowNames.slice(0, high), tall, 16)) svg.append(s("text", { x: left - 7, y: top + ((r + 0.5) * tall) / high + 4, "text-anchor": "end" }, short(rowNames[r])));
@@ -52,8 +53,8 @@ const render = figure((ui) => {
     });
 
     function bar() { // the colour scale
-      const wide = Math.min(260, ui.width * 0.5), at = axis(...range, 0, wide, options.log), name = h("span", {}, options.value_label);
-      const svg = s("svg", { width: wide, height: 28, "aria-hidden": "true" }, ticks(...range, 4, options.log).map((v) => s("text", { x: at(v), y: 24, "text-anchor": "middle" }, tickText(v, options.log))));
+      const wide = Math.min(260, ui.width * 0.5), at = axis(...range, 0, wide, options.log), values = ticks(...range, wide / 50, options.log), texts = tickTexts(values, options.log), name = h("span", {}, options.value_label);
+      const svg = s("svg", { width: wide, height: 28, "aria-hidden": "true" }, values.map((v, i) => s("text", { x: at(v), y: 24, "text-anchor": "middle" }, texts[i])));
       return h("div", { style: "display:flex;align-items:flex-start;flex-wrap:wrap;gap:2px 26px;margin:2px 0 8px" }, name,
         h("div", { style: "position:relative" }, h("div", { style: `position:absolute;width:${wide}px;height:10px;background:${LIGHTER}` }), svg));
     }
@@ -69,7 +70,7 @@ const render = figure((ui) => {
     function pick(found, aloud) {
       cell = found;
       overlay();
-      if (!cell) return ui.read(null, [], "Point at a cell, or focus the map and use the arrow keys");
+      if (!cell) return ui.read(null, [], HINT);
       const [r, c] = cell, items = panels.map((panel, n) => ({ line: options.cursor && lanes[n], text: panel.title, value: r < panel.shape[0] && c < panel.shape[1] ? show(panel.values[r * panel.shape[1] + c]) : "–" }));
       ui.read(`${named(options.y_label, rowNames[r])}, ${named(options.x_label, columnNames[c])}`, items, null, aloud);
     }
@@ -85,8 +86,8 @@ const render = figure((ui) => {
           const x = Array.from({ length: panel.shape[0] }, (_, i) => i + 1);
           return { name: panel.title, role: panel.role, x, y: x.map((i) => (c < panel.shape[1] ? panel.values[(i - 1) * panel.shape[1] + c] : NaN)) };
         }),
-        x: { label: options.y_label, range: [1, Math.max(2, rows)] }, y: { label: options.value_label, range, log: options.log },
-        height: 200, head: (i) => `${named(options.y_label, rowNames[i - 1])}, ${options.cursor} ${columnNames[c]}`, hint: "Point at a cell, or focus the map and use the arrow keys",
+        x: { label: options.y_label, names: rowNames, range: [1, Math.max(2, rows)] }, y: { label: options.value_label, range, log: options.log },
+        height: 200, head: (i) => `${named(options.y_label, rowNames[i - 1])}, ${options.cursor} ${columnNames[c]}`, hint: HINT,
       });
     }
     const step = (dr, dc) => () => pick(cell ? [within(cell[0] + dr, 0, rows - 1), within(cell[1] + dc, 0, columns - 1)] : [0, column], true);

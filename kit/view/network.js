@@ -9,7 +9,7 @@ const render = figure((ui) => {
     const channels = Math.max(1, ...nodes.map((node) => node.channels ?? 0)), size = Math.max(1, ...nodes.map((node) => node.size ?? 0));
     const gap = nodes.length > 30 ? 3 : nodes.length > 16 ? 6 : 12, least = nodes.length > 30 ? 5 : 10;
     const room = ui.width - 4 - gap * (nodes.length - 1) - least * nodes.length, parts = nodes.map((node) => (node.channels ?? 0) / channels);
-    const scale = within(room / parts.reduce((a, b) => a + b, 1e-9), 3, 56); // when the room is short, the drawing scrolls
+    const scale = within(room / parts.reduce((a, b) => a + b, 1e-9), 3, nodes.length > 8 ? 56 : 90); // when the room is short, the drawing scrolls
     const reach = Math.max(0, ...shortcuts.map(([from, to]) => place.get(to) - place.get(from)));
     const arcs = shortcuts.length ? 30 + Math.min(reach, 6) * 4 : 8, tallest = 110, middle = arcs + tallest / 2, floor = arcs + tallest;
     let x = 2;
@@ -23,10 +23,11 @@ const render = figure((ui) => {
     const wires = boxes.slice(1).map((box) => `M${box.x - gap} ${middle}h${gap}`).join("");
     svg.append(s("path", { d: wires, stroke: "currentColor", "stroke-width": 1.5, "stroke-opacity": 0.7 }));
     const items = boxes.map((box, i) => {
-      const solid = { input: 0, pool: 0.1, conv: 0.3, block: 0.45, fc: 0.2 }[box.node.kind];
+      const solid = { input: 0, pool: 0.06, conv: 0.16, block: 0.3, fc: 0.1 }[box.node.kind];
       const item = s("g", { role: "radio", "aria-label": [box.node.label, box.node.shape].filter(Boolean).join(", "), style: "cursor:pointer", "data-lm-suppress-shortcuts": "true", onclick: () => choose(i, true) },
         s("rect", { x: box.x - gap / 2, y: arcs, width: box.w + gap, height: tallest, fill: "transparent" }),
-        s("rect", { x: box.x, y: box.y, width: box.w, height: box.h, rx: 2, fill: "currentColor", "fill-opacity": solid, stroke: "currentColor", "stroke-opacity": 0.7 }));
+        s("rect", { x: box.x, y: box.y, width: box.w, height: box.h, rx: 2, fill: "currentColor", "fill-opacity": solid, stroke: "currentColor", "stroke-opacity": 0.7 }),
+        textWidth(box.node.label) + 6 < box.w && s("text", { x: box.x + box.w / 2, y: middle + 4, "text-anchor": "middle" }, box.node.label));
       arrows(item, { ArrowRight: () => choose(i + 1, true), ArrowLeft: () => choose(i - 1, true), ArrowDown: () => choose(i + 1, true), ArrowUp: () => choose(i - 1, true), Home: () => choose(0, true), End: () => choose(nodes.length - 1, true) });
       svg.append(item);
       return item;
@@ -58,10 +59,11 @@ const render = figure((ui) => {
       items.forEach((item, k) => {
         item.setAttribute("tabindex", k === i ? 0 : -1);
         item.setAttribute("aria-checked", k === i);
-        const face = item.lastChild;
+        const face = item.children[1], name = item.children[2];
         face.setAttribute("fill", k === i ? "var(--pcc-selected)" : "currentColor");
         face.style.fillOpacity = k === i ? 1 : "";
         face.setAttribute("stroke-width", k === i ? 2.5 : 1);
+        if (name) name.style.fill = k === i ? "#000" : "";
       });
       if (byHand) {
         items[i].focus({ preventScroll: true });
@@ -75,7 +77,7 @@ const render = figure((ui) => {
     function grid(packed, label) {
       const { values, shape: [count, high, wide] } = unpack(packed), finite = values.filter(Number.isFinite), gutter = 4;
       const lo = finite.reduce((a, b) => Math.min(a, b), Infinity), hi = finite.reduce((a, b) => Math.max(a, b), -Infinity);
-      const across = within(Math.floor((ui.width + gutter) / 68), 1, Math.min(count, 16)), w = Math.min(96, Math.floor((ui.width + gutter) / across) - gutter), tall = Math.round((w * high) / wide);
+      const across = within(Math.floor((ui.width + gutter) / 68), 1, Math.min(count, 16)), w = Math.min(wide > 2 * high ? 24 * wide : 96, Math.floor((ui.width + gutter) / across) - gutter), tall = Math.round((w * high) / wide);
       const down = Math.ceil(count / across), frameOf = (n) => [(n % across) * (w + gutter), Math.floor(n / across) * (tall + gutter)];
       const board = h("div", { tabindex: 0, role: "application", "aria-label": `${count} feature maps of ${label}`, "data-lm-suppress-shortcuts": "true", style: `position:relative;width:${across * (w + gutter) - gutter}px;height:${down * (tall + gutter) - gutter}px` });
       for (let n = 0; n < count; n++) {
@@ -89,7 +91,7 @@ const render = figure((ui) => {
       function look(n, aloud) {
         map = n;
         ring.hidden = n === null;
-        if (n === null) return void (range.textContent = `${count} maps on one colour scale, ${show(lo)} to ${show(hi)}. Point at one, or focus them and use the arrow keys`);
+        if (n === null) return void (range.textContent = `${count === 1 ? "1 map" : `${count} maps on one colour scale`}, ${show(lo)} to ${show(hi)}. Point at one, or use the arrow keys`);
         const [left, top] = frameOf(n), own = values.subarray(n * high * wide, (n + 1) * high * wide).filter(Number.isFinite);
         Object.assign(ring.style, { left: `${left}px`, top: `${top}px`, width: `${w}px`, height: `${tall}px` });
         range.textContent = `map ${n + 1} of ${count}: smallest ${show(own.reduce((a, b) => Math.min(a, b), Infinity))}, largest ${show(own.reduce((a, b) => Math.max(a, b), -Infinity))}`;

@@ -1,4 +1,6 @@
-"""One look for matplotlib and the viewers: the palette, the colour map, the type."""
+"""One look for matplotlib and the viewers: the palette, the colour map, the type. Importing this sets it."""
+
+import matplotlib
 
 # role -> colour on light, colour on dark, marker. Okabe–Ito, safe for the colour-blind; the marker tells roles apart without colour.
 ROLES = {
@@ -37,16 +39,4 @@ MATPLOTLIB = {
     "ytick.labelsize": 10,
 }
 
-
-def style():
-    """Give matplotlib the look of the lessons, for the rest of the session."""
-    import matplotlib
-
-    matplotlib.rcParams.update(MATPLOTLIB)
-
-
-def colour(role, dark=False):
-    """The hex colour of a role, for drawings of your own."""
-    if role not in ROLES:
-        raise ValueError(f"no role {role!r}; roles are {', '.join(NAMED)}")
-    return ROLES[role][1 if dark else 0]
+matplotlib.rcParams.update(MATPLOTLIB)

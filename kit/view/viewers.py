@@ -5,9 +5,14 @@ import io
 import time
 from html import escape
 
+import matplotlib.pyplot as plt
 import numpy as np
+from IPython import get_ipython
+from IPython.display import display
+from matplotlib.colors import LinearSegmentedColormap, LogNorm, Normalize
+from matplotlib.patches import FancyArrowPatch, Rectangle
 
-from kit.view.figure import Figure, array, image, number, numbers, quantise, role, widget_class
+from kit.view.figure import Figure, array, image, number, numbers, quantise, role_of, widget_class
 from kit.view.style import DASHES, RAMP, ROLES
 
 
@@ -21,7 +26,8 @@ def _range(values, log, zero=False):
         lo, hi = float(10.0 ** np.floor(np.log10(lo))), float(10.0 ** np.ceil(np.log10(hi)))
         return [lo, hi if hi > lo else lo * 10]
     lo, hi = (min(lo, 0), max(hi, 0)) if zero else (lo, hi)
-    return [number(lo), number(hi if hi > lo else lo + 1)]
+    hi = hi if hi > lo else lo + 1
+    return [number(lo - 0.04 * (hi - lo) * (lo != 0)), number(hi + 0.04 * (hi - lo) * (hi != 0))]
 
 
 def _fixed(given, computed, log):
@@ -33,8 +39,8 @@ def _fixed(given, computed, log):
     return [number(lo), number(hi)], True
 
 
-def _plot(axes, series, options, y_range, bars=False, ends=True):
-    """Series in the viewers' look on matplotlib axes: same colours, dashes and markers, names at the line ends."""
+def _plot(axes, series, options, y_range, bars=False):
+    """Series in the viewers' look on matplotlib axes: same colours, dashes and markers."""
     seen, extra = {}, 0
     for n, line in enumerate(series):
         name = line.get("role") or f"extra{extra % 3}"
@@ -50,10 +56,8 @@ def _plot(axes, series, options, y_range, bars=False, ends=True):
         axes.plot(line["x"], y, markevery=max(1, len(y) // 12), label=line["name"], **style)
     if options["log"]:
         axes.set_yscale("log")
-    axes.set(xlabel=options["x_label"], ylim=y_range)
-    axes.set_title(options["y_label"], fontsize=11, fontweight="normal")
-    if ends:
-        axes.legend(ncols=2, fontsize=10)
+    axes.set(xlabel=options["x_label"], ylabel=options["y_label"], ylim=y_range)
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=4, fontsize=10)
 
 
 class Layers(Figure):
@@ -73,7 +77,10 @@ class Layers(Figure):
         super().__init__(frames, options={"x_label": x_label, "y_label": y_label, "log": log, "bars": bars}, **common)
 
     def _pack(self, frame):
-        series = [{"name": str(line["name"]), "values": numbers(line["values"], line["name"]), **role(line.get("role"))} for line in frame["series"]]
+        series = [
+            {"name": str(line["name"]), "values": numbers(line["values"], line["name"]), **role_of(line.get("role"))}
+            for line in frame["series"]
+        ]
         labels = frame.get("labels")
         if not series or (labels is not None and len(labels) != max(len(line["values"]) for line in series)):
             raise ValueError("Layers: a frame needs at least one series, and as many labels as layers (or none)")
@@ -111,7 +118,7 @@ class Heatmap(Figure):
             raise ValueError("Heatmap: a frame needs at least one panel")
         packed = {
             "panels": [
-                {"title": str(panel["title"]), "values": quantise(values, 16, self.options["log"]), **role(panel.get("role"))}
+                {"title": str(panel["title"]), "values": quantise(values, 16, self.options["log"]), **role_of(panel.get("role"))}
                 for panel, values in zip(frame["panels"], arrays, strict=True)
             ]
         }
@@ -131,8 +138,6 @@ class Heatmap(Figure):
         return {"value_range": value_range, "fixed": fixed}
 
     def _draw(self, canvas, frame):
-        from matplotlib.colors import LinearSegmentedColormap, LogNorm, Normalize
-
         panels, (lo, hi) = frame["panels"], self.options["value_range"]
         norm, ramp = (LogNorm if self.options["log"] else Normalize)(lo, hi), LinearSegmentedColormap.from_list("ramp", RAMP)
         axes = canvas.subplots(1, len(panels), squeeze=False, sharey=True)[0]
@@ -142,7 +147,7 @@ class Heatmap(Figure):
             for axis, names in ((ax.xaxis, frame.get("columns")), (ax.yaxis, frame.get("rows"))):
                 count = len(names) if names is not None else array(panel["values"]).shape[0 if axis is ax.yaxis else 1]
                 names = names if names is not None else range(1, count + 1)
-                axis.set_ticks(list(range(0, count, max(1, count // 6))), [str(names[i]) for i in range(0, count, max(1, count // 6))])
+                axis.set_ticks(list(range(0, count, max(1, count // 6))), [str(names[i])[:8] for i in range(0, count, max(1, count // 6))])
         axes[0].set_ylabel(self.options["y_label"])
         canvas.colorbar(shown, ax=list(axes), label=self.options["value_label"])
 
@@ -172,7 +177,7 @@ class Curves(Figure):
         x, y = numbers(x, f"{name}: x"), numbers(y, f"{name}: y")
         if len(x) != len(y):
             raise ValueError(f"Curves: {name!r} has {len(x)} x and {len(y)} y")
-        return {"name": str(name), "x": x, "y": y, **_role(role), **({} if dash is None else {"dash": int(dash)})}
+        return {"name": str(name), "x": x, "y": y, **role_of(role), **({} if dash is None else {"dash": int(dash)})}
 
     def _draw(self, canvas, frame):
         _plot(canvas.subplots(), self._pack(frame)["series"], self.options, self.options.get("y_range"))
@@ -181,9 +186,6 @@ class Curves(Figure):
     def live(*, x_label, y_label, total, log=False):
         """Curves that grow while something trains; total: how many points will be added. Shows itself; see LiveCurves."""
         return LiveCurves({"x_label": x_label, "y_label": y_label, "log": log, "total": total})
-
-
-_role = role
 
 
 class LiveCurves:
@@ -195,11 +197,6 @@ class LiveCurves:
         self.series, self.done, self.sent = {}, 0, 0.0
         self.options = options
         self.widget = widget_class(Curves.script)(data=self._data())
-        try:
-            from IPython import get_ipython
-            from IPython.display import display
-        except ImportError:
-            return
         if get_ipython():
             view = "application/vnd.jupyter.widget-view+json"
             display({view: self.widget._repr_mimebundle_()[0][view]}, raw=True)
@@ -211,7 +208,7 @@ class LiveCurves:
 
     def add(self, name, x, y, role=None):
         """One more point of the curve `name`. Cheap: the page is told ten times a second."""
-        line = self.series.setdefault(name, {"name": str(name), "x": [], "y": [], **_role(role)})
+        line = self.series.setdefault(name, {"name": str(name), "x": [], "y": [], **role_of(role)})
         line["x"].append(number(x))
         line["y"].append(number(y))
         if len(line["x"]) > self.most:
@@ -262,8 +259,6 @@ class Network(Figure):
         return {"id": id, "kind": kind, "label": str(id if label is None else label), **sizes, **texts, **maps}
 
     def _draw(self, canvas, frame):
-        from matplotlib.patches import FancyArrowPatch, Rectangle
-
         nodes, axes, x, place = frame["nodes"], canvas.subplots(), 0.0, {}
         channels, size = (max([node.get(name) or 0 for node in nodes] + [1]) for name in ("channels", "size"))
         unit = len(nodes) / 12  # long networks get the same picture, wider
@@ -277,10 +272,10 @@ class Network(Figure):
             (_, x0, y0), (_, x1, y1) = place[start], place[end]
             dash = {"identity": "-", "projection": "--", "zero-pad": ":"}[kind]
             bend = f"arc3,rad={-min(0.5, 0.9 / max(x1 - x0, 0.1)):.3f}"
-            axes.add_patch(FancyArrowPatch((x0, y0), (x1, y1), connectionstyle=bend, arrowstyle="-", linestyle=dash, color=ROLES["idea"][0], linewidth=2))
-        axes.set(xlim=(-0.2, x), ylim=(-0.7, 1.1))
+            look = {"arrowstyle": "-", "linestyle": dash, "linewidth": 2, "color": ROLES["idea"][0]}
+            axes.add_patch(FancyArrowPatch((x0, y0), (x1, y1), connectionstyle=bend, **look))
+        axes.set(xlim=(-0.2, x), ylim=(-0.55, 0.9))
         axes.axis("off")
-        axes.set_title("data flows left to right; an arc is a shortcut", fontsize=10, fontweight="normal")
 
 
 class Predict(Figure):
@@ -289,12 +284,14 @@ class Predict(Figure):
     script = "predict.js"
 
     def __init__(self, question, choices, *, name):
-        self.question, self.choices, self.name = self._sentence("question", question), [self._sentence("choices", one) for one in choices], name
+        self.question, self.name = self._sentence("question", question), self._sentence("name", name)
+        self.choices = [self._sentence("choices", one) for one in choices]
         if len(self.choices) < 2:
             raise ValueError(f"Predict needs at least two answers to choose from, not {self.choices}")
         content = "\n".join([name, self.question, *self.choices])  # an edited question forgets old predictions
         key = f"{name}-{hashlib.sha256(content.encode()).hexdigest()[:8]}"
-        super().__init__({}, caption=self._caption(), alt=self.question, options={"key": key, "question": self.question, "choices": self.choices})
+        options = {"key": key, "question": self.question, "choices": self.choices}
+        super().__init__({}, caption=self._caption(), alt=self.question, options=options)
 
     def _caption(self):
         return "Commit to an answer before you run on: being wrong is how this sticks."
@@ -336,14 +333,12 @@ class Picture(Figure):
     """A matplotlib figure with a caption and a text alternative, closed once taken."""
 
     def __init__(self, drawing, *, caption, alt):
-        import matplotlib.pyplot
-
         self.caption, self.alt = self._sentence("caption", caption), self._sentence("alt", alt)
         if not hasattr(drawing, "savefig"):
             raise ValueError(f"Picture needs a matplotlib figure, not {type(drawing).__name__}")
         file = io.BytesIO()
         drawing.savefig(file, format="png", dpi=110, facecolor="white", bbox_inches="tight", metadata={"Software": None})
-        matplotlib.pyplot.close(drawing)
+        plt.close(drawing)
         self._png = file.getvalue()
 
     @property
