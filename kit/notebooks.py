@@ -44,7 +44,7 @@ def source_hash(name, root=ROOT):
     for lesson in names:  # grows while it is walked: an imported lesson may import others
         text = (root / "lessons" / f"{lesson}.py").read_text("utf-8")
         names += sorted(set(re.findall(r"\blessons(?:\.| import )(\w+)", text)) & set(lessons(root)) - set(names))
-    files = [root / "lessons" / f"{lesson}.py" for lesson in names]
+    files = [path for lesson in names for path in sorted((root / "lessons").rglob(f"{lesson}.py"))]  # the lesson and its checks
     files += sorted(p for p in (ROOT / "kit").rglob("*") if p.suffix in {".py", ".js", ".css", ".mplstyle"} and p.name not in TOOLS)
     # Text mode, so that the line ends of a Windows checkout give the same hash.
     return hashlib.sha256("\0".join(p.name + "\0" + p.read_text("utf-8") for p in files).encode()).hexdigest()

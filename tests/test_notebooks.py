@@ -361,6 +361,10 @@ def test_what_makes_a_notebook_stale(house):
     importing = source_hash("one", house)
     write(house, "two", "f(4)")
     assert source_hash("one", house) != importing
+    with_two = source_hash("one", house)
+    (house / "lessons" / "checks").mkdir()
+    (house / "lessons" / "checks" / "one.py").write_text("answer = 1")
+    assert source_hash("one", house) != with_two
     text = (house / "lessons" / "one.py").read_bytes()
     (house / "lessons" / "one.py").write_bytes(text.replace(b"\n", b"\r\n"))
     windows = source_hash("one", house)
