@@ -2,7 +2,7 @@
 const HINT = "Point at a cell, or use the arrow keys";
 const render = figure((ui) => {
   const { options } = ui, range = [...options.value_range], t = options.log ? Math.log10 : (v) => v;
-  let cell = null, column = 0, slider = null;
+  let cell = null, column = 0, slider = null, walked = null;
   const unit = (v) => (t(v) - t(range[0])) / (t(range[1]) - t(range[0]) || 1);
   return (frame) => {
     const panels = frame.panels.map((panel) => ({ ...panel, ...unpack(panel.values) }));
@@ -79,7 +79,6 @@ const render = figure((ui) => {
       slider.querySelector("input").value = c;
       slider.querySelector("output").textContent = columnNames[c];
       slider.querySelector("input").setAttribute("aria-valuetext", columnNames[c]);
-      overlay();
       below.replaceChildren();
       chart(ui, below, {
         series: panels.map((panel) => {
@@ -89,16 +88,18 @@ const render = figure((ui) => {
         x: { label: options.y_label, names: rowNames, range: [1, Math.max(2, rows)] }, y: { label: options.value_label, range, log: options.log },
         height: 200, head: (i) => `${named(options.y_label, rowNames[i - 1])}, ${options.cursor} ${columnNames[c]}`, hint: HINT,
       });
+      pick(cell);
     }
     const step = (dr, dc) => () => pick(cell ? [within(cell[0] + dr, 0, rows - 1), within(cell[1] + dc, 0, columns - 1)] : [0, column], true);
     arrows(board, { ArrowUp: step(-1, 0), ArrowDown: step(1, 0), ArrowLeft: step(0, -1), ArrowRight: step(0, 1), Home: step(0, -1e6), End: step(0, 1e6), Escape: () => pick(null) });
-    if (options.cursor) {
+    if (options.cursor && columnNames.join() !== walked) {
+      walked = columnNames.join();
       const old = slider;
       slider = ui.slider(options.cursor, columnNames, column, (c) => go(c));
       old?.replaceWith(slider);
-      go(column);
     }
-    pick(null);
+    cell = null;
+    options.cursor ? go(column) : pick(null);
   };
 });
 export default { render };

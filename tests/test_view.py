@@ -1,0 +1,531 @@
+import base64
+import io
+import json
+import re
+
+import matplotlib.pyplot as plt
+import numpy as np
+import PIL.Image
+import pytest
+import torch
+
+from kit.view import Curves, Heatmap, Layers, Network, Picture, Predict
+from kit.view.figure import module, number, quantise
+
+HOSTILE = "</script><script>alert(1)</script><b>&amp;"
+TEXT = {"caption": "What to see.", "alt": "What is drawn."}
+
+
+def gradients(depth, shortcut="plain", batch_norm=True, width=16):
+    """A frame with the spread of the real thing: 1e-13 to 1e6 over up to 110 layers."""
+    if width == 5:
+        raise ValueError("width 5\nis not\ndivisible")
+    layer = np.arange(depth)
+    values = 10 ** (0.055 * (depth - layer)) if batch_norm else np.full(depth, 10 ** (-0.12 * depth))
+    role = "idea" if shortcut == "residual" else "control"
+    return {"series": [{"name": f"{shortcut}-{depth}", "values": values * width / 16, "role": role}], "note": f"depth {depth}"}
+
+
+def layers(**options):
+    controls = {"depth": [8, 20, 56, 110], "shortcut": ["plain", "residual"], "batch norm": [True, False]}
+    options = {"controls": controls, "y_label": "gradient norm", "log": True} | TEXT | options
+    return Layers(gradients, **options)
+
+
+def heatmap():
+    noise = np.random.default_rng(0)
+    values = 10 ** noise.normal(size=(2, 56, 168))
+    values[0, 0, 1] = np.nan
+    panels = [{"title": "plain-56", "values": values[0], "role": "control"}, {"title": "ResNet-56", "values": values[1], "role": "idea"}]
+    labels = {"x_label": "step", "y_label": "layer", "value_label": "gradient norm"}
+    return Heatmap({"panels": panels, "columns": range(168)}, log=True, cursor="step", **labels, **TEXT)
+
+
+def curves():
+    steps = range(168)
+    decay = {name: [end + 2 * 0.97**step for step in steps] for name, end in (("a", 0.1), ("b", 0.11), ("c", 0.12), ("d", 1.0))}
+    series = [{"name": f"network {name}", "x": steps, "y": y, "role": "idea" if name < "c" else "control"} for name, y in decay.items()]
+    return Curves({"series": series}, x_label="step", y_label="loss", **TEXT)
+
+
+def network(count=30):
+    noise = np.random.default_rng(0)
+    nodes = [{"id": "x", "kind": "input", "label": "image", "channels": 1, "size": 8, "shape": "1×8×8", "maps": noise.random((1, 8, 8))}]
+    for i in range(count - 2):
+        channels, size = [(16, 8), (32, 4), (64, 2)][3 * i // (count - 2)]
+        maps = noise.normal(size=(16, size, size))
+        node = {"id": i, "kind": "block", "label": f"block {i}", "channels": channels, "size": size, "maps": maps}
+        nodes.append(node | {"shape": f"{channels}×{size}×{size}", "text": "two convolutions"})
+    nodes.append({"id": "fc", "kind": "fc", "label": "linear", "channels": 10, "shape": "10"})
+    shortcuts = [[i, i + 1, "identity" if nodes[i]["channels"] == nodes[i + 1]["channels"] else "zero-pad"] for i in range(count - 3)]
+    return Network({"nodes": nodes, "shortcuts": shortcuts}, picked=3, **TEXT)
+
+
+def predict():
+    return Predict("Which one is lower?", ["plain-20", "plain-56", "neither"], name="degradation")
+
+
+@pytest.fixture(scope="module")
+def gallery():
+    """One figure of each kind, at real sizes."""
+    bars = {"series": [{"name": "change", "values": [0.3, float("nan"), 0.2]}], "labels": ["first", "second", "third"]}
+    drawing, axes = plt.subplots()
+    axes.plot([1, 2])
+    asked = predict()
+    return {
+        "layers": layers(),
+        "bars": Layers(bars, y_label="‖F(x)‖ / ‖x‖", x_label="block", **TEXT),
+        "heatmap": heatmap(),
+        "curves": curves(),
+        "network": network(),
+        "predict": asked,
+        "reveal": asked.reveal(0, "The deeper one is harder to optimise."),
+        "picture": Picture(drawing, **TEXT),
+    }
+
+
+def data_of(figure):
+    return json.loads(re.search(r'class="pcc-data">(.*?)</script>', figure.html, re.S).group(1))
+
+
+# -- the HTML
+
+
+def test_every_figure_is_one_self_contained_block(gallery):
+    for name, figure in gallery.items():
+        html = figure.html
+        assert html.startswith('<figure class="pcc-figure" data-figure="') and html.endswith("</figure>"), name
+        assert "\n\n" not in html and not re.search(r"\n\s*\n", html), f"{name}: a blank line ends an HTML block in Markdown"
+        assert not re.search(r"https?:|['\"`]//|url\(|import\(|@import", html), f"{name}: an address"
+        assert '<div class="pcc-fallback">' in html and "<figcaption>" in html, name
+        assert ("<img alt=" in html) != ("<details>" in html), f"{name}: a picture with a text, or a text"
+        bundle = figure._repr_mimebundle_()
+        assert bundle["text/html"] == html and bundle["text/plain"].startswith(f"<{type(figure).__name__}: ")
+
+
+def test_sizes(gallery):
+    limits = {"layers": 60, "bars": 50, "heatmap": 160, "curves": 70, "network": 90, "predict": 35, "reveal": 35, "picture": 60}
+    sizes = {name: len(figure.html.encode()) / 1000 for name, figure in gallery.items()}
+    assert all(sizes[name] < limits[name] for name in limits), sizes
+    for picture in re.findall(r"base64,([\w+/=]+)\" style", "".join(figure.html for figure in gallery.values())):
+        assert len(base64.b64decode(picture)) < 40_000
+
+
+def test_fallback_is_an_opaque_picture(gallery):
+    for name in ("layers", "bars", "heatmap", "curves", "network", "picture"):
+        encoded = re.search(r"data:image/png;base64,([\w+/=]+)", gallery[name].html).group(1)
+        shot = PIL.Image.open(io.BytesIO(base64.b64decode(encoded))).convert("RGBA")
+        assert shot.getpixel((0, 0)) == (255, 255, 255, 255), name
+        assert len(shot.getcolors(100_000)) > 3, f"{name}: nothing drawn"
+
+
+@pytest.mark.parametrize("make", [layers, heatmap, curves, network, predict])
+def test_same_input_same_bytes(make):
+    assert make().html == make().html
+
+
+def test_the_id_does_not_depend_on_the_data():
+    # so that a run on another machine stores the same text
+    first, second = (
+        Layers({"series": [{"name": "a", "values": values}]}, y_label="y", **TEXT).html for values in ([1.0, 2.0], [1.00123, 2.5])
+    )
+    assert first != second and first.split("pcc-live")[0] == second.split("pcc-live")[0]
+
+
+def test_hostile_strings_stay_text():
+    frame = {"series": [{"name": HOSTILE, "values": [1, 2]}], "labels": [HOSTILE, "b"], "note": HOSTILE}
+    figure = Layers({HOSTILE: frame}, controls={HOSTILE: [HOSTILE]}, y_label=HOSTILE, caption=HOSTILE, alt=HOSTILE)
+    asked = Predict(HOSTILE, [HOSTILE, "b"], name=HOSTILE)
+    for one in (figure, asked, asked.reveal(1, HOSTILE)):
+        assert one.html.count("</script>") == 2 and one.html.count("<script") == 2 and "<b>" not in one.html
+    assert data_of(figure)["frames"][0]["labels"] == [HOSTILE, "b"]
+
+
+def test_what_is_not_finite_is_kept_apart():
+    figure = Layers({"series": [{"name": "a", "values": [1.0, np.nan, np.inf, -np.inf]}]}, y_label="y", **TEXT)
+    assert data_of(figure)["frames"][0]["series"][0]["values"] == [1, "nan", "inf", "-inf"]
+    packed = quantise(np.array([[0.0, 1.0, np.nan]]), 16, log=True)  # 0 has no logarithm
+    codes = np.frombuffer(base64.b64decode(packed["data"]), "<u2")
+    assert list(codes) == [65535, 0, 65535]
+    heat = {"panels": [{"title": "empty", "values": np.full((3, 3), np.nan)}]}
+    assert Heatmap(heat, x_label="x", y_label="y", value_label="v", **TEXT).html
+    assert Layers({"series": [{"name": "a", "values": [np.nan]}]}, y_label="y", log=True, **TEXT).html
+
+
+def test_numbers_and_arrays():
+    assert [number(value) for value in (0.123456, 123456, 123456.0, 1.23456e-13, np.int64(7), torch.tensor(0.5))] == [
+        0.1235, 123456, 123456, 1.235e-13, 7, 0.5,
+    ]  # fmt: skip
+    values = 10 ** np.linspace(-13, 6, 500)
+    packed = quantise(values, 16, log=True)
+    codes = np.frombuffer(base64.b64decode(packed["data"]), "<u2")
+    back = 10 ** (packed["lo"] + codes / 65534 * (packed["hi"] - packed["lo"]))
+    assert np.allclose(back, values, rtol=1e-3)
+    tensors = torch.rand(4, requires_grad=True), torch.rand(4).bfloat16(), [torch.tensor(1.0)] * 4
+    for values in tensors:
+        assert Layers({"series": [{"name": "a", "values": values}]}, y_label="y", **TEXT).html
+
+
+# -- errors name what is wrong and what is allowed
+
+ONE = {"series": [{"name": "a", "values": [1, 2]}]}
+
+
+@pytest.mark.parametrize(
+    "make, message",
+    [
+        (lambda: Layers(ONE, y_label="y", caption=" ", alt="a"), "Layers needs caption"),
+        (lambda: Layers(ONE, y_label="y", caption="c", alt=""), "Layers needs alt"),
+        (lambda: Layers({8: ONE}, controls={"depth": [8, 20]}, y_label="y", **TEXT), r"no frame for \(20,\).* = 2 combinations"),
+        (lambda: Layers({8: ONE, 9: ONE}, controls={"depth": [8]}, y_label="y", **TEXT), r"a frame for \(9,\)"),
+        (lambda: Layers(ONE, controls={"depth": []}, y_label="y", **TEXT), "control 'depth' needs at least one"),
+        (lambda: layers(start={"depth": 57}), "depth=57"),
+        (lambda: layers(start={"colour": 57}), "colour=57"),
+        (lambda: Layers([1, 2], y_label="y", **TEXT), "Layers: not a frame"),
+        (lambda: Layers({"series": [{"values": [1]}]}, y_label="y", **TEXT), "Layers: not a frame .*name"),
+        (lambda: Layers({"series": [{"name": "a", "values": [1], "role": "best"}]}, y_label="y", **TEXT), "no role 'best'; roles are idea"),
+        (lambda: Layers({"series": [{"name": "a", "values": [[1]]}]}, y_label="y", **TEXT), "a: needs 1 dimensions"),
+        (lambda: Layers(ONE | {"labels": ["a"]}, y_label="y", **TEXT), "as many labels as layers"),
+        (lambda: Layers(ONE, y_label="y", kind="pie", **TEXT), "'bars' or 'line', not 'pie'"),
+        (lambda: Layers(ONE, y_label="y", y_range=(2, 1), **TEXT), "low < high"),
+        (lambda: Layers(ONE, y_label="y", log=True, y_range=(0, 1), **TEXT), "above 0"),
+        (lambda: Curves({"series": [{"name": "a", "x": [1], "y": [1, 2]}]}, x_label="x", y_label="y", **TEXT), "'a' has 1 x and 2 y"),
+        (lambda: Network({"nodes": [{"id": 1, "kind": "cow"}]}, **TEXT), "kind 'cow'; kinds are input"),
+        (lambda: Network({"nodes": [{"id": 1, "kind": "fc"}], "shortcuts": [[1, 2, "identity"]]}, **TEXT), "id of a later node"),
+        (lambda: Network({"nodes": [{"id": 1, "kind": "fc"}]}, picked=2, **TEXT), "picked=2"),
+        (lambda: Predict("Why?", ["a"], name="n"), "at least two"),
+        (lambda: predict().reveal(3, "because"), r"answer 3 .*0 to 2"),
+        (lambda: Picture("picture.png", **TEXT), "needs a matplotlib figure, not str"),
+        (lambda: heatmap().widget(controls={"step": [1]}), "only frames given as a function"),
+        (lambda: layers().widget(controls={"breadth": [1]}), "'breadth' must be a parameter"),
+    ],
+)
+def test_bad_input_is_told(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_a_wrong_heatmap_is_told():
+    for values, rows, message in (([1, 2], None, "needs 2 dimensions"), ([[1, 2]], ["a", "b"], "2 names for 1 rows")):
+        with pytest.raises(ValueError, match=message):
+            Heatmap({"panels": [{"title": "p", "values": values}], "rows": rows}, x_label="x", y_label="y", value_label="v", **TEXT)
+
+
+def test_the_answer_is_not_in_the_question():
+    asked = predict()
+    asked.reveal(2, "Both are poor learners.")
+    assert "poor learners" not in asked.html and "answer" not in data_of(asked)["options"]
+
+
+# -- the live widget
+
+
+def sent_by(widget, monkeypatch, *asked):
+    sent = []
+    monkeypatch.setattr(type(widget), "send", lambda self, message: sent.append(message))
+    for ask in asked:
+        widget._handle_custom_msg({"ask": ask}, [])
+    return sent
+
+
+def test_widget_computes_what_the_page_lacks(monkeypatch):
+    figure = layers(start={"depth": 56})
+    widget = figure.widget(controls={"depth": range(8, 111, 6), "width": [4, 5, 16]})
+    names = [control["name"] for control in widget.data["controls"]]
+    assert names == ["depth", "shortcut", "batch norm", "width"] and len(widget.data["frames"]) == 18 * 2 * 2 * 3
+    assert [control["start"] for control in widget.data["controls"]] == [8, 0, 0, 2]
+    known = [frame for frame in widget.data["frames"] if frame]
+    assert len(known) == 16  # the page's own frames are known at the default width
+    good, bad = sent_by(widget, monkeypatch, [1, 0, 0, 0], [0, 0, 0, 1])
+    assert good["frame"]["note"] == "depth 14"
+    assert good["frame"]["series"][0]["values"][0] == pytest.approx(10 ** (0.055 * 14) / 4, rel=1e-3)
+    assert bad["problem"] == "ValueError: width 5 is not divisible"
+
+
+def test_widget_keeps_the_static_figure_beside_it(gallery):
+    for name in ("layers", "heatmap", "curves", "network", "predict", "reveal"):
+        bundle, _ = gallery[name].widget()._repr_mimebundle_()
+        assert set(bundle) == {"application/vnd.jupyter.widget-view+json", "text/html", "text/plain"}
+        assert bundle["text/html"] == gallery[name].html and "0x" not in bundle["text/plain"]
+
+
+def test_live_curves(monkeypatch):
+    live = Curves.live(x_label="step", y_label="loss", total=3000)
+    updates = []
+    live.widget.observe(lambda change: updates.append(change.new["done"]), "data")
+    for step in range(3000):
+        live.add("plain", step, torch.tensor(1.0 / (step + 1)), role="control")
+    assert 1 <= len(updates) < 200  # thousands of points, a few pictures
+    line = live._data()["frames"][0]["series"][0]
+    assert len(line["x"]) == len(line["y"]) <= live.most and line["x"][0] == 0 and live._data()["done"] == 3000
+    live.close()
+    assert live.widget.comm is None
+
+
+# -- in Chromium, from a file, with the network off
+
+
+class Page:
+    def __init__(self, context, folder):
+        self.context, self.folder = context, folder
+        self.errors, self.requests = [], []
+        self.page = context.new_page()
+        self.page.on("console", lambda message: message.type in ("error", "warning") and self.errors.append(message.text))
+        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
+        self.page.on("dialog", lambda dialog: (self.errors.append(f"dialog {dialog.message}"), dialog.dismiss()))
+        self.page.on("request", lambda request: self.requests.append(request.url))
+
+    def show(self, *figures):
+        head = '<meta charset="utf-8"><meta name="color-scheme" content="light dark"><title>Figures</title>'
+        style = "<style>body { margin: 0 auto; padding: 8px; max-width: 800px }</style>"
+        body = "\n".join(figure.html for figure in figures)
+        path = self.folder / "page.html"
+        path.write_text(f'<!doctype html><html lang="en"><head>{head}{style}</head><body><main><h1>Figures</h1>{body}</main></body></html>')
+        self.page.goto(path.as_uri())
+        self.page.wait_for_function("[...document.querySelectorAll('.pcc-live')].every((node) => node.childElementCount)")
+        return self.page
+
+
+@pytest.fixture
+def open_page(browser, tmp_path):
+    pages = []
+
+    def make(**options):
+        context = browser.new_context(**({"viewport": {"width": 900, "height": 900}} | options))
+        context.set_offline(True)
+        pages.append(Page(context, tmp_path))
+        return pages[-1]
+
+    yield make
+    for page in pages:
+        page.context.close()
+        assert page.errors == []
+        assert all(url.startswith(("file:", "data:", "blob:")) for url in page.requests), page.requests
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_all_are_alive_and_accessible(open_page, gallery, scheme):
+    from axe_playwright_python.sync_playwright import Axe
+
+    page = open_page(color_scheme=scheme).show(*gallery.values())
+    assert page.locator(".pcc-fallback:visible").count() == 1  # the still picture
+    blue = page.evaluate("getComputedStyle(document.querySelector('.pcc-live')).getPropertyValue('--pcc-idea')")
+    assert blue == {"light": "#0072B2", "dark": "#56B4E9"}[scheme]
+    found = Axe().run(page).response["violations"]
+    grave = [f"{one['id']}: {one['nodes'][0]['html'][:200]}" for one in found if one["impact"] in ("serious", "critical")]
+    assert grave == []
+
+
+@pytest.mark.parametrize("width", [360, 700, 1400])
+def test_it_fits_and_no_labels_collide(open_page, gallery, width):
+    page = open_page(viewport={"width": width, "height": 900}).show(*gallery.values())
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    problems = page.evaluate("""() => [...document.querySelectorAll(".pcc-stage svg")].flatMap((svg) => {
+        const texts = [...svg.querySelectorAll("text")].map(
+            (node) => [node.textContent, node.getBoundingClientRect(), getComputedStyle(node).fontSize]);
+        const touch = (p, q) => p.left < q.right - 1 && q.left < p.right - 1 && p.top < q.bottom - 3 && q.top < p.bottom - 3;
+        return texts.flatMap(([a, p, size], i) => [
+            ...(parseFloat(size) < 12 ? [`small: ${a}`] : []),
+            ...texts.slice(i + 1).filter(([, q]) => touch(p, q)).map(([b]) => `${a} | ${b}`)]);
+    })""")
+    assert problems == []
+
+
+def test_slider_by_keyboard_changes_the_picture(open_page, gallery):
+    page = open_page().show(gallery["layers"])
+    line = page.locator(".pcc-stage svg svg path").first
+    before, note = line.get_attribute("d"), page.locator(".pcc-note")
+    assert note.inner_text() == "depth 8"
+    slider = page.get_by_label("depth")
+    slider.focus()
+    page.keyboard.press("ArrowRight")
+    assert line.get_attribute("d") != before and note.inner_text() == "depth 20"
+    assert slider.get_attribute("aria-valuetext") == "20" and "depth 20" in page.locator("[aria-live]").inner_text()
+    page.get_by_label("residual").check()
+    assert "residual-20" in page.locator(".pcc-stage").inner_text()
+    chart = page.locator(".pcc-stage > svg")
+    chart.focus()
+    page.keyboard.press("Home")
+    page.keyboard.press("ArrowRight")
+    assert page.locator(".pcc-read").inner_text().split("\n")[0].startswith("layer 2")
+    assert "layer 2, residual-20" in page.locator("[aria-live]").inner_text()
+    page.get_by_label("depth").focus()
+    page.keyboard.press("End")  # the picked layer stays picked at another depth
+    assert "layer 2" in page.locator(".pcc-read").inner_text() and "residual-110" in page.locator(".pcc-read").inner_text()
+
+
+def test_axis_stays_while_controls_move(open_page, gallery):
+    page = open_page().show(gallery["layers"])
+    ticks = page.locator(".pcc-stage text[text-anchor=end]").filter(has_text="10")
+    before = ticks.all_inner_texts()
+    page.get_by_label("off").check()
+    assert ticks.all_inner_texts() == before and len(before) > 3
+
+
+def test_heatmap_reads_cells_and_columns(open_page):
+    page = open_page().show(heatmap())
+    board, readout = page.locator("[role=application]").first, page.locator(".pcc-read")
+    board.focus()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowRight")
+    assert "layer 1, step 1" in readout.inner_text() and "not finite" in readout.inner_text()
+    profile = page.locator(".pcc-stage svg svg path").first
+    before = profile.get_attribute("d")
+    page.get_by_label("step").focus()
+    page.keyboard.press("PageUp")
+    assert profile.get_attribute("d") != before
+    canvas = page.locator("canvas").nth(1).bounding_box()
+    page.mouse.click(canvas["x"] + canvas["width"] - 1, canvas["y"] + 1)
+    assert "layer 1, step 167" in readout.inner_text() and page.get_by_label("step").input_value() == "167"
+
+
+def test_curves_read_all_at_one_x(open_page):
+    page = open_page().show(curves())
+    box = page.locator(".pcc-stage svg").first.bounding_box()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    text = page.locator(".pcc-read").inner_text()
+    assert re.match(r"step \d+", text) and all(f"network {name}" in text for name in "abcd")
+
+
+def test_network_is_walked_by_keys_and_mouse(open_page):
+    page = open_page().show(network())
+    chosen = page.locator("[role=radio][aria-checked=true]")
+    assert chosen.get_attribute("aria-label").startswith("block 3") and page.locator(".pcc-stage canvas").count() == 16
+    chosen.focus()
+    page.keyboard.press("ArrowRight")
+    assert chosen.get_attribute("aria-label").startswith("block 4") and "block 4" in page.locator(".pcc-read").inner_text()
+    page.locator("[role=radio]").last.click()
+    assert chosen.get_attribute("aria-label").startswith("linear") and page.locator(".pcc-stage canvas").count() == 0
+    page.locator("[role=radio]").first.click()
+    page.get_by_label("1 feature maps of image").focus()
+    page.keyboard.press("ArrowRight")
+    assert "map 1 of 1: smallest" in page.locator(".pcc-stage").inner_text()
+
+
+@pytest.mark.parametrize("reveal_first", [False, True])
+def test_predict_then_reveal(open_page, reveal_first):
+    asked = predict()
+    answer = asked.reveal(0, "It is harder to optimise.")
+    opened = open_page().show(*((answer, asked) if reveal_first else (asked, answer)))
+    page = opened.locator("main").filter(visible=True)
+    assert page.get_by_text("not committed").is_visible() and not page.locator(".pcc-live").get_by_text("harder to optimise").count()
+    commit = page.get_by_role("button", name="Commit")
+    assert commit.is_disabled()
+    page.get_by_label("plain-56").check()
+    commit.click()
+    assert page.get_by_text("You said: plain-56. Run on to find out.").is_visible()
+    assert page.get_by_label("plain-56").is_disabled() and not commit.count()
+    assert page.get_by_text("You said: plain-56. It is harder to optimise.").is_visible()
+    assert page.get_by_text("✓ plain-20").is_visible() and page.get_by_text("✗ plain-56 (your prediction)").is_visible()
+    opened.reload()
+    assert page.get_by_text("You said: plain-56. Run on to find out.").is_visible()
+
+
+def test_the_answer_can_be_shown_without_a_prediction(open_page):
+    page = open_page().show(predict().reveal(1, "Because."))
+    page.get_by_role("button", name="Show the answer").click()
+    assert page.get_by_text("✓ plain-56").is_visible() and page.get_by_text("Because.", exact=True).is_visible()
+
+
+def test_copies_and_strangers_share_a_page(open_page, gallery):
+    page = open_page().show(gallery["layers"], gallery["heatmap"], gallery["layers"], gallery["layers"])
+    assert page.locator(".pcc-live").filter(has=page.get_by_label("depth")).count() == 3
+    page.get_by_label("residual").nth(1).check()  # radio groups of copies do not mix
+    assert page.get_by_label("plain", exact=True).nth(0).is_checked() and not page.get_by_label("plain", exact=True).nth(1).is_checked()
+    # a figure that comes later, as JupyterLab inserts outputs: made away from the page, its scripts made anew
+    page.evaluate(
+        """(html) => { const host = document.createElement("div"); host.innerHTML = html;
+        for (const old of host.querySelectorAll("script")) { const made = document.createElement("script");
+            for (const { name, value } of old.attributes) made.setAttribute(name, value);
+            made.textContent = old.textContent; old.replaceWith(made); }
+        document.querySelector("main").append(host); }""",
+        gallery["curves"].html,
+    )
+    page.wait_for_function("document.querySelector('main').lastChild.querySelector('.pcc-stage svg')")
+
+
+def test_hostile_strings_run_nothing(open_page):
+    frame = {"series": [{"name": HOSTILE, "values": [1, 2]}], "labels": [HOSTILE, "b"], "note": HOSTILE}
+    figure = Layers({HOSTILE: frame}, controls={HOSTILE: [HOSTILE]}, y_label=HOSTILE, caption=HOSTILE, alt=HOSTILE)
+    panels = {"panels": [{"title": HOSTILE, "values": [[1, 2]]}], "columns": [HOSTILE, "b"]}
+    heat = Heatmap(panels, x_label="x", y_label="y", value_label="v", **TEXT)
+    net = Network({"nodes": [{"id": HOSTILE, "kind": "fc", "text": HOSTILE}]}, **TEXT)
+    asked = Predict(HOSTILE, [HOSTILE, "b"], name=HOSTILE)
+    opened = open_page()
+    page = opened.show(figure, heat, net, asked, asked.reveal(0, HOSTILE))
+    assert page.locator(".pcc-live script, b b, text b").count() == 0 and page.locator(".pcc-note").first.inner_text() == HOSTILE
+    assert page.locator("figcaption").first.inner_text() == HOSTILE
+
+
+def test_a_broken_viewer_leaves_the_fallback(open_page):
+    figure = curves()
+    figure.html = figure.html.replace('"series":[', '"serious":[')
+    opened = open_page()
+    page = opened.context.pages[0]
+    opened.show = None
+    path = opened.folder / "broken.html"
+    path.write_text(figure.html)
+    page.goto(path.as_uri())
+    page.wait_for_function("document.querySelector('figure').pccAlive")
+    assert page.locator(".pcc-fallback img").is_visible()
+    assert len(opened.errors) == 1
+    opened.errors.clear()
+
+
+def test_live_one_request_in_flight_latest_wins(open_page):
+    widget = layers().widget(controls={"depth": range(8, 111, 6)})
+    opened = open_page()
+    page = opened.show(curves())
+    page.evaluate(
+        """async ([code, data]) => {
+        window.sent = []; window.heard = {};
+        const model = { get: () => data, on: (name, f) => { heard[name] = f; }, off() {}, send: (message) => sent.push(message) };
+        const el = document.createElement("div"); el.id = "live"; document.body.append(el);
+        const { default: viewer } = await import(URL.createObjectURL(new Blob([code], { type: "text/javascript" })));
+        window.stop = viewer.render({ model, el }); }""",
+        [module("layers.js"), widget.data],
+    )
+    live = page.locator("#live")
+    live.get_by_label("depth").focus()
+    for _ in range(3):  # 14, 20 and 26 layers: the page has only 20
+        page.keyboard.press("ArrowRight")
+    assert page.evaluate("sent") == [{"ask": [1, 0, 0]}]
+    assert live.locator(".pcc-waiting").count() == 1 and live.locator(".pcc-note").inner_text() == "depth 20"
+    frame = data_of(layers())["frames"][0]
+    page.evaluate("(frame) => heard['msg:custom']({ ask: [1, 0, 0], frame })", frame | {"note": "stale"})
+    assert page.evaluate("sent.length") == 2 and page.evaluate("sent[1].ask[0]") == 3  # asks for the latest, shows no stale one
+    assert live.locator(".pcc-note").inner_text() == "depth 20"
+    page.evaluate("heard['msg:custom']({ ask: [3, 0, 0], problem: 'ValueError: too deep' })")
+    assert live.get_by_text("ValueError: too deep").is_visible() and page.evaluate("sent.length") == 2
+    page.keyboard.press("ArrowLeft")
+    assert not live.get_by_text("ValueError").count() and live.locator(".pcc-waiting").count() == 0
+    page.evaluate("stop()")
+
+
+def test_theme_follows_the_page(open_page, gallery):
+    page = open_page().show(gallery["curves"])
+    blue = "getComputedStyle(document.querySelector('.pcc-live')).getPropertyValue('--pcc-idea')"
+    assert page.evaluate(blue) == "#0072B2"
+    page.evaluate("document.body.style.cssText += 'background: #111; color: #eee'")  # as JupyterLab and mdBook do, by an attribute
+    page.wait_for_function(f"{blue} === '#56B4E9'")
+
+
+@pytest.mark.parametrize("name", ["layers", "heatmap", "curves", "network"])
+def test_hover_is_fast(open_page, gallery, name):
+    page = open_page().show(gallery[name])
+    if name == "layers":
+        page.get_by_label("depth").press("End")
+    target = "[role=application] svg" if name == "heatmap" else "[role=application]"
+    milliseconds = page.evaluate(
+        """(target) => { const node = document.querySelector(target), box = node.getBoundingClientRect(), times = [];
+        for (let i = 0; i < 60; i++) {
+            const start = performance.now();
+            const at = { clientX: box.left + box.width * (0.2 + i / 100), clientY: box.top + box.height / 2 };
+            node.dispatchEvent(new PointerEvent("pointermove", { bubbles: true, ...at }));
+            node.getBoundingClientRect();
+            times.push(performance.now() - start);
+        }
+        return times.sort((a, b) => a - b)[30]; }""",
+        target,
+    )
+    assert milliseconds < 16
