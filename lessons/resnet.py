@@ -40,13 +40,10 @@ from kit.checkpoint import CheckpointError
 # from kit.probe import activations, gradient_norms, multiply_adds, parameters
 # from kit.table import table
 # from kit.view import Curves, Heatmap, Layers, Network, Picture, Predict
-
-# %% [markdown]
-# Networks this small run fastest on one processor core.
-
-# %% tags=["active-ipynb"]
+# from lessons.checks import resnet as checks
+#
 # SEED = train.seed()
-# torch.set_num_threads(1)
+# torch.set_num_threads(1)  # networks this small run fastest on one core
 
 # %% [markdown]
 # ## 1. The problem
@@ -124,9 +121,11 @@ class ResNet(nn.Module):
 
     def __init__(self, stem, block, depths, widths, num_classes):
         super().__init__()
+        if len(depths) != len(widths):
+            raise ValueError(f"depths and widths should name equally many stages, not {len(depths)} and {len(widths)}")
         self.stem, self.stages = stem, nn.Sequential()
         channels = stem[0].out_channels
-        for stage, (depth, width) in enumerate(zip(depths, widths, strict=True)):
+        for stage, (depth, width) in enumerate(zip(depths, widths)):
             first = block(channels, width, 1 if stage == 0 else 2)
             rest = [block(width, width, 1) for _ in range(depth - 1)]
             self.stages.append(nn.Sequential(first, *rest))
@@ -178,7 +177,7 @@ def cifar_net(depth, block, in_channels=3, width=16, num_classes=10, norm=nn.Bat
 #     return train.fit(model, batches, F.cross_entropy, optimizer, schedule, on_step)
 
 # %% [markdown]
-# While a network trains we keep its loss, and the gradient norm of each convolution, for later.
+# One more function: train a network by the recipe, and keep its loss and the gradient norm of each convolution for later.
 
 # %% tags=["active-ipynb"]
 # runs, losses, gradients = {}, {}, {}
@@ -230,15 +229,12 @@ def cifar_net(depth, block, in_channels=3, width=16, num_classes=10, norm=nn.Bat
 # )
 
 # %% tags=["active-ipynb"]
-# final = {name: loss[-1] for name, loss in losses.items()}
+# loss20, loss56 = losses["plain-20"][-1], losses["plain-56"][-1]
+# claim("after the same training, plain-56 has more than 5 times the training loss of plain-20", loss56 > 5 * loss20, "ours; the effect: §1, Figure 1")
 # guess.reveal(
-#     2 if final["plain-20"] < 0.9 * final["plain-56"] else 0 if final["plain-56"] < 0.9 * final["plain-20"] else 1,
+#     2 if loss20 < 0.9 * loss56 else 0 if loss56 < 0.9 * loss20 else 1,
 #     "The deeper network is worse on the very images it is trained on. The paper calls this degradation (§1, Figure 1).",
 # )
-
-# %% tags=["active-ipynb"]
-# claim("after the same training, plain-56 has more than 5 times the training loss of plain-20",
-#       final["plain-56"] > 5 * final["plain-20"], "ours; the effect: §1, Figure 1")
 
 # %% [markdown]
 # Worse on the *training* images: so it is not overfitting.
@@ -284,8 +280,6 @@ def deepen(shallow, deep):
 # with torch.no_grad():
 #     difference = (constructed(train_set.images) - plain20(train_set.images)).abs().max().item()
 # print("largest difference between the logits:", difference)
-
-# %% tags=["active-ipynb"]
 # claim("a plain-56 exists that computes exactly what the trained plain-20 computes", difference == 0.0, "§1, constructed here")
 
 # %% [markdown]
@@ -332,7 +326,7 @@ def deepen(shallow, deep):
 #
 # At the start of a stage the map halves and the channels double, so $\mathbf{x}$ and $\mathcal{F}(\mathbf{x})$ do not fit.
 # Option A (§3.3): take every second pixel, and fill the new channels with zeros.
-# First by loops, on a map with 2 channels of 4×4.
+# First by loops, on a map with 2 channels of 4×4; then in one line; then as a module.
 
 # %% tags=["active-ipynb"]
 # x = torch.arange(32.0).reshape(1, 2, 4, 4)
@@ -341,12 +335,7 @@ def deepen(shallow, deep):
 #     for row in range(2):
 #         for column in range(2):
 #             by_loop[0, channel, row, column] = x[0, channel, 2 * row, 2 * column]
-# print(by_loop[0])
-
-# %% [markdown]
-# Then in one line, and then as a module.
-
-# %% tags=["active-ipynb"]
+#
 # by_slice = F.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, 0, 2))  # pairs from the last axis: width, height, channels
 # print("equal to the loop:", torch.equal(by_slice, by_loop))
 
@@ -363,7 +352,6 @@ class ZeroPad(nn.Module):
         return F.pad(x, (0, 0, 0, 0, 0, self.extra))     # (batch, channels + extra, height/stride, width/stride)
 
 
-# %%
 def option_a(in_channels, out_channels, stride, norm):
     """The identity; where the size changes, zero-padded and without parameters (§3.3)."""
     same_size = in_channels == out_channels and stride == 1
@@ -458,6 +446,8 @@ class Bottleneck(nn.Module):
 
     def __init__(self, in_channels, out_channels, stride=1, norm=nn.BatchNorm2d, option=option_b, stride_in="1x1"):
         super().__init__()
+        if stride_in not in ("1x1", "3x3"):
+            raise ValueError(f"stride_in should be '1x1' or '3x3', not {stride_in!r}")
         inner = out_channels // 4
         stride1, stride2 = {"1x1": (stride, 1), "3x3": (1, stride)}[stride_in]
         self.conv1, self.norm1 = conv(in_channels, inner, 1, stride1), norm(inner)
@@ -581,15 +571,17 @@ def from_timm(config):
 # %%
 def from_transformers(config):
     """The network that a transformers configuration describes, with random weights."""
-    for key, value in (("hidden_act", "relu"), ("downsample_in_first_stage", False)):
-        if config.get(key, value) != value:
-            raise CheckpointError(f"config.json sets {key} to {config[key]!r}; this lesson reads {value!r} only")
-    basic, v1 = config["layer_type"] == "basic", config.get("downsample_in_bottleneck", False)
-    block = partial(BasicBlock, option=option_b) if basic else partial(Bottleneck, stride_in="1x1" if v1 else "3x3")
-    model = imagenet_net(
-        config["depths"], block, config["hidden_sizes"], in_channels=config["num_channels"],
-        num_classes=len(config.get("id2label", "01")), stem_width=config["embedding_size"],  # the library's default: 2 labels
-    )
+    for key, known in (("hidden_act", ["relu"]), ("downsample_in_first_stage", [False]), ("layer_type", ["bottleneck", "basic"])):
+        if config.get(key, known[0]) not in known:
+            raise CheckpointError(f"config.json sets {key} to {config[key]!r}; this lesson reads {' or '.join(map(repr, known))}")
+    v1, basic = config.get("downsample_in_bottleneck", False), config["layer_type"] == "basic"
+    block = OPTION_B if basic else partial(Bottleneck, stride_in="1x1" if v1 else "3x3")
+    num_classes = len(config.get("id2label", "01"))  # a file that names no labels has two
+    sizes = config["depths"], block, config["hidden_sizes"], config["num_channels"], num_classes, config["embedding_size"]
+    try:
+        model = imagenet_net(*sizes)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise CheckpointError(f"config.json describes no ResNet: {error}") from None
     if "ResNetForImageClassification" not in config["architectures"]:
         model.pool = model.fc = nn.Identity()  # the bare encoder gives its last map
     return model
@@ -621,30 +613,23 @@ def from_pretrained(folder):
 # On torch's *meta* device a network has shapes but no memory, so even 1,202 layers are built in a second.
 
 # %% tags=["active-ipynb"]
-# def in_millions(count, printed):
-#     """`count` rounded to as many digits as the paper prints."""
-#     return f"{count / 1e6:.{len(printed.partition('.')[2])}f}"
+# def rounded(count, unit, printed):
+#     """`count` in `unit` with as many decimals as the paper prints, and whether that is what it prints."""
+#     text = f"{count / unit:.{len(printed.partition('.')[2])}f}"
+#     return f"{text} {'✓' if text == printed else '✗'}"
 #
 #
 # paper = {20: "0.27", 32: "0.46", 44: "0.66", 56: "0.85", 110: "1.7", 1202: "19.4"}
 # with torch.device("meta"):
-#     option = {"A": option_a, "B": option_b}
-#     counts = {name: {depth: parameters(build(f"resnet{depth}", block=partial(BasicBlock, option=option[name]))) for depth in paper}
-#               for name in option}
+#     counts_a = {depth: parameters(build(f"resnet{depth}")) for depth in paper}
+#     counts_b = {depth: parameters(build(f"resnet{depth}", block=OPTION_B)) for depth in paper}
 
 # %% tags=["active-ipynb"]
-# def verdict(count, printed):
-#     return in_millions(count, printed) + (" ✓" if in_millions(count, printed) == printed else " ✗")
-#
-#
-# table(["layers", "Table 6", "option A", "rounded", "option B", "rounded"],
-#       [[depth, printed + " M", f"{counts['A'][depth]:,}", verdict(counts["A"][depth], printed), f"{counts['B'][depth]:,}", verdict(counts["B"][depth], printed)]
-#        for depth, printed in paper.items()])
-
-# %% tags=["active-ipynb"]
-# claim("option A gives every parameter count of Table 6", all(in_millions(counts["A"][d], paper[d]) == paper[d] for d in paper), "Table 6")
-# claim("option B does not: 32 and 56 layers would be printed as 0.47 M and 0.86 M",
-#       [in_millions(counts["B"][d], paper[d]) for d in (32, 56)] == ["0.47", "0.86"], "ours")
+# claim("option A gives every parameter count of Table 6", all("✓" in rounded(counts_a[d], 1e6, paper[d]) for d in paper), "Table 6")
+# claim("option B misses two of them", sum("✗" in rounded(counts_b[d], 1e6, paper[d]) for d in paper) == 2, "ours")
+# table(["layers", "Table 6, in millions", "option A", "rounded", "option B", "rounded"],
+#       [[depth, printed, f"{counts_a[depth]:,}", rounded(counts_a[depth], 1e6, printed),
+#         f"{counts_b[depth]:,}", rounded(counts_b[depth], 1e6, printed)] for depth, printed in paper.items()])
 
 # %% [markdown]
 # The text says that option A is used everywhere on CIFAR (§4.2); the table agrees, to the last printed digit.
@@ -663,13 +648,8 @@ def from_pretrained(folder):
 #     macs["resnet50 v1.5"] = multiply_adds(build("resnet50", block=partial(Bottleneck, stride_in="3x3")), 1, 3, 224, 224)
 
 # %% tags=["active-ipynb"]
-# def row(name):
-#     printed = paper[name.split()[0]]
-#     rounded = f"{macs[name] / 1e9:.1f}"
-#     return [name, printed, f"{macs[name]:,}", rounded + (" ✓" if rounded == printed else " ✗")]
-#
-#
-# table(["network", "Table 1, in 10⁹", "computed", "rounded"], [row(name) for name in sorted(macs, key=macs.get)])
+# table(["network", "Table 1, in 10⁹", "computed", "rounded"],
+#       [[name, paper[name.split()[0]], f"{macs[name]:,}", rounded(macs[name], 1e9, paper[name.split()[0]])] for name in sorted(macs, key=macs.get)])
 
 # %% [markdown]
 # Two rows need a word.
@@ -684,7 +664,6 @@ def from_pretrained(folder):
 # with torch.device("meta"):
 #     later = build("resnet50", block=partial(Bottleneck, stride_in="3x3"))
 #     same_size = parameters(later) == parameters(build("resnet50"))
-# print("v1.5 needs this many more multiply-adds:", f"{macs['resnet50 v1.5'] - macs['resnet50']:,}")
 # claim("ResNet-50 v1.5 has the paper's parameters and 231,211,008 more multiply-adds",
 #       same_size and macs["resnet50 v1.5"] - macs["resnet50"] == 231_211_008, "ours")
 
@@ -699,6 +678,9 @@ def from_pretrained(folder):
 # from tempfile import TemporaryDirectory
 #
 # from transformers import ResNetConfig, ResNetForImageClassification
+# from transformers.utils.logging import disable_progress_bar
+#
+# disable_progress_bar()
 #
 #
 # def reference(**config):
@@ -713,17 +695,14 @@ def from_pretrained(folder):
 # basic = dict(layer_type="basic", hidden_sizes=[64, 128, 256, 512])
 # configs = {"ResNet-18": dict(basic, depths=[2, 2, 2, 2]), "ResNet-34": dict(basic, depths=[3, 4, 6, 3]),
 #            "ResNet-50": dict(downsample_in_bottleneck=True), "ResNet-50 v1.5": dict(downsample_in_bottleneck=False)}
-# images, differences = torch.randn(2, 3, 96, 96), {}
+# images = torch.randn(2, 3, 96, 96)
 # for name, config in configs.items():
 #     theirs = reference(**config)
 #     with TemporaryDirectory() as folder, torch.no_grad():
 #         theirs.save_pretrained(folder)
 #         expected = theirs(images).logits
-#         differences[name] = ((from_pretrained(folder)(images) - expected).abs().max() / expected.abs().max()).item()
-
-# %% tags=["active-ipynb"]
-# for name, difference in differences.items():
-#     claim(f"{name}: same logits as the reference, to 5 digits", difference <= 1e-5, "transformers")
+#         difference = (from_pretrained(folder)(images) - expected).abs().max() / expected.abs().max()
+#     claim(f"{name}: the logits differ from the reference's by less than 1e-5 of the largest", difference < 1e-5, "transformers")
 
 # %% [markdown]
 # The networks for small images are compared with a second library in `tests/test_resnet.py`.
@@ -742,12 +721,11 @@ def from_pretrained(folder):
 #     windows = padded.unfold(2, size, 1).unfold(3, size, 1)     # (batch, channels, 2 pad + 1, 2 pad + 1, size, size)
 #     row, column = torch.randint(2 * pad + 1, (2, len(images)))
 #     return windows[batch, :, row, column]                      # (batch, channels, size, size)
-
-# %% tags=["active-ipynb"]
+#
+#
 # torch.manual_seed(SEED)
 # resnet20 = build("resnet20", in_channels=1)
 # shifted = [(random_crop(images), labels) for images, labels in minibatches(train_set, BATCH_SIZE, EPOCHS, SEED + 1000)]
-# print("parameters:", f"{parameters(resnet20):,}", "· steps:", len(shifted))
 
 # %% tags=["active-ipynb"]
 # def error(model, split):
@@ -774,6 +752,7 @@ def from_pretrained(folder):
 # live.close()
 
 # %% tags=["active-ipynb"]
+# claim("ResNet-20 reads more than 95 % of the test digits", errors["test"][-1] < 5, "ours")
 # Curves(
 #     {"series": [{"name": name, "x": range(1, EPOCHS + 1), "y": values, "role": role, "dash": name == "training"}
 #                 for (name, values), role in zip(errors.items(), ("control", "idea"))]},
@@ -782,9 +761,6 @@ def from_pretrained(folder):
 #     alt="Two curves of the error in percent over eight epochs; both fall to a few percent or less.",
 # )
 
-# %% tags=["active-ipynb"]
-# claim("ResNet-20 reads more than 95 % of the test digits", errors["test"][-1] < 5, "ours")
-
 # %% [markdown]
 # One error in 397 is 0.25 %, and two runs easily differ by twice that: do not compare networks by the last digit here.
 
@@ -792,11 +768,11 @@ def from_pretrained(folder):
 # resnet20.eval()
 # with torch.no_grad():
 #     answers = resnet20(test_set.images).softmax(1)
-# doubt = (answers.max(1).values).argsort()[:8]
+# doubt = answers.max(1).values.argsort()[:8]
 # figure, axes = plt.subplots(1, 8, figsize=(8, 1.4))
 # for index, axis in zip(doubt, axes):
 #     axis.imshow(test_set.images[index, 0], cmap="gray_r")
-#     axis.set_title(f"{answers[index].argmax()}? is {test_set.labels[index]}", fontsize=10)
+#     axis.set_title(f"says {answers[index].argmax()}, is {test_set.labels[index]}", fontsize=10)
 #     axis.axis("off")
 # Picture(figure, caption="The eight test images that it is least sure of: its answer, and the truth.", alt="Eight small images of digits, most of them hard to read.")
 
@@ -853,17 +829,15 @@ def from_pretrained(folder):
 # plain, plain_bare = norms_of("plain", True), norms_of("plain", False)
 # residual, residual_bare = norms_of("residual", True), norms_of("residual", False)
 # ratio = plain[0] / plain[-1]
-# gradient_guess.reveal(
-#     0 if ratio < 0.1 else 2 if ratio > 10 else 1,
-#     "With batch norm the gradient of a plain network grows on its way back to the input: it explodes, it does not vanish.",
-# )
-
-# %% tags=["active-ipynb"]
 # claim("plain-56 with batch norm: the first convolution's gradient is over 100 times the last one's", ratio > 100, "ours")
 # claim("ResNet-56 with batch norm: less than 30 times", residual[0] / residual[-1] < 30, "ours")
 # claim("plain-56 without batch norm: every convolution's gradient is below 0.0001", plain_bare.max() < 1e-4, "ours")
 # claim("… and the first one's is not 30 times smaller than the last one's", plain_bare[0] > plain_bare[-1] / 30, "ours")
 # claim("ResNet-56 without batch norm: every convolution's gradient is above 10", residual_bare.min() > 10, "ours")
+# gradient_guess.reveal(
+#     0 if ratio < 0.1 else 2 if ratio > 10 else 1,
+#     "With batch norm the gradient of a plain network grows on its way back to the input: it explodes, it does not vanish.",
+# )
 
 # %% [markdown]
 # So there are three stories, not one.
@@ -985,7 +959,7 @@ def from_pretrained(folder):
 # Overfitting means a low training error and a high test error.
 # Here both are high.
 
-# %% tags=["active-ipynb"]
+# %% tags=["active-ipynb", "nbval-ignore-output"]
 # table(["network", "training error", "test error"],
 #       [[name, f"{error(runs[name], train_set):.0f} %", f"{error(runs[name], test_set):.0f} %"] for name in ("plain-20", "plain-56")])
 
@@ -1100,7 +1074,8 @@ def sum_of_branches(stage, x, last_relu):
 #
 # ## 8. Your turn
 #
-# Replace the line that raises, run the cell, run the check.
+# Replace the lines that raise and run the cell: its last line checks your answer.
+# The solutions are folded below; try first.
 #
 # ### Exercise 1: how many parameters?
 #
@@ -1110,19 +1085,9 @@ def sum_of_branches(stage, x, last_relu):
 # %% tags=["active-ipynb"]
 # def parameters_of(n):
 #     raise NotImplementedError
-
-# %%
-def check_parameters_of(answer):
-    hints = {"resnet20": "this is the 20-layer network of Table 6", "resnet56": "right for n = 3: look at what one more block adds",
-             "resnet110": "right for n = 3 and 9: is it linear in n?"}
-    for n, (name, hint) in zip((3, 9, 18), hints.items()):
-        with torch.device("meta"):
-            right = sum(weight.numel() for weight in build(name).parameters())
-        yield answer(n) == right, f"for n = {n} your function gives {answer(n)}, the network has {right}; {hint}"
-
-
-# %% tags=["active-ipynb"]
-# check(parameters_of, check_parameters_of)
+#
+#
+# check(parameters_of, checks.parameters_of)
 
 # %% [markdown]
 # <details>
@@ -1153,28 +1118,9 @@ def check_parameters_of(answer):
 #
 #     def forward(self, x):  # (batch, channels, height, width)
 #         raise NotImplementedError
-
-# %%
-def check_pre_activation(answer):
-    torch.manual_seed(0)
-    block, x = answer(4), torch.randn(8, 4, 6, 6)
-    convolutions = [m for m in block.modules() if isinstance(m, nn.Conv2d)]
-    norms = [m for m in block.modules() if isinstance(m, nn.BatchNorm2d)]
-    yield len(convolutions) == 2 and len(norms) == 2, f"the block has {len(convolutions)} convolutions and {len(norms)} batch norms; it needs two of each"
-    y = block(x)
-    yield y.shape == x.shape, f"the shape should stay {tuple(x.shape)}, it became {tuple(y.shape)}"
-    yield bool((y < 0).any()), "the output is never negative: no ReLU comes after the addition"
-    added = (y - x).mean((0, 2, 3))
-    first, second = norms
-    expected = convolutions[1](F.relu(second(convolutions[0](F.relu(first(x)))))) + x
-    with torch.no_grad():
-        convolutions[1].weight.zero_()
-    yield torch.equal(block(x), x), "with the last convolution at zero the block should return x itself: add the untouched input, and add it last"
-    yield torch.allclose(y, expected, atol=1e-5), "the order should be batch norm, ReLU, convolution, and the same again"
-
-
-# %% tags=["active-ipynb"]
-# check(PreActivationBlock, check_pre_activation)
+#
+#
+# check(PreActivationBlock, checks.pre_activation)
 
 # %% [markdown]
 # <details>
@@ -1204,30 +1150,9 @@ def check_pre_activation(answer):
 # def start_as_identity(model):
 #     """Change `model`, a ResNet of BasicBlocks, in place."""
 #     raise NotImplementedError
-
-# %%
-def check_start_as_identity(answer):
-    torch.manual_seed(0)
-    model = cifar_net(14, BasicBlock, in_channels=1, width=4)
-    before = {name: value.clone() for name, value in model.state_dict().items()}
-    answer(model)
-    changed = {name for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
-    yield bool(changed), "no weight has changed"
-    blocks, x = [block for stage in model.stages for block in stage], torch.rand(16, 1, 8, 8)
-    y = model.stem(x)
-    yield bool(y.any()), "the stem gives only zeros now: change the blocks, not the stem"
-    for index, block in enumerate(blocks):
-        z = block(y)
-        yield torch.allclose(z, F.relu(block.shortcut(y)), atol=1e-6), f"block {index + 1} still changes what the shortcut carries"
-        y = z
-    F.cross_entropy(model(x), torch.arange(16) % 10).backward()
-    alive = all(any(p.grad is not None and p.grad.abs().max() > 1e-8 for p in (b.conv1.weight, b.norm1.weight, b.norm2.weight, b.conv2.weight)) for b in blocks)
-    yield alive, "some block gets no gradient at all and will never learn: which tensor can be zero without silencing its own gradient?"
-    yield len(changed) == len(blocks), f"{len(changed)} tensors have changed; one in each of the {len(blocks)} blocks is enough"
-
-
-# %% tags=["active-ipynb"]
-# check(start_as_identity, check_start_as_identity)
+#
+#
+# check(start_as_identity, checks.start_as_identity)
 
 # %% [markdown]
 # <details>
