@@ -1,9 +1,8 @@
 // Keyboard use of the pages, where mdBook's own script falls short.
 
-// mdBook turns the page on an arrow key; inside a figure or a wide table the arrows belong to that.
-for (const region of document.querySelectorAll("main .output, main .table-wrapper, main math[display=block]")) {
-    region.addEventListener("keydown", event => event.stopPropagation());
-    // What scrolls must be reachable with the keyboard.
+// What scrolls sideways must be reachable with the keyboard, and there the arrows must scroll and not turn mdBook's page.
+for (const region of document.querySelectorAll("main .table-wrapper, main div.output, main math[display=block]")) {
+    region.addEventListener("keydown", event => event.target === region && event.stopPropagation());
     new ResizeObserver(() => {
         if (region.scrollWidth > region.clientWidth + 1) {
             region.setAttribute("tabindex", "0");

@@ -113,6 +113,14 @@ def test_keys_work_in_figures_and_do_not_turn_the_page(visit, lesson):
     assert page.url.endswith(f"/{lesson}.html")
 
 
+def test_arrow_keys_scroll_a_wide_table(visit):
+    page = visit("index", width=360)
+    table = page.locator(".table-wrapper[tabindex='0']").first
+    table.press("ArrowRight")
+    page.wait_for_function("table => table.scrollLeft > 0", arg=table.element_handle())
+    assert page.url.endswith("/index.html")
+
+
 def test_arrow_keys_still_turn_the_page_elsewhere(visit):
     page = visit("index")
     page.locator("main h1").press("ArrowRight")
