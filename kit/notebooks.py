@@ -155,7 +155,6 @@ async def build(name, root, slot, position):
                 text = (text.strip() or "(no message)").splitlines()[0]
                 tqdm.write(f"{name}: stopped, its old notebook stays\n  cell [{len(cells)}]: {first}\n  {kind}: {text}", file=sys.stderr)
                 return False
-        nb.metadata.language_info = {"name": "python", "file_extension": ".py", "mimetype": "text/x-python"}
         nb.metadata.lesson = {"source": source, "environment": environment(), "seconds": seconds, "memory_mb": memory}
         partial = folder / f"{name}.ipynb.partial"
         partial.write_text(nbformat.writes(without_widgets(nb)) + "\n", "utf-8", newline="\n")

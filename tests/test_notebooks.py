@@ -239,7 +239,7 @@ def test_importing_every_lesson_is_fast_and_silent():
 
 @pytest.mark.parametrize("name", lessons())
 def test_module_defines_and_does_nothing(name):
-    allowed = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef, ast.Assign, ast.AnnAssign)
+    allowed = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef, ast.Assign, ast.AnnAssign, ast.AugAssign)
     tree = ast.parse((ROOT / "lessons" / f"{name}.py").read_text("utf-8"))
     doing = [node.lineno for node in tree.body if not isinstance(node, allowed)]
     assert not doing, f"cells that do things need tags=['active-ipynb']: lines {doing}"

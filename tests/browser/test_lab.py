@@ -17,8 +17,11 @@ from kit.notebooks import ROOT, lessons
 
 LESSONS = [name for name in lessons() if (ROOT / "notebooks" / f"{name}.ipynb").exists()]
 FIGURE = ".pcc-figure"
-ALIVE = "figure => figure.querySelector('.pcc-live')?.querySelector('svg, canvas, input, button, table') != null"
-SLIDER = ".jupyter-widgets :is(input[type=range], [role=slider])"
+# A viewer has drawn; a still picture, which has no script, is loaded.
+ALIVE = """figure => { const live = figure.querySelector('.pcc-live'); return live
+    ? live.querySelector('svg, canvas, input, button, table') != null : figure.querySelector('img')?.naturalWidth > 0; }"""
+# Of a live widget: the same viewer drawn from stored HTML sits in a <figure>.
+SLIDER = ":is(:not(figure) > .pcc-live input[type=range], .jupyter-widgets [role=slider])"
 PICTURE = """output => [...output.querySelectorAll('svg, canvas, img')]
     .map(e => e.tagName === 'CANVAS' ? e.toDataURL() : e.tagName === 'IMG' ? e.src : e.outerHTML).join()"""
 NOTEBOOK = "window.jupyterapp?.shell?.currentWidget"
@@ -98,15 +101,18 @@ def go_to(page, index):
 def save(page, path):
     """Save the open document; returns the text that this wrote to ``path``."""
     before = path.stat().st_mtime_ns
-    page.evaluate("() => window.jupyterapp.commands.execute('docmanager:save')")
+    page.wait_for_function(f"{NOTEBOOK}.context.contentsModel?.writable")
+    page.evaluate("() => { window.jupyterapp.commands.execute('docmanager:save').then(() => { window.saved = true; }); }")
+    page.wait_for_function("window.saved")  # a dialog in the way would wait for ever
     assert path.stat().st_mtime_ns > before
     return path.read_text("utf-8")
 
 
+@pytest.mark.timeout(900)  # other tests execute the same lesson at the same time
 @pytest.mark.parametrize("name", LESSONS)
 def test_lesson_in_jupyterlab(lab, page, name):
     address, folder = lab
-    page.goto(f"{address}/lab/tree/notebooks/{name}.ipynb")
+    page.goto(f"{address}/lab/tree/notebooks/{name}.ipynb?reset")
     stored = opened(page)
 
     # Opened, nothing run: trusted figures are alive, and no pop-up is in the way.
@@ -155,7 +161,7 @@ def test_module_opens_as_notebook(lab, page, name):
     address, folder = lab
     module, notebook = folder / "lessons" / f"{name}.py", folder / "notebooks" / f"{name}.ipynb"
     text, before = module.read_text("utf-8"), nbformat.read(notebook, as_version=4)
-    page.goto(f"{address}/lab/tree/lessons")
+    page.goto(f"{address}/lab/tree/lessons?reset")
     page.locator(".jp-DirListing-item", has_text=f"{name}.py").click(button="right")
     page.locator(".lm-Menu-item", has_text="Open With").hover()
     page.locator(".lm-Menu-item", has_text=re.compile("^Notebook$")).click()
