@@ -17,6 +17,11 @@ function fill(node, attributes, children) {
 }
 const h = (tag, attributes = {}, ...children) => fill(document.createElement(tag), attributes, children);
 const s = (tag, attributes = {}, ...children) => fill(document.createElementNS(SVG, tag), attributes, children);
+const label = (x, y, text, anchor = "start", more = {}) => s("text", { x, y, "text-anchor": anchor, ...more }, text);
+const stroke = (d, color, width = 1, more = {}) => s("path", { d, fill: "none", stroke: color, "stroke-width": width, ...more });
+const OWN_KEYS = { "data-lm-suppress-shortcuts": "true" }; // or JupyterLab takes the arrow keys
+const explorable = (name) => ({ tabindex: 0, role: "application", "aria-label": name, ...OWN_KEYS }); // read by pointer or by keys
+const SELECTED = "var(--pcc-selected)", IDEA = "var(--pcc-idea)";
 
 const CSS = `
 .pcc-figure { margin: 1.2em 0; }
@@ -39,6 +44,17 @@ const CSS = `
 .pcc-read > .pcc-item { white-space: nowrap; }
 .pcc-read svg { display: inline-block; vertical-align: middle; margin-right: 6px; }
 .pcc-read b { font-weight: 600; }
+.pcc-row { display: flex; flex-wrap: wrap; align-items: center; gap: 4px 18px; }
+.pcc-board { position: relative; width: fit-content; }
+.pcc-board canvas { position: absolute; image-rendering: pixelated; }
+.pcc-gaps canvas { background: repeating-linear-gradient(45deg, #8888 0 2px, #0000 2px 6px); }
+.pcc-live .pcc-key { display: inline-block; vertical-align: middle; margin-right: 6px; }
+.pcc-live button { font: inherit; padding: 4px 14px; }
+.pcc-choices { border: 0; margin: 0 0 6px; padding: 0; list-style: none; }
+.pcc-choices label { display: flex; align-items: baseline; gap: 6px; padding: 3px 0; }
+.pcc-choices li { padding: 3px 8px; border-left: 4px solid transparent; }
+.pcc-choices + p, .pcc-question + p { margin: 0 0 6px; }
+.pcc-question { font-weight: 600; margin: 0 0 4px; padding: 0; }
 .pcc-waiting .pcc-stage { opacity: .4; }
 .pcc-said { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap; }
 .pcc-problem { color: inherit; border-left: 4px solid var(--pcc-error); padding-left: 8px; margin: 4px 0; }
@@ -105,7 +121,6 @@ const LUT = (() => {
     return stops[k].map((v, c) => Math.round(v + (stops[k + 1][c] - v) * (t - k)));
   });
 })();
-const LIGHTER = "linear-gradient(to right," + STYLE.ramp.join() + ")";
 function paint(canvas, values, columns, toUnit) { // one pixel per value; gaps stay transparent
   const image = new ImageData(columns, values.length / columns);
   values.forEach((v, i) => {
@@ -126,10 +141,12 @@ function styled(series) {
     return { ...line, color: `var(--pcc-${role})`, dash: STYLE.dashes[nth % STYLE.dashes.length], marker: STYLE.roles[role][2] };
   });
 }
-const MARKERS = { o: "m-3 0a3 3 0 1 0 6 0a3 3 0 1 0-6 0", s: "m-3-3h6v6h-6z", D: "m0-4l4 4l-4 4l-4-4z", "^": "m0-4l4 7h-8z", v: "m0 4l4-7h-8z", x: "m-3-3l6 6m0-6l-6 6" };
-const drawMarkers = (line, d) => s("path", { d, fill: line.marker === "x" ? "none" : line.color, stroke: line.color, "stroke-width": line.marker === "x" ? 2 : 0 });
-const swatch = (line) => s("svg", { width: 26, height: 12, "aria-hidden": "true" },
-  s("path", { d: "M1 6H25", stroke: line.color, "stroke-width": 2.5, "stroke-dasharray": line.dash }), drawMarkers(line, `M13 6${MARKERS[line.marker]}`));
+const MARKERS = {
+  o: "m-3 0a3 3 0 1 0 6 0a3 3 0 1 0-6 0", s: "m-3-3h6v6h-6z", D: "m0-4l4 4l-4 4l-4-4z", "^": "m0-4l4 7h-8z", v: "m0 4l4-7h-8z", x: "m-3-3l6 6m0-6l-6 6",
+};
+const drawMarkers = ({ marker, color }, d) => (marker === "x" ? stroke(d, color, 2) : s("path", { d, fill: color }));
+const drawLine = ({ color, dash }, d) => stroke(d, color, 2.2, { "stroke-dasharray": dash, "stroke-linecap": "round", "stroke-linejoin": "round" });
+const swatch = (line) => s("svg", { width: 26, height: 12, "aria-hidden": "true" }, drawLine(line, "M1 6H25"), drawMarkers(line, `M13 6${MARKERS[line.marker]}`));
 
 // ---- a chart of series over x: axes, lines or bars, direct labels, a cursor for pointer and keyboard
 function chart(ui, parent, { series, x, y, bars = false, height, head, legend = false, hint, onpick }) {
@@ -140,18 +157,17 @@ function chart(ui, parent, { series, x, y, bars = false, height, head, legend = 
   const direct = !bars && !legend && lines.length < 9 && Math.max(0, ...labels) < width * 0.34;
   const box = { left, right: width - (direct ? Math.max(0, ...labels) + 6 : 10), top: 26, bottom: height - 36 };
   const X = axis(...x.range, box.left, box.right), Y = axis(...y.range, box.bottom, box.top, y.log);
-  const root = s("svg", { width, height, tabindex: 0, role: "application", "aria-label": ui.alt, "data-lm-suppress-shortcuts": "true" });
+  const root = s("svg", { width, height, ...explorable(ui.alt) });
   const clip = [box.left - 5, box.top - 5, box.right - box.left + 10, box.bottom - box.top + 5]; // room for whole markers
   const inner = s("svg", { x: clip[0], y: clip[1], width: clip[2], height: clip[3], viewBox: clip.join(" "), style: "overflow:hidden" });
   yTicks.forEach((v, i) => root.append(
-    s("path", { d: `M${box.left} ${Y(v)}H${box.right}`, stroke: "currentColor", "stroke-opacity": 0.14 }),
-    s("text", { x: box.left - 7, y: Y(v) + 4, "text-anchor": "end" }, yTexts[i])));
+    stroke(`M${box.left} ${Y(v)}H${box.right}`, "currentColor", 1, { "stroke-opacity": 0.14 }), label(box.left - 7, Y(v) + 4, yTexts[i], "end")));
   const xTicks = x.names
     ? every(x.names, box.right - box.left, Math.max(...x.names.map((name) => textWidth(name))) + 12).map((i) => [i + 1, x.names[i]])
     : ticks(...x.range, width / 90).map((v) => [v, show(+v.toPrecision(6))]);
-  for (const [v, text] of xTicks) root.append(s("text", { x: X(v), y: box.bottom + 17, "text-anchor": "middle" }, text));
-  root.append(s("path", { d: `M${box.left} ${box.top}V${box.bottom}H${box.right}`, fill: "none", stroke: "currentColor", "stroke-opacity": 0.6 }),
-    s("text", { x: 0, y: 13 }, y.label), s("text", { x: box.right, y: height - 4, "text-anchor": "end" }, x.label), inner);
+  for (const [v, text] of xTicks) root.append(label(X(v), box.bottom + 17, text, "middle"));
+  root.append(stroke(`M${box.left} ${box.top}V${box.bottom}H${box.right}`, "currentColor", 1, { "stroke-opacity": 0.6 }),
+    label(0, 13, y.label), label(box.right, height - 4, x.label, "end"), inner);
   const band = ((box.right - box.left) / Math.max(1, ...lines.map((line) => line.x.length))) * 0.8, broken = [];
   lines.forEach((line, n) => {
     let d = "", dots = "", last = -99, open = false;
@@ -170,19 +186,17 @@ function chart(ui, parent, { series, x, y, bars = false, height, head, legend = 
         if (px - last >= 36 || line.x.length < 13) dots += `M${(last = px).toFixed(2)} ${py.toFixed(2)}${MARKERS[line.marker]}`;
       }
     });
-    inner.append(bars ? s("path", { d, fill: line.color }) : s("path", { d, fill: "none", stroke: line.color, "stroke-width": 2.2, "stroke-linecap": "round", "stroke-linejoin": "round", "stroke-dasharray": line.dash }));
-    if (!bars) inner.append(drawMarkers(line, dots));
+    inner.append(...(bars ? [s("path", { d, fill: line.color })] : [drawLine(line, d), drawMarkers(line, dots)]));
   });
-  for (const px of broken) inner.append(s("path", { d: `M${px} ${box.top + 6}${MARKERS.x}`, stroke: "var(--pcc-error)", "stroke-width": 2 }));
+  for (const px of broken) inner.append(stroke(`M${px} ${box.top + 6}${MARKERS.x}`, "var(--pcc-error)", 2));
   if (direct) {
     const ends = lines.filter((line) => line.end).sort((a, b) => a.end[1] - b.end[1]);
     let floor = box.top;
     for (const line of ends) floor = (line.at = Math.max(within(line.end[1], box.top, box.bottom), floor)) + 15;
     let roof = box.bottom;
     for (const line of ends.reverse()) roof = (line.at = Math.min(line.at, roof)) - 15;
-    for (const line of ends) root.append(
-      s("path", { d: `M${line.end[0] + 3} ${within(line.end[1], box.top, box.bottom)}L${line.end[0] + 13} ${line.at}`, stroke: line.color, fill: "none" }),
-      s("text", { x: line.end[0] + 16, y: line.at + 4 }, line.name));
+    for (const { end: [px, py], at, color, name } of ends) root.append(
+      stroke(`M${px + 3} ${within(py, box.top, box.bottom)}L${px + 13} ${at}`, color), label(px + 16, at + 4, name));
   }
   const stops = [...new Set(lines.flatMap((line) => line.x))].filter((v) => Number.isFinite(X(v))).sort((a, b) => a - b);
   const mark = s("g", { "pointer-events": "none" });
@@ -195,19 +209,23 @@ function chart(ui, parent, { series, x, y, bars = false, height, head, legend = 
     now = i;
     if (i < 0 || !stops.length) return rest();
     const px = X(stops[i]), items = [];
-    mark.append(s("path", { d: `M${px} ${box.top}V${box.bottom}`, stroke: "var(--pcc-selected)", "stroke-width": 2 }));
+    mark.append(stroke(`M${px} ${box.top}V${box.bottom}`, SELECTED, 2));
     for (const line of lines) {
       const k = line.x.indexOf(stops[i]);
       if (k < 0) continue;
       const py = Y(line.y[k]);
-      if (!bars && py >= box.top - 1 && py <= box.bottom + 1) mark.append(s("circle", { cx: px, cy: py, r: 5, fill: line.color, stroke: "var(--pcc-selected)", "stroke-width": 2 }));
+      if (!bars && py >= box.top - 1 && py <= box.bottom + 1)
+        mark.append(s("circle", { cx: px, cy: py, r: 5, fill: line.color, stroke: SELECTED, "stroke-width": 2 }));
       items.push({ line, text: line.name, value: show(line.y[k]) });
     }
     ui.read(head(stops[i]), items, null, aloud);
     onpick?.(stops[i]);
   }
   const move = (i) => pick(within(i, 0, stops.length - 1), true);
-  arrows(root, { ArrowRight: () => move(now + 1), ArrowLeft: () => move(now < 0 ? stops.length - 1 : now - 1), Home: () => move(0), End: () => move(stops.length - 1), Escape: () => pick(-1) });
+  const last = stops.length - 1;
+  arrows(root, {
+    ArrowRight: () => move(now + 1), ArrowLeft: () => move(now < 0 ? last : now - 1), Home: () => move(0), End: () => move(last), Escape: () => pick(-1),
+  });
   root.addEventListener("pointermove", (event) => stops.length && pick(nearest(event.clientX - root.getBoundingClientRect().left)));
   root.addEventListener("pointerleave", () => pick(-1));
   parent.append(root);
@@ -227,37 +245,46 @@ function arrows(node, actions) {
 // viewer(ui) is called once and returns draw(frame), called for each frame and each width
 function figure(viewer) {
   return ({ model, el }) => {
-    let data = model.get("data"), asked = null, width = 0, quiet = 0;
+    let data = model.get("data"), asked = null, width = 0, height = 0;
     const at = data.controls.map((control) => control.start), failed = {};
     const root = el.classList.contains("pcc-live") ? el : el.appendChild(h("div", { class: "pcc-live" }));
-    const controls = h("div", { class: "pcc-controls" }), note = h("p", { class: "pcc-note" }), problem = h("p", { class: "pcc-problem", role: "status" });
-    const readout = h("div", { class: "pcc-read" }), said = h("div", { class: "pcc-said", "aria-live": "polite" }), stage = h("div", { class: "pcc-stage" });
+    const controls = h("div", { class: "pcc-controls" }), readout = h("div", { class: "pcc-read" }), stage = h("div", { class: "pcc-stage" });
+    const note = h("p", { class: "pcc-note" }), problem = h("p", { class: "pcc-problem", role: "status" });
+    const said = h("div", { class: "pcc-said", "aria-live": "polite" });
     const group = (window.pccFigures = (window.pccFigures ?? 0) + 1); // radio groups of different figures must not mix
     const ui = {
-      root, stage, data, options: data.options, alt: data.alt, width: 600,
+      stage, data, group, options: data.options, alt: data.alt, width: 0,
+      quiet: () => { readout.hidden = true; }, // for viewers with nothing to read out
       say: (text) => { said.textContent = text; },
       read(head, items, hint, aloud) {
-        readout.replaceChildren(...[head && h("b", {}, head), ...items.map(({ line, text, value }) =>
-          h("span", { class: "pcc-item" }, line && swatch(line), text, value != null && " ", value != null && h("b", {}, value)) ), hint && h("span", {}, hint)].filter(Boolean));
-        readout.style.minHeight = `${(quiet = Math.max(quiet, readout.offsetHeight))}px`; // grow, never jump back
+        const shown = items.map(({ line, text, value }) =>
+          h("span", { class: "pcc-item" }, line && swatch(line), text, ...(value == null ? [] : [" ", h("b", {}, value)])));
+        readout.replaceChildren(...[head && h("b", {}, head), ...shown, hint && h("span", {}, hint)].filter(Boolean));
+        readout.style.minHeight = `${(height = Math.max(height, readout.offsetHeight))}px`; // grow, never jump back
         if (aloud) ui.say([head, ...items.map(({ text, value }) => `${text} ${value}`)].join(", "));
       },
       slider(name, labels, start, change) {
-        const value = h("output", {}, labels[start]);
-        const input = h("input", { type: "range", min: 0, max: labels.length - 1, step: 1, value: start, "aria-label": name, "aria-valuetext": labels[start], "data-lm-suppress-shortcuts": "true",
-          oninput: () => { value.textContent = labels[+input.value]; input.setAttribute("aria-valuetext", labels[+input.value]); change(+input.value); } });
-        value.style.minWidth = `${Math.max(...labels.map((label) => label.length))}ch`;
-        return controls.appendChild(h("label", {}, name, input, value));
+        const value = h("output", { style: `min-width:${Math.max(...labels.map((text) => text.length))}ch` });
+        const input = h("input", { type: "range", min: 0, max: labels.length - 1, step: 1, value: start, "aria-label": name, ...OWN_KEYS });
+        const set = (i) => {
+          input.value = i;
+          value.textContent = labels[i];
+          input.setAttribute("aria-valuetext", labels[i]);
+        };
+        input.addEventListener("input", () => { set(+input.value); change(+input.value); });
+        set(start);
+        return { set, node: controls.appendChild(h("label", {}, name, input, value)) };
       },
       radios(name, labels, start, change) {
-        return controls.appendChild(h("fieldset", {}, h("legend", {}, name), labels.map((label, i) =>
-          h("label", {}, h("input", { type: "radio", name: `pcc-${group}-${name}`, checked: i === start, "data-lm-suppress-shortcuts": "true", onchange: () => change(i) }), label))));
+        const option = (text, i) =>
+          h("label", {}, h("input", { type: "radio", name: `pcc-${group}-${name}`, checked: i === start, onchange: () => change(i), ...OWN_KEYS }), text);
+        controls.append(h("fieldset", {}, h("legend", {}, name), labels.map(option)));
       },
     };
     data.controls.forEach(({ name, labels, slider }, n) =>
       (slider ? ui.slider : ui.radios)(name, labels, at[n], (i) => { at[n] = i; refresh(true); }));
     root.replaceChildren(h("style", {}, CSS), controls, note, problem, readout, stage, said);
-    if (root !== el) root.append(h("div", {}, data.caption)); // a live widget has no figcaption of its own
+    if (root !== el) root.append(h("p", { style: "margin:.5em 0" }, data.caption)); // a live widget has no figcaption of its own
     const draw = viewer(ui);
     const key = () => at.reduce((sum, i, n) => sum * data.controls[n].labels.length + i, 0);
     function refresh(aloud) {
@@ -300,7 +327,7 @@ function figure(viewer) {
     const fit = () => {
       if (Math.floor(stage.clientWidth) === width) return;
       width = ui.width = Math.floor(stage.clientWidth);
-      quiet = 0;
+      height = 0;
       readout.style.minHeight = "";
       theme();
       refresh();

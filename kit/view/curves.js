@@ -14,9 +14,8 @@ const render = figure((ui) => {
     };
     ui.stage.replaceChildren();
     if (options.total) {
-      const { done } = ui.data, share = Math.min(1, done / options.total);
-      ui.stage.append(h("label", { style: "display:flex;align-items:center;gap:10px" },
-        h("progress", { max: options.total, value: done, style: "flex:1;max-width:420px" }), `${done} of ${options.total} (${Math.floor(share * 100)} %)`));
+      const { done } = ui.data, percent = Math.floor((100 * done) / options.total);
+      ui.stage.append(h("label", { class: "pcc-row" }, h("progress", { max: options.total, value: done }), `${done} of ${options.total} (${percent} %)`));
     }
     chart(ui, ui.stage, {
       series: frame.series,

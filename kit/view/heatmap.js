@@ -1,104 +1,109 @@
 // Matrices side by side on one colour scale. With a cursor, a slider moves through the columns and a profile shows the chosen one.
 const HINT = "Point at a cell, or use the arrow keys";
+const short = (name) => (name.length > 14 ? `${name.slice(0, 13)}…` : name);
+const widest = (names) => Math.max(...names.map((name) => textWidth(short(name))));
+const count = (names, n) => names ?? Array.from({ length: n }, (_, i) => `${i + 1}`);
+const named = (axis, name) => (/^[\d.-]+$/.test(name) ? `${axis.split(",")[0]} ${name}` : name); // "layer, from the input" -> "layer 3"
+const ringed = (make) => [make("#000", 4), make(SELECTED, 2)]; // orange on black shows on every colour of the map
+
 const render = figure((ui) => {
   const { options } = ui, range = [...options.value_range], t = options.log ? Math.log10 : (v) => v;
-  let cell = null, column = 0, slider = null, walked = null;
   const unit = (v) => (t(v) - t(range[0])) / (t(range[1]) - t(range[0]) || 1);
+  let cell = null, column = 0, slider = null, walked = null;
   return (frame) => {
     const panels = frame.panels.map((panel) => ({ ...panel, ...unpack(panel.values) }));
     for (const { values } of options.fixed ? [] : panels) for (const v of values) if (v > 0 || (!options.log && v <= 0)) {
       range[0] = Math.min(range[0], v);
       range[1] = Math.max(range[1], v);
     }
-    const rows = Math.max(...panels.map((panel) => panel.shape[0])), columns = Math.max(...panels.map((panel) => panel.shape[1]));
-    const rowNames = frame.rows ?? Array.from({ length: rows }, (_, i) => `${i + 1}`);
-    const columnNames = frame.columns ?? Array.from({ length: columns }, (_, i) => `${i + 1}`);
+    const [rows, columns] = [0, 1].map((side) => Math.max(...panels.map((panel) => panel.shape[side])));
+    const rowNames = count(frame.rows, rows), columnNames = count(frame.columns, columns), lanes = styled(panels), marks = [];
+    const value = (panel, r, c) => (r < panel.shape[0] && c < panel.shape[1] ? panel.values[r * panel.shape[1] + c] : NaN);
+    const place = (r, c) => `${named(options.y_label, rowNames[r])}, ${named(options.x_label, columnNames[c])}`;
     column = within(column, 0, columns - 1);
-    const short = (name) => (name.length > 14 ? `${name.slice(0, 13)}…` : name);
-    const named = (label, text) => (/^[\d.−-]+$/.test(text) ? `${label.split(",")[0]} ${text}` : text);
-    const board = h("div", { tabindex: 0, role: "application", "aria-label": ui.alt, "data-lm-suppress-shortcuts": "true", style: "display:flex;flex-wrap:wrap;gap:8px 24px" });
-    const below = h("div"), marks = [], lanes = styled(panels.map(({ title, role }) => ({ name: title, role })));
-    ui.stage.replaceChildren(bar(), board, below);
 
-    const left = Math.ceil(Math.max(...rowNames.map((name) => textWidth(short(name))))) + 28;
     const abreast = ui.width >= 300 * panels.length ? panels.length : 1;
-    const full = Math.floor(Math.min((ui.width - 24 * (abreast - 1)) / abreast, 720)), w = full - left - 8;
-    const tall = within((w * rows) / columns, Math.min(rows * 22, abreast > 1 ? 230 : 180), 380), top = 24;
-    const longest = Math.max(...columnNames.map((name) => textWidth(short(name)))), slanted = longest + 10 > w / columns && columnNames.some((name) => Number.isNaN(+name));
-    const foot = slanted ? longest * 0.77 + 34 : 38;
-    panels.forEach((panel) => {
-      const [high, wide] = panel.shape, canvas = h("canvas", { style: `position:absolute;left:${left}px;top:${top}px;width:${w}px;height:${tall}px;image-rendering:pixelated;background:repeating-linear-gradient(45deg,#8888 0 2px,#0000 2px 6px)` });
+    const full = Math.floor(Math.min((ui.width - 24 * (abreast - 1)) / abreast, 720));
+    const left = Math.ceil(widest(rowNames)) + 28, top = 24, w = full - left - 8;
+    const tall = within((w * rows) / columns, Math.min(rows * 22, abreast > 1 ? 230 : 180), 380);
+    const slanted = widest(columnNames) + 10 > w / columns && columnNames.some((name) => Number.isNaN(+name));
+    const foot = slanted ? widest(columnNames) * 0.77 + 34 : 38;
+    const board = h("div", { class: "pcc-row", ...explorable(ui.alt) }), below = h("div");
+    ui.stage.replaceChildren(scale(), board, below);
+    for (const panel of panels) {
+      const [high, wide] = panel.shape, mark = s("g");
+      const canvas = h("canvas", { style: `left:${left}px;top:${top}px;width:${w}px;height:${tall}px` });
       paint(canvas, panel.values, wide, unit);
-      const svg = s("svg", { width: full, height: tall + top + foot, style: "position:relative", "aria-hidden": "true" });
-      svg.append(s("text", { x: 12, y: top + tall / 2, "text-anchor": "middle", transform: `rotate(-90 12 ${top + tall / 2})` }, options.y_label), s("text", { x: left, y: 13, class: "pcc-strong" }, panel.title),
-        s("text", { x: left + w, y: top + tall + foot - 4, "text-anchor": "end" }, options.x_label),
-        s("rect", { x: left, y: top, width: w, height: tall, fill: "none", stroke: "currentColor", "stroke-opacity": 0.5 }));
-      for (const r of every(rowNames.slice(0, high), tall, 16)) svg.append(s("text", { x: left - 7, y: top + ((r + 0.5) * tall) / high + 4, "text-anchor": "end" }, short(rowNames[r])));
-      for (const c of every(columnNames.slice(0, wide), w, slanted ? 16 : longest + 10)) {
-        const x = left + ((c + 0.5) * w) / wide, y = top + tall + (slanted ? 12 : 17);
-        svg.append(s("text", { x, y, "text-anchor": slanted ? "end" : "middle", transform: slanted && `rotate(-50 ${x} ${y})` }, short(columnNames[c])));
-      }
-      const mark = s("g");
-      svg.append(mark);
-      marks.push({ mark, high, wide });
-      const spot = (event) => {
-        const area = canvas.getBoundingClientRect(), r = Math.floor(((event.clientY - area.top) / area.height) * high), c = Math.floor(((event.clientX - area.left) / area.width) * wide);
+      const svg = s("svg", { width: full, height: tall + top + foot, style: "position:relative", "aria-hidden": "true" },
+        label(12, top + tall / 2, options.y_label, "middle", { transform: `rotate(-90 12 ${top + tall / 2})` }),
+        label(left, 13, panel.title, "start", { class: "pcc-strong" }), label(left + w, top + tall + foot - 4, options.x_label, "end"),
+        s("rect", { x: left, y: top, width: w, height: tall, fill: "none", stroke: "currentColor", "stroke-opacity": 0.5 }),
+        every(rowNames.slice(0, high), tall, 16).map((r) => label(left - 7, top + ((r + 0.5) * tall) / high + 4, short(rowNames[r]), "end")),
+        every(columnNames.slice(0, wide), w, slanted ? 16 : widest(columnNames) + 10).map((c) => {
+          const x = left + ((c + 0.5) * w) / wide, y = top + tall + (slanted ? 12 : 17);
+          return label(x, y, short(columnNames[c]), slanted ? "end" : "middle", slanted && { transform: `rotate(-50 ${x} ${y})` });
+        }), mark);
+      const spot = ({ clientX, clientY }) => {
+        const area = canvas.getBoundingClientRect();
+        const r = Math.floor(((clientY - area.top) / area.height) * high), c = Math.floor(((clientX - area.left) / area.width) * wide);
         return r >= 0 && c >= 0 && r < high && c < wide ? [r, c] : null;
       };
-      const seek = (found) => found && options.cursor && go(found[1]);
-      svg.addEventListener("pointermove", (event) => { pick(spot(event)); if (event.buttons) seek(spot(event)); });
-      svg.addEventListener("pointerdown", (event) => seek(spot(event)));
+      const point = (event) => {
+        cell = spot(event);
+        if (cell && options.cursor && event.buttons) go(cell[1]);
+        else pick(cell);
+      };
+      for (const name of ["pointermove", "pointerdown"]) svg.addEventListener(name, point);
       svg.addEventListener("pointerleave", () => pick(null));
-      board.append(h("div", { style: `position:relative;width:${full}px` }, canvas, svg));
-    });
-
-    function bar() { // the colour scale
-      const wide = Math.min(260, ui.width * 0.5), at = axis(...range, 0, wide, options.log), values = ticks(...range, wide / 50, options.log), texts = tickTexts(values, options.log), name = h("span", {}, options.value_label);
-      const svg = s("svg", { width: wide, height: 28, "aria-hidden": "true" }, values.map((v, i) => s("text", { x: at(v), y: 24, "text-anchor": "middle" }, texts[i])));
-      return h("div", { style: "display:flex;align-items:flex-start;flex-wrap:wrap;gap:2px 26px;margin:2px 0 8px" }, name,
-        h("div", { style: "position:relative" }, h("div", { style: `position:absolute;width:${wide}px;height:10px;background:${LIGHTER}` }), svg));
+      marks.push({ mark, high, wide });
+      board.append(h("div", { class: "pcc-board pcc-gaps" }, canvas, svg));
     }
-    function overlay() {
-      for (const { mark, high, wide } of marks) {
-        mark.replaceChildren();
-        if (options.cursor) for (const [color, size] of [["#000", 4], ["var(--pcc-selected)", 2]])
-          mark.append(s("path", { d: `M${left + ((column + 0.5) * w) / wide} ${top - 4}v${tall + 8}`, stroke: color, "stroke-width": size }));
-        if (cell && cell[0] < high && cell[1] < wide) for (const [color, size] of [["#000", 4], ["var(--pcc-selected)", 2]])
-          mark.append(s("rect", { x: left + (cell[1] * w) / wide - 1, y: top + (cell[0] * tall) / high - 1, width: w / wide + 2, height: tall / high + 2, fill: "none", stroke: color, "stroke-width": size }));
-      }
+
+    function scale() {
+      const wide = Math.min(260, ui.width * 0.5), at = axis(...range, 0, wide, options.log);
+      const values = ticks(...range, wide / 40, options.log), texts = tickTexts(values, options.log);
+      const bar = h("div", { style: `width:${wide}px;height:10px;background:linear-gradient(to right,${STYLE.ramp})` });
+      const numbers = values.map((v, i) => label(at(v), 14, texts[i], "middle"));
+      return h("div", { class: "pcc-row" }, options.value_label, h("div", {}, bar, s("svg", { width: wide, height: 20, "aria-hidden": "true" }, numbers)));
     }
     function pick(found, aloud) {
       cell = found;
-      overlay();
+      for (const { mark, high, wide } of marks) {
+        const [dx, dy] = [w / wide, tall / high];
+        mark.replaceChildren();
+        if (options.cursor) mark.append(...ringed((color, size) => stroke(`M${left + (column + 0.5) * dx} ${top - 4}v${tall + 8}`, color, size)));
+        if (cell && cell[0] < high && cell[1] < wide)
+          mark.append(...ringed((color, size) => stroke(`M${left + cell[1] * dx - 1} ${top + cell[0] * dy - 1}h${dx + 2}v${dy + 2}h${-dx - 2}z`, color, size)));
+      }
       if (!cell) return ui.read(null, [], HINT);
-      const [r, c] = cell, items = panels.map((panel, n) => ({ line: options.cursor && lanes[n], text: panel.title, value: r < panel.shape[0] && c < panel.shape[1] ? show(panel.values[r * panel.shape[1] + c]) : "–" }));
-      ui.read(`${named(options.y_label, rowNames[r])}, ${named(options.x_label, columnNames[c])}`, items, null, aloud);
+      const items = panels.map((panel, n) => ({ line: options.cursor && lanes[n], text: panel.title, value: show(value(panel, ...cell)) }));
+      ui.read(place(...cell), items, null, aloud);
     }
     function go(c) { // the cursor
       column = c;
-      slider.querySelector("input").value = c;
-      slider.querySelector("output").textContent = columnNames[c];
-      slider.querySelector("input").setAttribute("aria-valuetext", columnNames[c]);
+      slider.set(c);
       below.replaceChildren();
+      const x = Array.from({ length: rows }, (_, i) => i + 1);
       chart(ui, below, {
-        series: panels.map((panel) => {
-          const x = Array.from({ length: panel.shape[0] }, (_, i) => i + 1);
-          return { name: panel.title, role: panel.role, x, y: x.map((i) => (c < panel.shape[1] ? panel.values[(i - 1) * panel.shape[1] + c] : NaN)) };
-        }),
-        x: { label: options.y_label, names: rowNames, range: [1, Math.max(2, rows)] }, y: { label: options.value_label, range, log: options.log },
-        height: 200, head: (i) => `${named(options.y_label, rowNames[i - 1])}, ${options.cursor} ${columnNames[c]}`, hint: HINT,
+        series: panels.map((panel) => ({ name: panel.title, role: panel.role, x, y: x.map((i) => value(panel, i - 1, c)) })),
+        x: { label: options.y_label, names: rowNames, range: [1, Math.max(2, rows)] },
+        y: { label: options.value_label, range, log: options.log },
+        height: 200, head: (i) => place(i - 1, c), hint: HINT,
       });
       pick(cell);
     }
     const step = (dr, dc) => () => pick(cell ? [within(cell[0] + dr, 0, rows - 1), within(cell[1] + dc, 0, columns - 1)] : [0, column], true);
-    arrows(board, { ArrowUp: step(-1, 0), ArrowDown: step(1, 0), ArrowLeft: step(0, -1), ArrowRight: step(0, 1), Home: step(0, -1e6), End: step(0, 1e6), Escape: () => pick(null) });
-    if (options.cursor && columnNames.join() !== walked) {
-      walked = columnNames.join();
-      const old = slider;
-      slider = ui.slider(options.cursor, columnNames, column, (c) => go(c));
-      old?.replaceWith(slider);
-    }
+    arrows(board, {
+      ArrowUp: step(-1, 0), ArrowDown: step(1, 0), ArrowLeft: step(0, -1), ArrowRight: step(0, 1),
+      Home: step(0, -columns), End: step(0, columns), Escape: () => pick(null),
+    });
     cell = null;
+    if (options.cursor && columnNames.join() !== walked) {
+      const old = slider?.node;
+      walked = columnNames.join();
+      slider = ui.slider(options.cursor, columnNames, column, go);
+      old?.replaceWith(slider.node);
+    }
     options.cursor ? go(column) : pick(null);
   };
 });

@@ -9,13 +9,14 @@ const render = figure((ui) => {
       range[0] = Math.min(range[0], v);
       range[1] = Math.max(range[1], v);
     }
+    const names = frame.labels ?? Array.from({ length: count }, (_, i) => `${i + 1}`);
     ui.stage.replaceChildren();
     chart(ui, ui.stage, {
       series: frame.series.map((line) => ({ ...line, x: line.values.map((_, i) => i + 1), y: line.values })),
-      x: { label: options.x_label, names: frame.labels ?? Array.from({ length: count }, (_, i) => `${i + 1}`), range: options.bars ? [0.5, count + 0.5] : [1, Math.max(2, count)] },
+      x: { label: options.x_label, names, range: options.bars ? [0.5, count + 0.5] : [1, Math.max(2, count)] },
       y: { label: options.y_label, log: options.log, range },
       bars: options.bars,
-      head: (i) => (frame.labels ? frame.labels[i - 1] : `${options.x_label.split(",")[0]} ${i}`),
+      head: (i) => (frame.labels ? names[i - 1] : `${options.x_label.split(",")[0]} ${i}`),
       hint: options.bars ? null : "Point at the chart, or use ← →",
       onpick: (i) => { picked = i; },
     }).pick(picked);

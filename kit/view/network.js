@@ -1,111 +1,115 @@
 // A network, data flowing left to right: width of a box means channels, height means image size, an arc is a shortcut.
+const ARC = { identity: "", projection: "7 4", "zero-pad": "2 3" };
+const FILL = { input: 0, pool: 0.06, fc: 0.1, conv: 0.16, block: 0.3 };
+const least = (values) => values.reduce((a, b) => Math.min(a, b), Infinity), greatest = (values) => values.reduce((a, b) => Math.max(a, b), -Infinity);
+
 const render = figure((ui) => {
-  const { options } = ui;
-  let picked = options.picked, map = null;
-  const ARC = { identity: "", projection: "7 4", "zero-pad": "2 3" };
+  let picked = ui.options.picked, map = null; // both survive a change of frame
   return (frame) => {
-    const { nodes, shortcuts } = frame, place = new Map(nodes.map((node, i) => [node.id, i]));
+    const { nodes, shortcuts } = frame, place = new Map(nodes.map((node, i) => [node.id, i])), many = nodes.length > 30;
     if (!place.has(picked)) picked = (nodes.find((node) => node.maps) ?? nodes[0]).id;
-    const channels = Math.max(1, ...nodes.map((node) => node.channels ?? 0)), size = Math.max(1, ...nodes.map((node) => node.size ?? 0));
-    const gap = nodes.length > 30 ? 3 : nodes.length > 16 ? 6 : 12, least = nodes.length > 30 ? 5 : 10;
-    const room = ui.width - 4 - gap * (nodes.length - 1) - least * nodes.length, parts = nodes.map((node) => (node.channels ?? 0) / channels);
-    const scale = within(room / parts.reduce((a, b) => a + b, 1e-9), 3, nodes.length > 8 ? 56 : 90); // when the room is short, the drawing scrolls
-    const reach = Math.max(0, ...shortcuts.map(([from, to]) => place.get(to) - place.get(from)));
-    const arcs = shortcuts.length ? 30 + Math.min(reach, 6) * 4 : 8, tallest = 110, middle = arcs + tallest / 2, floor = arcs + tallest;
+
+    // boxes: as wide as the room allows; where it is short, the drawing scrolls
+    const channels = greatest(nodes.map((node) => node.channels ?? 1)), size = greatest(nodes.map((node) => node.size ?? 1));
+    const gap = many ? 3 : nodes.length > 16 ? 6 : 12, thin = many ? 5 : 10, tallest = 110, low = 22;
+    const shares = nodes.map((node) => (node.channels ?? 0) / channels), room = ui.width - 4 - (gap + thin) * nodes.length;
+    const scale = within(room / (shares.reduce((a, b) => a + b, 0) || 1), 3, nodes.length > 8 ? 56 : 90);
+    const lift = (a, b) => 14 + Math.min(b - a, 6) * 4;
+    const arcs = shortcuts.length ? 16 + greatest(shortcuts.map(([from, to]) => lift(place.get(from), place.get(to)))) : 8;
+    const middle = arcs + tallest / 2, floor = arcs + tallest;
     let x = 2;
     const boxes = nodes.map((node, i) => {
-      const w = least + scale * parts[i], tall = node.size ? 22 + (tallest - 22) * (node.size / size) : 22, box = { x, w, h: tall, y: middle - tall / 2, node };
+      const w = thin + scale * shares[i], tall = low + (tallest - low) * ((node.size ?? 0) / size);
+      const box = { x, w, tall, y: middle - tall / 2, end: x + w };
       x += w + gap;
       return box;
     });
-    const wide = Math.ceil(x - gap + 2);
-    const svg = s("svg", { width: wide, height: floor + 40, role: "radiogroup", "aria-label": ui.alt });
-    const wires = boxes.slice(1).map((box) => `M${box.x - gap} ${middle}h${gap}`).join("");
-    svg.append(s("path", { d: wires, stroke: "currentColor", "stroke-width": 1.5, "stroke-opacity": 0.7 }));
-    const items = boxes.map((box, i) => {
-      const solid = { input: 0, pool: 0.06, conv: 0.16, block: 0.3, fc: 0.1 }[box.node.kind];
-      const item = s("g", { role: "radio", "aria-label": [box.node.label, box.node.shape].filter(Boolean).join(", "), style: "cursor:pointer", "data-lm-suppress-shortcuts": "true", onclick: () => choose(i, true) },
-        s("rect", { x: box.x - gap / 2, y: arcs, width: box.w + gap, height: tallest, fill: "transparent" }),
-        s("rect", { x: box.x, y: box.y, width: box.w, height: box.h, rx: 2, fill: "currentColor", "fill-opacity": solid, stroke: "currentColor", "stroke-opacity": 0.7 }),
-        textWidth(box.node.label) + 6 < box.w && s("text", { x: box.x + box.w / 2, y: middle + 4, "text-anchor": "middle" }, box.node.label));
-      arrows(item, { ArrowRight: () => choose(i + 1, true), ArrowLeft: () => choose(i - 1, true), ArrowDown: () => choose(i + 1, true), ArrowUp: () => choose(i - 1, true), Home: () => choose(0, true), End: () => choose(nodes.length - 1, true) });
+
+    const svg = s("svg", { width: Math.ceil(x - gap + 2), height: floor + 40, role: "radiogroup", "aria-label": ui.alt },
+      stroke(boxes.slice(1).map((box) => `M${box.x - gap} ${middle}h${gap}`).join(""), "currentColor", 1.5));
+    const items = boxes.map(({ x, y, w, tall }, i) => {
+      const { kind, label: name, shape } = nodes[i], go = (k) => () => choose(k, true);
+      const item = s("g", { role: "radio", "aria-label": [name, shape].filter(Boolean).join(", "), style: "cursor:pointer", onclick: go(i), ...OWN_KEYS },
+        s("rect", { x: x - gap / 2, y: arcs, width: w + gap, height: tallest, fill: "transparent" }), // what a finger can hit
+        s("rect", { x, y, width: w, height: tall, rx: 2, fill: "currentColor", "fill-opacity": FILL[kind], stroke: "currentColor" }),
+        textWidth(name) + 6 < w && label(x + w / 2, middle + 4, name, "middle"));
+      arrows(item, { ArrowRight: go(i + 1), ArrowDown: go(i + 1), ArrowLeft: go(i - 1), ArrowUp: go(i - 1), Home: go(0), End: go(nodes.length - 1) });
       svg.append(item);
       return item;
     });
-    for (const [from, to, kind] of shortcuts) { // from the end of one box over those between to the end of another, where it is added
-      const [a, b] = [place.get(from), place.get(to)], between = boxes.slice(a, b + 1);
-      const start = [boxes[a].x + boxes[a].w, boxes[a].y], end = [boxes[b].x + boxes[b].w, boxes[b].y];
-      const top = Math.max(6, Math.min(...between.map((box) => box.y)) - 14 - Math.min(b - a, 6) * 4);
-      svg.append(s("path", { d: `M${start} C${start[0]} ${top} ${end[0]} ${top} ${end[0]} ${end[1] - 3}`, fill: "none", stroke: "var(--pcc-idea)", "stroke-width": 2, "stroke-dasharray": ARC[kind], "pointer-events": "none" }),
-        s("circle", { cx: end[0], cy: end[1] - 2, r: nodes.length > 30 ? 2.2 : 3.4, fill: "var(--pcc-idea)", "pointer-events": "none" }));
+    for (const [from, to, kind] of shortcuts) { // from the end of one box, over those between, to the end of the one it is added to
+      const [a, b] = [place.get(from), place.get(to)], [start, end] = [boxes[a], boxes[b]];
+      const top = Math.max(6, least(boxes.slice(a, b + 1).map((box) => box.y)) - lift(a, b));
+      svg.append(s("g", { "pointer-events": "none" },
+        stroke(`M${start.end} ${start.y}C${start.end} ${top} ${end.end} ${top} ${end.end} ${end.y - 3}`, IDEA, 2, { "stroke-dasharray": ARC[kind] }),
+        s("circle", { cx: end.end, cy: end.y - 2, r: many ? 2.2 : 3.4, fill: IDEA })));
     }
     for (let i = 0, j = 0; i < nodes.length; i = j) { // one label under each run of equal shapes
       for (j = i + 1; j < nodes.length && nodes[j].shape === nodes[i].shape; j++);
-      const from = boxes[i].x, to = boxes[j - 1].x + boxes[j - 1].w, text = nodes[i].shape ?? "";
-      if (text && textWidth(text) <= to - from + gap) svg.append(s("path", { d: `M${from} ${floor + 6}H${to}`, stroke: "currentColor", "stroke-opacity": 0.5 }), s("text", { x: (from + to) / 2, y: floor + 22, "text-anchor": "middle" }, text));
+      const from = boxes[i].x, to = boxes[j - 1].end, text = nodes[i].shape;
+      if (text && textWidth(text) <= to - from + gap)
+        svg.append(stroke(`M${from} ${floor + 6}H${to}`, "currentColor", 1, { "stroke-opacity": 0.5 }), label((from + to) / 2, floor + 22, text, "middle"));
     }
-    const kinds = [...new Set(shortcuts.map(([, , kind]) => kind))];
-    const key = h("div", { style: "display:flex;flex-wrap:wrap;gap:0 18px" }, kinds.map((kind) => h("span", {}, swatchLine(ARC[kind]), `${kind} shortcut`)), h("span", {}, "width: channels"), h("span", {}, "height: image size"));
-    const detail = h("div", { style: "margin-top:6px" });
-    const scroll = h("div", { style: "overflow-x:auto;padding:2px 0" }, svg);
-    ui.stage.replaceChildren(key, scroll, detail);
+    const arc = (kind) => s("svg", { width: 30, height: 10, class: "pcc-key", "aria-hidden": "true" },
+      stroke("M1 9C6 0 24 0 29 9", IDEA, 2, { "stroke-dasharray": ARC[kind] }));
+    const kinds = [...new Set(shortcuts.map(([, , kind]) => kind))].map((kind) => h("span", {}, arc(kind), `${kind} shortcut`));
+    const scroll = h("div", { style: "overflow-x:auto;padding:2px 0" }, svg), detail = h("div");
+    ui.stage.replaceChildren(h("div", { class: "pcc-row" }, kinds, h("span", {}, "width: channels"), h("span", {}, "height: image size")), scroll, detail);
 
-    function swatchLine(dash) {
-      return s("svg", { width: 30, height: 10, style: "display:inline-block;vertical-align:middle;margin-right:6px", "aria-hidden": "true" }, s("path", { d: "M1 9C6 0 24 0 29 9", fill: "none", stroke: "var(--pcc-idea)", "stroke-width": 2, "stroke-dasharray": dash }));
-    }
     function choose(i, byHand) {
       if (!nodes[i]) return;
       picked = nodes[i].id;
       items.forEach((item, k) => {
-        item.setAttribute("tabindex", k === i ? 0 : -1);
-        item.setAttribute("aria-checked", k === i);
-        const face = item.children[1], name = item.children[2];
-        face.setAttribute("fill", k === i ? "var(--pcc-selected)" : "currentColor");
-        face.style.fillOpacity = k === i ? 1 : "";
-        face.setAttribute("stroke-width", k === i ? 2.5 : 1);
-        if (name) name.style.fill = k === i ? "#000" : "";
+        const [, face, name] = item.children, mine = k === i;
+        fill(item, { tabindex: mine ? 0 : -1, "aria-checked": `${mine}` }, []);
+        fill(face, { fill: mine ? SELECTED : "currentColor", "fill-opacity": mine ? 1 : FILL[nodes[k].kind], "stroke-width": mine ? 2.5 : 1 }, []);
+        if (name) name.style.fill = mine ? "#000" : "";
       });
       if (byHand) {
         items[i].focus({ preventScroll: true });
-        const { x: from, w } = boxes[i];
-        if (from < scroll.scrollLeft || from + w > scroll.scrollLeft + scroll.clientWidth) scroll.scrollLeft = from - scroll.clientWidth / 2;
+        const { x, end } = boxes[i];
+        if (x < scroll.scrollLeft || end > scroll.scrollLeft + scroll.clientWidth) scroll.scrollLeft = x - scroll.clientWidth / 2;
       }
-      const { label, shape, text, maps } = nodes[i];
-      ui.read(label, [shape && { text: shape }].filter(Boolean), null);
-      detail.replaceChildren(...[text && h("p", { style: "margin:0 0 6px" }, text), maps && grid(maps, label)].filter(Boolean));
+      const { label: name, shape, text, maps } = nodes[i];
+      ui.read(name, shape ? [{ text: shape }] : []);
+      detail.replaceChildren(...[text && h("p", { style: "margin:0 0 6px" }, text), maps && grid(maps, name)].filter(Boolean));
     }
-    function grid(packed, label) {
-      const { values, shape: [count, high, wide] } = unpack(packed), finite = values.filter(Number.isFinite), gutter = 4;
-      const lo = finite.reduce((a, b) => Math.min(a, b), Infinity), hi = finite.reduce((a, b) => Math.max(a, b), -Infinity);
-      const across = within(Math.floor((ui.width + gutter) / 68), 1, Math.min(count, 16)), w = Math.min(wide > 2 * high ? 24 * wide : 96, Math.floor((ui.width + gutter) / across) - gutter), tall = Math.round((w * high) / wide);
-      const down = Math.ceil(count / across), frameOf = (n) => [(n % across) * (w + gutter), Math.floor(n / across) * (tall + gutter)];
-      const board = h("div", { tabindex: 0, role: "application", "aria-label": `${count} feature maps of ${label}`, "data-lm-suppress-shortcuts": "true", style: `position:relative;width:${across * (w + gutter) - gutter}px;height:${down * (tall + gutter) - gutter}px` });
+    function grid(packed, name) { // the feature maps of a node, on one colour scale
+      const { values, shape: [count, high, wide] } = unpack(packed), finite = values.filter(Number.isFinite), lo = least(finite), hi = greatest(finite);
+      const gutter = 4, across = within(Math.floor((ui.width + gutter) / 68), 1, Math.min(count, 16));
+      const w = Math.min(wide > 2 * high ? 24 * wide : 96, Math.floor((ui.width + gutter) / across) - gutter), tall = Math.round((w * high) / wide);
+      const box = (n) => `left:${(n % across) * (w + gutter)}px;top:${Math.floor(n / across) * (tall + gutter)}px;width:${w}px;height:${tall}px`;
+      const one = (n) => values.subarray(n * high * wide, (n + 1) * high * wide);
+      const extent = `width:${across * (w + gutter) - gutter}px;height:${Math.ceil(count / across) * (tall + gutter) - gutter}px`;
+      const board = h("div", { class: "pcc-board", style: extent, ...explorable(`${count} feature maps of ${name}`) });
       for (let n = 0; n < count; n++) {
-        const [left, top] = frameOf(n), canvas = h("canvas", { "aria-hidden": "true", style: `position:absolute;left:${left}px;top:${top}px;width:${w}px;height:${tall}px;image-rendering:pixelated` });
-        paint(canvas, values.subarray(n * high * wide, (n + 1) * high * wide), wide, (v) => (v - lo) / (hi - lo || 1));
+        const canvas = h("canvas", { style: box(n), "aria-hidden": "true" });
+        paint(canvas, one(n), wide, (v) => (v - lo) / (hi - lo || 1));
         board.append(canvas);
       }
-      const ring = h("div", { style: "position:absolute;outline:3px solid var(--pcc-selected);pointer-events:none", hidden: true });
-      const range = h("p", { style: "margin:2px 0 0" });
+      const ring = h("div"), range = h("p", { style: "margin:2px 0 0" });
       board.append(ring);
       function look(n, aloud) {
         map = n;
-        ring.hidden = n === null;
-        if (n === null) return void (range.textContent = `${count === 1 ? "1 map" : `${count} maps on one colour scale`}, ${show(lo)} to ${show(hi)}. Point at one, or use the arrow keys`);
-        const [left, top] = frameOf(n), own = values.subarray(n * high * wide, (n + 1) * high * wide).filter(Number.isFinite);
-        Object.assign(ring.style, { left: `${left}px`, top: `${top}px`, width: `${w}px`, height: `${tall}px` });
-        range.textContent = `map ${n + 1} of ${count}: smallest ${show(own.reduce((a, b) => Math.min(a, b), Infinity))}, largest ${show(own.reduce((a, b) => Math.max(a, b), -Infinity))}`;
+        ring.style = n === null ? "display:none" : `${box(n)};position:absolute;outline:3px solid ${SELECTED}`;
+        range.textContent = n === null
+          ? `${count === 1 ? "1 map" : `${count} maps on one colour scale`}, ${show(lo)} to ${show(hi)}. Point at one, or use the arrow keys`
+          : `map ${n + 1} of ${count}: smallest ${show(least(one(n).filter(Number.isFinite)))}, largest ${show(greatest(one(n).filter(Number.isFinite)))}`;
         if (aloud) ui.say(range.textContent);
       }
       const step = (d) => () => look(map === null ? 0 : within(map + d, 0, count - 1), true);
-      arrows(board, { ArrowRight: step(1), ArrowLeft: step(-1), ArrowDown: step(across), ArrowUp: step(-across), Home: step(-count), End: step(count), Escape: () => look(null) });
-      board.addEventListener("pointermove", (event) => {
-        const area = board.getBoundingClientRect(), n = Math.floor((event.clientY - area.top) / (tall + gutter)) * across + Math.floor((event.clientX - area.left) / (w + gutter));
+      arrows(board, {
+        ArrowRight: step(1), ArrowLeft: step(-1), ArrowDown: step(across), ArrowUp: step(-across),
+        Home: step(-count), End: step(count), Escape: () => look(null),
+      });
+      board.addEventListener("pointermove", ({ clientX, clientY }) => {
+        const area = board.getBoundingClientRect(), row = Math.floor((clientY - area.top) / (tall + gutter));
+        const n = row * across + Math.floor((clientX - area.left) / (w + gutter));
         look(n >= 0 && n < count ? n : null);
       });
       board.addEventListener("pointerleave", () => look(null));
       look(map !== null && map < count ? map : null);
-      return h("div", {}, h("div", { style: "position:relative;width:fit-content;max-width:100%" }, board), range);
+      return h("div", {}, board, range);
     }
     choose(place.get(picked));
   };

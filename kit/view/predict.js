@@ -1,42 +1,49 @@
 // A question the reader answers before the run, and its answer after it. They meet through a memory on the page, by key, in any order.
 const memory = (window.pccPredictions ??= {});
-function recall(key) {
+function recall(key) { // after a reload the page's own memory is gone, the tab's is not; private windows may have none
   try { return memory[key] ?? JSON.parse(sessionStorage.getItem(`pcc-${key}`)); } catch { return memory[key] ?? null; }
 }
 function commit(key, choice) {
   memory[key] = choice;
-  try { sessionStorage.setItem(`pcc-${key}`, JSON.stringify(choice)); } catch { /* private windows and files may have none */ }
+  try { sessionStorage.setItem(`pcc-${key}`, JSON.stringify(choice)); } catch { /* the page's own memory will do */ }
   window.dispatchEvent(new CustomEvent("pcc-predicted", { detail: key }));
 }
 const render = figure((ui) => {
-  const { options } = ui, { key, question, choices } = options, told = "answer" in options;
-  const group = `pcc-predict-${(window.pccFigures = (window.pccFigures ?? 0) + 1)}`;
-  let shown = false;
+  const { key, question, choices, answer, why } = ui.options;
+  let shown = false, drawn = false;
+  const button = (text, onclick, disabled = false) => h("button", { type: "button", disabled, onclick, ...OWN_KEYS }, text);
   function ask() {
-    const said = recall(key), status = h("p", { role: "status", style: "margin:6px 0 0" });
-    const inputs = choices.map((_, i) => h("input", { type: "radio", name: group, checked: said === i, disabled: said !== null, "data-lm-suppress-shortcuts": "true", onchange: () => { button.disabled = false; } }));
-    const button = h("button", { type: "button", disabled: true, style: "font:inherit;padding:4px 14px;margin-top:6px", "data-lm-suppress-shortcuts": "true", onclick: () => commit(key, inputs.findIndex((input) => input.checked)) }, "Commit");
-    if (said !== null) status.textContent = `You said: ${choices[said]}. Run on to find out.`;
-    ui.stage.replaceChildren(h("fieldset", { style: "border:0;margin:0;padding:0" }, h("legend", { style: "font-weight:600;padding:0;margin-bottom:4px" }, question),
-      choices.map((choice, i) => h("label", { style: "display:flex;align-items:baseline;gap:6px;padding:3px 0" }, inputs[i], h("span", {}, choice)))), said === null && button || "", status);
+    const said = recall(key), open = said === null;
+    const inputs = choices.map((_, i) => h("input", {
+      type: "radio", name: `pcc-${key}-${ui.group}`, checked: said === i, disabled: !open, onchange: () => { send.disabled = false; }, ...OWN_KEYS,
+    }));
+    const send = button("Commit", () => commit(key, inputs.findIndex((input) => input.checked)), true);
+    const list = choices.map((choice, i) => h("label", {}, inputs[i], h("span", {}, choice)));
+    ui.stage.replaceChildren(h("fieldset", { class: "pcc-choices" }, h("legend", { class: "pcc-question" }, question), list),
+      h("p", { role: "status" }, open ? "" : `You said: ${choices[said]}. Run on to find out.`), open ? send : "");
   }
-  function answer() {
-    const said = recall(key), parts = [h("p", { style: "font-weight:600;margin:0 0 4px" }, question)];
-    if (said === null && !shown) parts.push(h("p", { style: "margin:0 0 4px" }, "You have not committed to an answer yet: go back and make your prediction, or"),
-      h("button", { type: "button", style: "font:inherit;padding:4px 14px", "data-lm-suppress-shortcuts": "true", onclick: () => { shown = true; answer(); ui.stage.querySelector("[tabindex]").focus(); } }, "Show the answer"));
-    else parts.push(h("ul", { style: "list-style:none;margin:0;padding:0", tabindex: -1 }, choices.map((choice, i) => {
-      const right = i === options.answer, mine = i === said, color = right ? "idea" : mine ? "error" : null;
-      return h("li", { style: `padding:3px 8px;border-left:4px solid ${color ? `var(--pcc-${color})` : "transparent"};${right ? "font-weight:600" : ""}` },
-        `${right ? "✓" : mine ? "✗" : "\u2003"} ${choice}`, mine ? " (your prediction)" : "");
-    })), h("p", { role: "status", style: "margin:6px 0 0" }, said === null ? "" : said === options.answer ? "You said it. " : `You said: ${choices[said]}. `, options.why));
-    ui.stage.replaceChildren(...parts);
+  function tell() {
+    const said = recall(key);
+    const reveal = () => {
+      shown = true;
+      tell();
+      ui.stage.querySelector("ul").focus();
+    };
+    const item = (choice, i) => {
+      const right = i === answer, mine = i === said, color = right ? IDEA : mine ? "var(--pcc-error)" : "transparent";
+      const text = `${right ? "✓" : mine ? "✗" : "\u2003"} ${choice}${mine ? " (your prediction)" : ""}`;
+      return h("li", { style: `border-color:${color};font-weight:${right ? 600 : 400}` }, text);
+    };
+    const verdict = said === null ? "" : said === answer ? "You said it. " : `You said: ${choices[said]}. `;
+    ui.stage.replaceChildren(h("p", { class: "pcc-question" }, question), ...(said === null && !shown
+      ? [h("p", {}, "You have not committed to an answer yet: go back and make your prediction, or"), button("Show the answer", reveal)]
+      : [h("ul", { class: "pcc-choices", tabindex: -1 }, choices.map(item)), h("p", { role: "status" }, verdict, why)]));
   }
-  const draw = told ? answer : ask;
-  let drawn = false;
-  window.addEventListener("pcc-predicted", (event) => event.detail === key && drawn && draw());
+  const draw = answer === undefined ? ask : tell;
+  window.addEventListener("pcc-predicted", ({ detail }) => detail === key && drawn && draw());
+  ui.quiet();
   return () => {
-    ui.root.querySelector(".pcc-read").hidden = true;
-    if (!drawn) draw(); // later widths need no new drawing, and must not take the focus or the reader's half-made choice away
+    if (!drawn) draw(); // a new width needs no new drawing, which would take away the focus and a half-made choice
     drawn = true;
   };
 });
