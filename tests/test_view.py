@@ -178,6 +178,7 @@ ONE = {"series": [{"name": "a", "values": [1, 2]}]}
         (lambda: Layers(ONE, y_label="y", caption="c", alt=""), "Layers needs alt"),
         (lambda: Layers({8: ONE}, controls={"depth": [8, 20]}, y_label="y", **TEXT), r"no frame for \(20,\).* = 2 combinations"),
         (lambda: Layers({8: ONE, 9: ONE}, controls={"depth": [8]}, y_label="y", **TEXT), r"a frame for \(9,\)"),
+        (lambda: Layers([ONE], controls={"depth": [8]}, y_label="y", **TEXT), "a dict or a function, not list"),
         (lambda: Layers(ONE, controls={"depth": []}, y_label="y", **TEXT), "control 'depth' needs at least one"),
         (lambda: layers(start={"depth": 57}), "depth=57"),
         (lambda: layers(start={"colour": 57}), "colour=57"),

@@ -80,7 +80,9 @@ class Figure:
     def _covering(self, frames, grid):
         if not self.controls:
             return {(): frames}
-        frames = {key if isinstance(key, tuple) else (key,): frame for key, frame in dict(frames).items()}
+        if not isinstance(frames, dict):
+            raise ValueError(f"{type(self).__name__}: with controls, frames are a dict or a function, not {type(frames).__name__}")
+        frames = {key if isinstance(key, tuple) else (key,): frame for key, frame in frames.items()}
         lacking, extra = [key for key in grid if key not in frames], [key for key in frames if key not in grid]
         if lacking or extra:
             what = f"no frame for {lacking[0]}" if lacking else f"a frame for {extra[0]}, which the controls do not have"
