@@ -56,7 +56,8 @@ def load(model, tensors, rename):
     if wrong:
         name = wrong[0]
         found, wanted = tuple(tensors[public_names[name]].shape), tuple(own[name].shape)
-        problems.append(f"has {len(wrong)} tensors of another shape, first {public_names[name]!r}: {found}, the configuration asks for {wanted}")
+        where = f"first {public_names[name]!r}: {found}, the configuration asks for {wanted}"
+        problems.append(f"has {len(wrong)} tensors of another shape, {where}")
     if problems:
         raise CheckpointError("the checkpoint " + "; it ".join(problems))
     model.load_state_dict({name: tensors[public] for name, public in public_names.items()}, strict=False)

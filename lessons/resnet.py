@@ -1,7 +1,8 @@
 # %% [markdown]
 # # ResNet: why deeper was worse, and the plus sign that mended it
 #
-# **Paper:** Kaiming He, Xiangyu Zhang, Shaoqing Ren, Jian Sun: *Deep Residual Learning for Image Recognition*, CVPR 2016 (arXiv:1512.03385)
+# **Paper:** Kaiming He, Xiangyu Zhang, Shaoqing Ren, Jian Sun: *Deep Residual Learning for Image Recognition*, CVPR 2016
+# (arXiv:1512.03385)
 #
 # **You will see:** a 56-layer network that trains worse than a 20-layer one, its cure, and the gradient of every layer of both
 #
@@ -58,7 +59,7 @@ from kit.checkpoint import CheckpointError
 #     axis.imshow(train_set.images[train_set.labels == digit][0, 0], cmap="gray_r")
 #     axis.set_title(digit)
 #     axis.axis("off")
-# Picture(figure, caption="One training image of each class.", alt="Ten grey 8×8 images: the handwritten digits 0 to 9.")
+# Picture(figure, caption="One training image of each class.", alt="The handwritten digits 0 to 9, 8×8 pixels.")
 
 # %% [markdown]
 # In 2015 the best image networks were stacks of convolutions, and each year's winner was deeper than the last.
@@ -80,7 +81,10 @@ def conv(in_channels, out_channels, size, stride=1):
 
 # %%
 class PlainBlock(nn.Module):
-    """Two 3×3 layers: `(batch, in_channels, height, width)` to `(batch, out_channels, height/stride, width/stride)` (§3.3)."""
+    """Two 3×3 layers with batch normalisation (§3.3).
+
+    `(batch, in_channels, height, width)` to `(batch, out_channels, height/stride, width/stride)`.
+    """
 
     def __init__(self, in_channels, out_channels, stride=1, norm=nn.BatchNorm2d):
         super().__init__()
@@ -115,14 +119,15 @@ def he_init(module):
 class ResNet(nn.Module):
     """Images `(batch, in_channels, height, width)` to logits `(batch, num_classes)` (§3.3).
 
-    stem: a Sequential that begins with a convolution. block: called as `block(in_channels, out_channels, stride)`.
+    stem: a Sequential that begins with a convolution.
+    block: called as `block(in_channels, out_channels, stride)`.
     depths, widths: the number of blocks and the output channels of each stage.
     """
 
     def __init__(self, stem, block, depths, widths, num_classes):
         super().__init__()
         if len(depths) != len(widths):
-            raise ValueError(f"depths and widths should name equally many stages, not {len(depths)} and {len(widths)}")
+            raise ValueError(f"depths and widths name {len(depths)} and {len(widths)} stages; they should agree")
         self.stem, self.stages = stem, nn.Sequential()
         channels = stem[0].out_channels
         for stage, (depth, width) in enumerate(zip(depths, widths)):
@@ -147,11 +152,12 @@ class ResNet(nn.Module):
 
 # %%
 def cifar_net(depth, block, in_channels=3, width=16, num_classes=10, norm=nn.BatchNorm2d):
-    """The network for small images with `depth` = 6n+2 layers and `width`, 2 `width`, 4 `width` channels (§4.2)."""
+    """The network for small images: `depth` = 6n+2 layers, stages of `width`, 2 `width`, 4 `width` channels (§4.2)."""
     if depth < 8 or depth % 6 != 2:
         raise ValueError(f"the depth should be 6n+2 with n ≥ 1 (8, 14, 20, …), not {depth}")
     stem = nn.Sequential(conv(in_channels, width, 3), norm(width), nn.ReLU())
-    return ResNet(stem, partial(block, norm=norm), [(depth - 2) // 6] * 3, [width, 2 * width, 4 * width], num_classes)
+    depths, widths = [(depth - 2) // 6] * 3, [width, 2 * width, 4 * width]
+    return ResNet(stem, partial(block, norm=norm), depths, widths, num_classes)
 
 
 # %% tags=["active-ipynb"]
@@ -200,7 +206,7 @@ def cifar_net(depth, block, in_channels=3, width=16, num_classes=10, norm=nn.Bat
 
 # %% tags=["active-ipynb"]
 # guess = Predict(
-#     "A plain network of 20 layers and one of 56 train on the same digits with the same recipe. Whose training loss is lower at the end?",
+#     "Plain networks of 20 and of 56 layers train on the same digits. Whose training loss is lower at the end?",
 #     ["That of the 56 layers: three times the parameters to fit 1,400 images with.",
 #      "About equal: both are large enough.",
 #      "That of the 20 layers."],
@@ -216,24 +222,25 @@ def cifar_net(depth, block, in_channels=3, width=16, num_classes=10, norm=nn.Bat
 
 # %% tags=["active-ipynb"]
 # def loss_curves(names, caption, alt):
-#     roles = {"plain-20": "control", "plain-56": "control", "ResNet-20": "idea", "ResNet-56": "idea"}
-#     series = [{"name": name, "x": range(1, EPOCHS + 1), "y": losses[name], "role": roles[name], "dash": name.endswith("20")}
-#               for name in names]
-#     return Curves({"series": series}, x_label="epoch", y_label="training loss", log=True, caption=caption, alt=alt)
+#     series = [{"name": name, "x": range(1, EPOCHS + 1), "y": losses[name],
+#                "role": "control" if "plain" in name else "idea", "dash": "20" in name} for name in names]
+#     labels = dict(x_label="epoch", y_label="training loss", caption=caption, alt=alt)
+#     return Curves({"series": series}, log=True, **labels)
 #
 #
 # loss_curves(
 #     ["plain-20", "plain-56"],
-#     caption="Training loss, the mean over each pass through the data, on a logarithmic axis. Look at the distance at the end.",
+#     caption="Mean training loss of each pass through the data, on a logarithmic axis. Look at the end.",
 #     alt="Two falling curves; that of the 20-layer network ends far below that of the 56-layer network.",
 # )
 
 # %% tags=["active-ipynb"]
 # loss20, loss56 = losses["plain-20"][-1], losses["plain-56"][-1]
-# claim("after the same training, plain-56 has more than 5 times the training loss of plain-20", loss56 > 5 * loss20, "ours; the effect: §1, Figure 1")
+# claim("after the same training, plain-56 has more than 5 times the training loss of plain-20",
+#       loss56 > 5 * loss20, "ours; the effect: §1, Figure 1")
 # guess.reveal(
 #     2 if loss20 < 0.9 * loss56 else 0 if loss56 < 0.9 * loss20 else 1,
-#     "The deeper network is worse on the very images it is trained on. The paper calls this degradation (§1, Figure 1).",
+#     "The deeper network is worse on its own training images. The paper calls this degradation (§1, Figure 1).",
 # )
 
 # %% [markdown]
@@ -280,7 +287,8 @@ def deepen(shallow, deep):
 # with torch.no_grad():
 #     difference = (constructed(train_set.images) - plain20(train_set.images)).abs().max().item()
 # print("largest difference between the logits:", difference)
-# claim("a plain-56 exists that computes exactly what the trained plain-20 computes", difference == 0.0, "§1, constructed here")
+# claim("a plain-56 exists that computes exactly what the trained plain-20 computes",
+#       difference == 0.0, "§1, constructed here")
 
 # %% [markdown]
 # So the 56 layers *can*; the training did not find it.
@@ -295,16 +303,13 @@ def deepen(shallow, deep):
 # $$\mathbf{y} = \mathcal{F}(\mathbf{x}, \{W_i\}) + \mathbf{x}$$
 
 # %% tags=["active-ipynb"]
-# nodes = [
-#     {"id": "x", "label": "x", "channels": 16, "size": 32, "kind": "input", "shape": "16×32×32", "text": "what comes in"},
-#     {"id": "first", "label": "3×3", "channels": 16, "size": 32, "kind": "conv", "shape": "16×32×32", "text": "convolution, batch norm, ReLU"},
-#     {"id": "second", "label": "3×3", "channels": 16, "size": 32, "kind": "conv", "shape": "16×32×32", "text": "convolution, batch norm: this is F(x)"},
-#     {"id": "sum", "label": "+, ReLU", "channels": 16, "size": 32, "kind": "block", "shape": "16×32×32", "text": "F(x) + x, then the second ReLU (§3.2)"},
-# ]
+# parts = [("x", "input", "what comes in"), ("first 3×3", "conv", "convolution, batch norm, ReLU"),
+#          ("second 3×3", "conv", "convolution, batch norm: this is F(x)"), ("+, ReLU", "block", "F(x) + x, then the second ReLU (§3.2)")]
+# nodes = [{"id": name, "kind": kind, "text": text, "channels": 16, "size": 32, "shape": "16×32×32"} for name, kind, text in parts]
 # Network(
-#     {"nodes": nodes, "shortcuts": [["x", "sum", "identity"]]},
+#     {"nodes": nodes, "shortcuts": [["x", "+, ReLU", "identity"]]},
 #     caption="One residual block. The curved line is the shortcut; it has no weights.",
-#     alt="A chain x, 3×3, 3×3, plus and ReLU from left to right, and a curved line from x past both layers to the plus.",
+#     alt="A chain: x, two 3×3 layers, plus and ReLU; and a curved line from x past both layers to the plus.",
 # )
 
 # %% [markdown]
@@ -341,7 +346,7 @@ def deepen(shallow, deep):
 
 # %%
 class ZeroPad(nn.Module):
-    """The shortcut of option A: every `stride`-th pixel, `extra` channels of zeros behind, no parameters (§3.3)."""
+    """The shortcut of option A: every `stride`-th pixel, then `extra` channels of zeros; no parameters (§3.3)."""
 
     def __init__(self, extra, stride):
         super().__init__()
@@ -349,7 +354,7 @@ class ZeroPad(nn.Module):
 
     def forward(self, x):                                # (batch, channels, height, width)
         x = x[:, :, ::self.stride, ::self.stride]        # (batch, channels, height/stride, width/stride)
-        return F.pad(x, (0, 0, 0, 0, 0, self.extra))     # (batch, channels + extra, height/stride, width/stride)
+        return F.pad(x, (0, 0, 0, 0, 0, self.extra))     # (batch, channels + extra, the same)
 
 
 def option_a(in_channels, out_channels, stride, norm):
@@ -372,8 +377,8 @@ class BasicBlock(PlainBlock):
         super().__init__(in_channels, out_channels, stride, norm)
         self.shortcut = option(in_channels, out_channels, stride, norm)
 
-    def forward(self, x):                                      # (batch, in_channels, height, width)
-        return F.relu(self.branch(x) + self.shortcut(x))       # (batch, out_channels, height/stride, width/stride)
+    def forward(self, x):                                 # (batch, in_channels, height, width)
+        return F.relu(self.branch(x) + self.shortcut(x))  # (batch, out_channels, height/stride, width/stride)
 
 
 # %% [markdown]
@@ -389,20 +394,23 @@ class BasicBlock(PlainBlock):
 # %% tags=["active-ipynb"]
 # loss_curves(
 #     ["plain-20", "plain-56", "ResNet-20", "ResNet-56"],
-#     caption="The same four recipes. Plain: the deeper network is the worst of all. Residual: depth does no harm.",
-#     alt="Four falling curves: plain-56 stays far above plain-20, both ResNets end together well below plain-20.",
+#     caption="Plain: the deeper network is the worst of all. Residual: depth does no harm.",
+#     alt="Plain-56 stays far above plain-20; both ResNets end together well below plain-20.",
 # )
 
 # %% tags=["active-ipynb"]
 # final = {name: loss[-1] for name, loss in losses.items()}
 # claim("plain and residual networks of the same depth have equally many parameters",
 #       parameters(runs["plain-56"]) == parameters(runs["ResNet-56"]), "§3.3")
-# claim("ResNet-56 has less than half the training loss of plain-20", final["ResNet-56"] < final["plain-20"] / 2, "ours; the effect: §4.2, Figure 6")
-# claim("ResNet-56 follows ResNet-20: both end below 0.1", max(final["ResNet-20"], final["ResNet-56"]) < 0.1, "ours")
+# claim("ResNet-56 has less than half the training loss of plain-20",
+#       final["ResNet-56"] < final["plain-20"] / 2, "ours; the effect: §4.2, Figure 6")
+# claim("ResNet-56 follows ResNet-20: both end below 0.1",
+#       max(final["ResNet-20"], final["ResNet-56"]) < 0.1, "ours")
 
 # %% [markdown]
 # Our gap is far larger than the paper's, because 168 steps are few: what you saw is *slow* optimisation.
-# The paper's evidence is the gap that remains after 64,000 steps (Figure 6), and after three times as many iterations on ImageNet (§4.1, footnote 3).
+# The paper's evidence is the gap that remains after 64,000 steps (Figure 6),
+# and after three times as many iterations on ImageNet (§4.1, footnote 3).
 #
 # The paper leaves the reason for future work; it conjectures that deep plain networks converge exponentially slowly (§4.1).
 # We will look at their gradients in section 6.
@@ -429,22 +437,24 @@ def option_b(in_channels, out_channels, stride, norm):
 
 
 # %% [markdown]
-# Do they help? On ImageNet, top-1 error of 34 layers, validation, 10-crop (Table 3): plain 28.54 %, A 25.03 %, B 24.52 %, C 24.19 %.
+# Do they help? On ImageNet, top-1 error of 34 layers, validation, 10-crop (Table 3): plain 28.54%, A 25.03%, B 24.52%, C 24.19%.
 # The shortcut brings 3.5 points, the projections at most 0.8 more; the paper then drops C to save time and memory (§4.1).
 #
 # ### The bottleneck
 #
 # Beyond 34 layers a block of two 3×3 layers grows too dear.
-# The bottleneck squeezes the channels to a quarter with a 1×1 layer, works there with 3×3, and restores them with another 1×1 (§4.1, Figure 5).
+# The bottleneck squeezes the channels to a quarter with a 1×1 layer, works there with 3×3, and restores them with another 1×1
+# (§4.1, Figure 5).
 
 # %%
 class Bottleneck(nn.Module):
     """1×1, 3×3, 1×1 layers and a shortcut, shapes as in PlainBlock (§4.1, Figure 5 right).
 
-    stride_in: the layer that halves the map, "1x1" as the paper has it, "3x3" in the later "v1.5" of most libraries.
+    stride_in: the layer that halves the map, "1x1" as in the paper, "3x3" in the "v1.5" of most libraries.
     """
 
-    def __init__(self, in_channels, out_channels, stride=1, norm=nn.BatchNorm2d, option=option_b, stride_in="1x1"):
+    def __init__(self, in_channels, out_channels, stride=1,
+                 norm=nn.BatchNorm2d, option=option_b, stride_in="1x1"):
         super().__init__()
         if stride_in not in ("1x1", "3x3"):
             raise ValueError(f"stride_in should be '1x1' or '3x3', not {stride_in!r}")
@@ -465,10 +475,14 @@ class Bottleneck(nn.Module):
 
 
 # %% tags=["active-ipynb"]
-# weights = {"two 3×3 on 64 channels": parameters(BasicBlock(64, 64)) - 2 * 128,
-#            "bottleneck on 256 channels": parameters(Bottleneck(256, 256)) - 2 * (64 + 64 + 256),
-#            "the same with a projection": parameters(Bottleneck(256, 256, option=projection)) - 2 * (64 + 64 + 256 + 256)}
-# table(["block (Figure 5)", "convolution weights"], [[name, f"{count:,}"] for name, count in weights.items()])
+# def convolution_weights(block):
+#     return sum(module.weight.numel() for module in block.modules() if isinstance(module, nn.Conv2d))
+#
+#
+# blocks = {"two 3×3 on 64 channels": BasicBlock(64, 64), "bottleneck on 256 channels": Bottleneck(256, 256),
+#           "the same with a projection": Bottleneck(256, 256, option=projection)}
+# table(["block (Figure 5)", "convolution weights"],
+#       [[name, f"{convolution_weights(block):,}"] for name, block in blocks.items()])
 
 # %% [markdown]
 # Four times the channels for fewer weights.
@@ -491,9 +505,9 @@ def imagenet_net(depths, block, widths, in_channels=3, num_classes=1000, stem_wi
 BASIC, WIDE = (64, 128, 256, 512), (256, 512, 1024, 2048)
 OPTION_B = partial(BasicBlock, option=option_b)
 
-VARIANTS = {f"plain{depth}": partial(cifar_net, depth=depth, block=PlainBlock) for depth in (20, 32, 44, 56, 110)}
-VARIANTS |= {f"resnet{depth}": partial(cifar_net, depth=depth, block=BasicBlock) for depth in (20, 32, 44, 56, 110, 1202)}
-VARIANTS |= {
+VARIANTS = {
+    **{f"plain{depth}": partial(cifar_net, depth=depth, block=PlainBlock) for depth in (20, 32, 44, 56, 110)},
+    **{f"resnet{depth}": partial(cifar_net, depth=depth, block=BasicBlock) for depth in (20, 32, 44, 56, 110, 1202)},
     "plain18": partial(imagenet_net, depths=(2, 2, 2, 2), block=PlainBlock, widths=BASIC),
     "plain34": partial(imagenet_net, depths=(3, 4, 6, 3), block=PlainBlock, widths=BASIC),
     "resnet18": partial(imagenet_net, depths=(2, 2, 2, 2), block=OPTION_B, widths=BASIC),
@@ -520,7 +534,8 @@ def build(name, **changes):
 #     model = build("resnet50")
 #     with activations(model, ["stem", *(f"stages.{i}" for i in range(4)), "pool", "fc"]) as seen:
 #         model(torch.empty(1, 3, 224, 224))
-# table(["part of ResNet-50", "output for one image"], [[name, "×".join(map(str, output.shape[1:]))] for name, (_, output) in seen.items()])
+# table(["part of ResNet-50", "output for one image"],
+#       [[name, "×".join(map(str, output.shape[1:]))] for name, (_, output) in seen.items()])
 
 # %% [markdown]
 # ### Reading published weights
@@ -535,7 +550,8 @@ TORCHVISION = [
     (r"\.bn(\d)\.", r".norm\1."), (r"\.downsample\.", ".shortcut."),
 ]
 TRANSFORMERS = [
-    (r"^resnet\.", ""), (r"^embedder\.embedder\.", "stem."), (r"^encoder\.stages\.(\d+)\.layers\.", r"stages.\1."),
+    (r"^resnet\.", ""), (r"^embedder\.embedder\.", "stem."),
+    (r"^encoder\.stages\.(\d+)\.layers\.", r"stages.\1."),
     (r"\.layer\.(\d)\.convolution\.", lambda found: f".conv{int(found[1]) + 1}."),
     (r"\.layer\.(\d)\.normalization\.", lambda found: f".norm{int(found[1]) + 1}."),
     (r"\.convolution\.", ".0."), (r"\.normalization\.", ".1."), (r"^classifier\.1\.", "fc."),
@@ -558,7 +574,7 @@ def from_timm(config):
     """The network that a timm configuration names, with random weights."""
     name, known = config["architecture"], [f"resnet{depth}" for depth in (18, 34, 50, 101, 152)]
     if name not in known:
-        raise CheckpointError(f"config.json names the architecture {name!r}; this lesson reads {', '.join(known)}")
+        raise CheckpointError(f"config.json names {name!r}; this lesson reads {', '.join(known)}")
     bottleneck = VARIANTS[name].keywords["block"] is Bottleneck
     num_classes = config.get("num_classes", 1000)
     block = partial(Bottleneck, stride_in="3x3") if bottleneck else OPTION_B
@@ -571,15 +587,16 @@ def from_timm(config):
 # %%
 def from_transformers(config):
     """The network that a transformers configuration describes, with random weights."""
-    for key, known in (("hidden_act", ["relu"]), ("downsample_in_first_stage", [False]), ("layer_type", ["bottleneck", "basic"])):
+    readable = {"hidden_act": ["relu"], "downsample_in_first_stage": [False], "layer_type": ["bottleneck", "basic"]}
+    for key, known in readable.items():
         if config.get(key, known[0]) not in known:
-            raise CheckpointError(f"config.json sets {key} to {config[key]!r}; this lesson reads {' or '.join(map(repr, known))}")
+            raise CheckpointError(f"config.json sets {key} to {config[key]!r}; this lesson reads {known}")
     v1, basic = config.get("downsample_in_bottleneck", False), config["layer_type"] == "basic"
     block = OPTION_B if basic else partial(Bottleneck, stride_in="1x1" if v1 else "3x3")
     num_classes = len(config.get("id2label", "01"))  # a file that names no labels has two
-    sizes = config["depths"], block, config["hidden_sizes"], config["num_channels"], num_classes, config["embedding_size"]
+    widths, channels = config["hidden_sizes"], config["num_channels"]
     try:
-        model = imagenet_net(*sizes)
+        model = imagenet_net(config["depths"], block, widths, channels, num_classes, config["embedding_size"])
     except (TypeError, ValueError, RuntimeError) as error:
         raise CheckpointError(f"config.json describes no ResNet: {error}") from None
     if "ResNetForImageClassification" not in config["architectures"]:
@@ -591,8 +608,9 @@ def from_transformers(config):
 def from_pretrained(folder):
     """The network in a checkpoint folder (`config.json` and `model.safetensors`), in eval mode.
 
-    Reads the layouts of torchvision and timm, and of transformers. Images `(batch, channels, height, width)` give logits
-    `(batch, classes)`; without a head in the file, the pooled features (timm) or the last map (transformers).
+    Reads the layouts of torchvision and timm, and of transformers.
+    Images `(batch, channels, height, width)` give logits `(batch, classes)`;
+    where the file has no head, the pooled features (timm) or the last map (transformers).
     Raises CheckpointError, a ValueError, naming the file or tensor that is missing, damaged or of another shape.
     """
     config, tensors = checkpoint.read(folder)
@@ -601,7 +619,7 @@ def from_pretrained(folder):
     elif "architecture" in config:
         model, layout = from_timm(config), TORCHVISION
     else:
-        raise CheckpointError('config.json has neither "architecture" (timm) nor "model_type": "resnet" (transformers)')
+        raise CheckpointError('config.json has neither "architecture" (timm) nor "model_type": "resnet"')
     return checkpoint.load(model, tensors, partial(rename, replacements=layout))
 
 
@@ -625,8 +643,10 @@ def from_pretrained(folder):
 #     counts_b = {depth: parameters(build(f"resnet{depth}", block=OPTION_B)) for depth in paper}
 
 # %% tags=["active-ipynb"]
-# claim("option A gives every parameter count of Table 6", all("✓" in rounded(counts_a[d], 1e6, paper[d]) for d in paper), "Table 6")
-# claim("option B misses two of them", sum("✗" in rounded(counts_b[d], 1e6, paper[d]) for d in paper) == 2, "ours")
+# claim("option A gives every parameter count of Table 6",
+#       all("✓" in rounded(counts_a[d], 1e6, paper[d]) for d in paper), "Table 6")
+# claim("option B misses two of them",
+#       sum("✗" in rounded(counts_b[d], 1e6, paper[d]) for d in paper) == 2, "ours")
 # table(["layers", "Table 6, in millions", "option A", "rounded", "option B", "rounded"],
 #       [[depth, printed, f"{counts_a[depth]:,}", rounded(counts_a[depth], 1e6, printed),
 #         f"{counts_b[depth]:,}", rounded(counts_b[depth], 1e6, printed)] for depth, printed in paper.items()])
@@ -641,29 +661,29 @@ def from_pretrained(folder):
 
 # %% tags=["active-ipynb"]
 # paper = {"resnet18": "1.8", "resnet34": "3.6", "resnet50": "3.8", "resnet101": "7.6", "resnet152": "11.3"}
+# versions = {"resnet18 A": dict(block=BasicBlock), "resnet34 A": dict(block=BasicBlock),
+#             "resnet50 v1.5": dict(block=partial(Bottleneck, stride_in="3x3"))}
 # with torch.device("meta"):
-#     macs = {name: multiply_adds(build(name), 1, 3, 224, 224) for name in paper}
-#     macs["resnet18 A"] = multiply_adds(build("resnet18", block=BasicBlock), 1, 3, 224, 224)
-#     macs["resnet34 A"] = multiply_adds(build("resnet34", block=BasicBlock), 1, 3, 224, 224)
-#     macs["resnet50 v1.5"] = multiply_adds(build("resnet50", block=partial(Bottleneck, stride_in="3x3")), 1, 3, 224, 224)
+#     nets = {name: build(name.split()[0], **versions.get(name, {})) for name in [*paper, *versions]}
+#     macs = {name: multiply_adds(net, 1, 3, 224, 224) for name, net in nets.items()}
 
 # %% tags=["active-ipynb"]
 # table(["network", "Table 1, in 10⁹", "computed", "rounded"],
-#       [[name, paper[name.split()[0]], f"{macs[name]:,}", rounded(macs[name], 1e9, paper[name.split()[0]])] for name in sorted(macs, key=macs.get)])
+#       [[name, printed := paper[name.split()[0]], f"{macs[name]:,}", rounded(macs[name], 1e9, printed)]
+#        for name in sorted(macs, key=macs.get)])
 
 # %% [markdown]
 # Two rows need a word.
 #
 # - The 3.6 of ResNet-34 is option A (or the plain network); option B rounds to 3.7.
-# - ResNet-50 comes to 3.858, which rounds to 3.9. The paper prints 3.8; cutting instead of rounding would spoil the row of ResNet-152. We found no way of counting that prints all five.
+# - ResNet-50 comes to 3.858, which rounds to 3.9. The paper prints 3.8;
+#   cutting instead of rounding would spoil the row of ResNet-152. We found no way of counting that prints all five.
 #
 # And where does the 4.1 come from that many tools report for ResNet-50?
 # From "v1.5", which halves the map one layer later: the same parameters, more work.
 
 # %% tags=["active-ipynb"]
-# with torch.device("meta"):
-#     later = build("resnet50", block=partial(Bottleneck, stride_in="3x3"))
-#     same_size = parameters(later) == parameters(build("resnet50"))
+# same_size = parameters(nets["resnet50 v1.5"]) == parameters(nets["resnet50"])
 # claim("ResNet-50 v1.5 has the paper's parameters and 231,211,008 more multiply-adds",
 #       same_size and macs["resnet50 v1.5"] - macs["resnet50"] == 231_211_008, "ours")
 
@@ -671,7 +691,8 @@ def from_pretrained(folder):
 # ### The same weights in the reference implementation
 #
 # Equal counts do not prove equal networks.
-# So we take the ResNet of the transformers library, give it random weights (and random batch-norm statistics, which a fresh network does not have),
+# So we take the ResNet of the transformers library, give it random weights (and random batch-norm statistics,
+# which a fresh network does not have),
 # save it, read the file with our `from_pretrained`, and compare the logits.
 
 # %% tags=["active-ipynb"]
@@ -694,7 +715,7 @@ def from_pretrained(folder):
 # %% tags=["active-ipynb"]
 # basic = dict(layer_type="basic", hidden_sizes=[64, 128, 256, 512])
 # configs = {"ResNet-18": dict(basic, depths=[2, 2, 2, 2]), "ResNet-34": dict(basic, depths=[3, 4, 6, 3]),
-#            "ResNet-50": dict(downsample_in_bottleneck=True), "ResNet-50 v1.5": dict(downsample_in_bottleneck=False)}
+#            "ResNet-50": dict(downsample_in_bottleneck=True), "ResNet-50 v1.5": dict()}
 # images = torch.randn(2, 3, 96, 96)
 # for name, config in configs.items():
 #     theirs = reference(**config)
@@ -702,7 +723,8 @@ def from_pretrained(folder):
 #         theirs.save_pretrained(folder)
 #         expected = theirs(images).logits
 #         difference = (from_pretrained(folder)(images) - expected).abs().max() / expected.abs().max()
-#     claim(f"{name}: the logits differ from the reference's by less than 1e-5 of the largest", difference < 1e-5, "transformers")
+#     claim(f"{name}: the logits differ from the reference's by less than 1e-5 of the largest",
+#           difference < 1e-5, "transformers")
 
 # %% [markdown]
 # The networks for small images are compared with a second library in `tests/test_resnet.py`.
@@ -718,14 +740,14 @@ def from_pretrained(folder):
 #     """Move each of the images `(batch, channels, size, size)` by up to `pad` pixels."""
 #     size, batch = images.shape[-1], torch.arange(len(images))
 #     padded = F.pad(images, (pad, pad, pad, pad), value=images.min().item())
-#     windows = padded.unfold(2, size, 1).unfold(3, size, 1)     # (batch, channels, 2 pad + 1, 2 pad + 1, size, size)
+#     windows = padded.unfold(2, size, 1).unfold(3, size, 1)   # (batch, channels, rows, columns, size, size)
 #     row, column = torch.randint(2 * pad + 1, (2, len(images)))
-#     return windows[batch, :, row, column]                      # (batch, channels, size, size)
+#     return windows[batch, :, row, column]                    # (batch, channels, size, size)
 #
 #
 # torch.manual_seed(SEED)
 # resnet20 = build("resnet20", in_channels=1)
-# shifted = [(random_crop(images), labels) for images, labels in minibatches(train_set, BATCH_SIZE, EPOCHS, SEED + 1000)]
+# shifted = [(random_crop(images), labels) for images, labels in batches]
 
 # %% tags=["active-ipynb"]
 # def error(model, split):
@@ -752,17 +774,17 @@ def from_pretrained(folder):
 # live.close()
 
 # %% tags=["active-ipynb"]
-# claim("ResNet-20 reads more than 95 % of the test digits", errors["test"][-1] < 5, "ours")
+# claim("ResNet-20 reads more than 95% of the test digits", errors["test"][-1] < 5, "ours")
 # Curves(
-#     {"series": [{"name": name, "x": range(1, EPOCHS + 1), "y": values, "role": role, "dash": name == "training"}
-#                 for (name, values), role in zip(errors.items(), ("control", "idea"))]},
+#     {"series": [{"name": "training", "x": range(1, EPOCHS + 1), "y": errors["training"], "role": "control"},
+#                 {"name": "test", "x": range(1, EPOCHS + 1), "y": errors["test"], "role": "idea"}]},
 #     x_label="epoch", y_label="error, %",
-#     caption="ResNet-20, width 16, with shifted images: error on the training images as they are, and on the test images.",
+#     caption="ResNet-20 of width 16, trained on shifted images: its errors on the images as they are.",
 #     alt="Two curves of the error in percent over eight epochs; both fall to a few percent or less.",
 # )
 
 # %% [markdown]
-# One error in 397 is 0.25 %, and two runs easily differ by twice that: do not compare networks by the last digit here.
+# One error in 397 is 0.25%, and two runs easily differ by twice that: do not compare networks by the last digit here.
 
 # %% tags=["active-ipynb"]
 # resnet20.eval()
@@ -774,7 +796,8 @@ def from_pretrained(folder):
 #     axis.imshow(test_set.images[index, 0], cmap="gray_r")
 #     axis.set_title(f"says {answers[index].argmax()}, is {test_set.labels[index]}", fontsize=10)
 #     axis.axis("off")
-# Picture(figure, caption="The eight test images that it is least sure of: its answer, and the truth.", alt="Eight small images of digits, most of them hard to read.")
+# Picture(figure, caption="The eight test images that it is least sure of: its answer, and the truth.",
+#         alt="Eight small images of digits, most of them hard to read.")
 
 # %% [markdown]
 # ## 6. Look inside
@@ -787,7 +810,7 @@ def from_pretrained(folder):
 
 # %% tags=["active-ipynb"]
 # gradient_guess = Predict(
-#     "Plain-56 with batch normalisation, before the first step: how large is the gradient of the first convolution, compared with the last?",
+#     "Plain-56 with batch norm, before training: how large is the first convolution's gradient, compared with the last?",
 #     ["At least 10 times smaller.", "Less than a factor of 10 apart.", "At least 10 times larger."],
 #     name="gradient",
 # )
@@ -812,10 +835,10 @@ def from_pretrained(folder):
 #     controls={"depth": [8, 20, 56, 110], "shortcut": ["plain", "residual"], "batch norm": [True, False]},
 #     start={"depth": 56},
 #     x_label="convolution, from input to output", y_label="gradient norm", log=True,
-#     caption="Gradient norm of each convolution before training. Move the depth, then take the batch norm away, then add the shortcut.",
-#     alt="With batch norm the bars of plain-56 fall by a factor of about a thousand from the first convolution to the last.",
+#     caption="Gradient norms before training. Move the depth; take the batch norm away; add the shortcut.",
+#     alt="With batch norm the gradient of plain-56 falls about a thousandfold from the first convolution to the last.",
 # )
-# start.widget(controls={"depth": range(8, 111, 6), "width": [8, 4, 16]})
+# start.widget(controls={"depth": range(8, 111, 6), "width": [4, 8, 16]})
 
 # %% [markdown]
 # On the page you see 16 precomputed networks.
@@ -829,21 +852,27 @@ def from_pretrained(folder):
 # plain, plain_bare = norms_of("plain", True), norms_of("plain", False)
 # residual, residual_bare = norms_of("residual", True), norms_of("residual", False)
 # ratio = plain[0] / plain[-1]
-# claim("plain-56 with batch norm: the first convolution's gradient is over 100 times the last one's", ratio > 100, "ours")
+# claim("plain-56 with batch norm: the first convolution's gradient is over 100 times the last one's",
+#       ratio > 100, "ours")
 # claim("ResNet-56 with batch norm: less than 30 times", residual[0] / residual[-1] < 30, "ours")
-# claim("plain-56 without batch norm: every convolution's gradient is below 0.0001", plain_bare.max() < 1e-4, "ours")
-# claim("… and the first one's is not 30 times smaller than the last one's", plain_bare[0] > plain_bare[-1] / 30, "ours")
-# claim("ResNet-56 without batch norm: every convolution's gradient is above 10", residual_bare.min() > 10, "ours")
+# claim("plain-56 without batch norm: every convolution's gradient is below 0.0001",
+#       plain_bare.max() < 1e-4, "ours")
+# claim("… and the first one's is not 30 times smaller than the last one's",
+#       plain_bare[0] > plain_bare[-1] / 30, "ours")
+# claim("ResNet-56 without batch norm: every convolution's gradient is above 10",
+#       residual_bare.min() > 10, "ours")
 # gradient_guess.reveal(
 #     0 if ratio < 0.1 else 2 if ratio > 10 else 1,
-#     "With batch norm the gradient of a plain network grows on its way back to the input: it explodes, it does not vanish.",
+#     "With batch norm the gradient grows on its way back to the input: it explodes, it does not vanish.",
 # )
 
 # %% [markdown]
 # So there are three stories, not one.
 #
 # - **Plain, no batch norm.** The signal shrinks at each layer, and with it *all* gradients, first and last alike.
-# - **Plain, batch norm.** The signal is kept at size 1 on the way forward; on the way back the gradient grows by about 15 % a layer. Theory predicts such growth for batch norm with ReLU (Yang et al. 2019, arXiv:1902.08129).
+# - **Plain, batch norm.** The signal is kept at size 1 on the way forward;
+#   on the way back the gradient grows by about 15% a layer.
+#   Theory predicts such growth for batch norm with ReLU (Yang et al. 2019, arXiv:1902.08129).
 # - **Residual, batch norm.** Nearly flat. Without batch norm, the sum of many branches grows and the loss explodes.
 #
 # ### The gradient of every layer, during training
@@ -854,9 +883,9 @@ def from_pretrained(folder):
 # Heatmap(
 #     {"panels": [{"title": "plain-56", "values": gradients["plain-56"], "role": "control"},
 #                 {"title": "ResNet-56", "values": gradients["ResNet-56"], "role": "idea"}]},
-#     x_label="step", y_label="convolution, from input to output", value_label="gradient norm", log=True, cursor="step",
-#     caption="Gradient norm of each convolution at each training step. Move the step from 0 to 10 and watch the first layers of plain-56.",
-#     alt="Two heat maps of layers by steps. Plain-56 starts with very large values in the first layers, which are gone after some ten steps; ResNet-56 is even.",
+#     x_label="step", y_label="convolution", value_label="gradient norm", log=True, cursor="step",
+#     caption="Gradient norms during training. Move the step from 1 to 11 and watch the first layers of plain-56.",
+#     alt="Plain-56 starts with very large values in the first layers, gone after ten steps; ResNet-56 is even.",
 # )
 
 # %% [markdown]
@@ -871,7 +900,8 @@ def from_pretrained(folder):
 # torch.manual_seed(SEED)
 # before = first_weights(cifar_net(56, PlainBlock, in_channels=1, width=8))
 # growth = {name: first_weights(runs[name]) / before for name in ("plain-56", "ResNet-56")}
-# claim("training made plain-56's first weights more than 20 times as long", growth["plain-56"] > 20, "ours")
+# claim("training made plain-56's first weights more than 20 times as long",
+#       growth["plain-56"] > 20, "ours")
 # claim("and ResNet-56's less than 5 times", growth["ResNet-56"] < 5, "ours")
 
 # %% [markdown]
@@ -898,19 +928,22 @@ def from_pretrained(folder):
 # def change_frame(depth):
 #     torch.manual_seed(SEED)
 #     fresh = cifar_net(depth, BasicBlock, in_channels=1, width=8)
+#     trained = runs[f"ResNet-{depth}"]
 #     return {"series": [{"name": "before training", "values": relative_change(fresh), "role": "control"},
-#                        {"name": "after training", "values": relative_change(runs[f"ResNet-{depth}"]), "role": "idea"}]}
+#                        {"name": "after training", "values": relative_change(trained), "role": "idea"}]}
 #
 #
 # Layers(
-#     change_frame, controls={"depth": [20, 56]}, x_label="block, from input to output", y_label="‖F(x)‖ / ‖x‖", kind="line",
-#     caption="Size of what each block adds, against what passes through. Switch the depth: the blocks of the deeper network change less.",
-#     alt="Two lines over the blocks, below 1 for most blocks, lower for 56 layers than for 20, with bumps where a stage begins.",
+#     change_frame, controls={"depth": [20, 56]},
+#     x_label="block, from input to output", y_label="‖F(x)‖ / ‖x‖", kind="line",
+#     caption="What each block adds, against what passes through. Blocks of the deeper network change less.",
+#     alt="Two lines, below 1 for most blocks, lower for 56 layers than for 20, with bumps where a stage begins.",
 # )
 
 # %% tags=["active-ipynb"]
 # median = {depth: np.median(change_frame(depth)["series"][1]["values"]) for depth in (20, 56)}
-# claim("a trained block changes its input less in ResNet-56 than in ResNet-20 (median)", median[56] < median[20], "ours; compare §4.2, Figure 7")
+# claim("a trained block changes its input less in ResNet-56 than in ResNet-20 (median)",
+#       median[56] < median[20], "ours; compare §4.2, Figure 7")
 
 # %% [markdown]
 # ### One image on its way
@@ -924,31 +957,31 @@ def from_pretrained(folder):
 #     answers = resnet20(examples).softmax(1)
 #
 #
-# def node(name, maps):
-#     """One node of the drawing: the maps of one image, `(channels, height, width)`."""
-#     channels, size = maps.shape[:2]
-#     stage = "stem" if name == "stem" else f"stage {int(name[7]) + 1}, block {int(name[9]) + 1}"
-#     return {"id": name, "label": stage, "channels": channels, "size": size, "kind": "conv" if name == "stem" else "block",
-#             "shape": f"{channels}×{size}×{size}", "maps": maps[:16]}
+# def node(name, label, kind, output, maps, text=None):
+#     """One box of the drawing: its size from `output` `(channels, …)`, its pictures from `maps` `(n, height, width)`."""
+#     return {"id": name, "label": label, "kind": kind, "channels": output.shape[0], "size": output[0].numel() ** 0.5,
+#             "shape": "×".join(map(str, output.shape)), "maps": maps, "text": text}
 
 # %% tags=["active-ipynb"]
 # def journey(digit):
-#     image, chosen = examples[digit], answers[digit].argmax().item()
-#     shortcuts = list(zip(names[:-1], names[1:]))
-#     return {
-#         "nodes": [{"id": "image", "label": "image", "channels": 1, "size": 8, "kind": "input", "shape": "1×8×8", "maps": image},
-#                   *(node(name, seen[name][1][digit]) for name in names),
-#                   {"id": "pool", "label": "average", "channels": 64, "size": 1, "kind": "pool", "shape": "64", "maps": seen["pool"][1][digit].reshape(1, 4, 16)},
-#                   {"id": "fc", "label": "linear", "channels": 10, "size": 1, "kind": "fc", "shape": "10", "maps": answers[digit].reshape(1, 1, 10),
-#                    "text": f"answer: {chosen}, probability {answers[digit, chosen]:.2f}"}],
-#         "shortcuts": [[a, b, "zero-pad" if b in ("stages.1.0", "stages.2.0") else "identity"] for a, b in shortcuts],
-#     }
+#     outputs = {name: output[digit] for name, (_, output) in seen.items()}
+#     answer = answers[digit].argmax().item()
+#     text = f"answer: {answer}, probability {answers[digit, answer]:.2f}"
+#     nodes = [node("image", "image", "input", examples[digit], examples[digit])]
+#     for name in names:
+#         label = "stem" if name == "stem" else f"stage {int(name[7]) + 1}, block {int(name[9]) + 1}"
+#         nodes.append(node(name, label, "conv" if name == "stem" else "block", outputs[name], outputs[name][:16]))
+#     nodes.append(node("pool", "average", "pool", outputs["pool"], outputs["pool"].reshape(1, 4, 16)))
+#     nodes.append(node("fc", "linear", "fc", answers[digit], answers[digit].reshape(1, 1, 10), text))
+#     zero_pad = ["stages.1.0", "stages.2.0"]
+#     shortcuts = [[start, end, "zero-pad" if end in zero_pad else "identity"] for start, end in zip(names, names[1:])]
+#     return {"nodes": nodes, "shortcuts": shortcuts}
 #
 #
 # Network(
 #     journey, controls={"digit": list(range(10))}, start={"digit": 3},
-#     caption="The trained ResNet-20 and one test image of each digit. The maps shrink from 8×8 to 2×2 while the channels grow from 16 to 64.",
-#     alt="A row of boxes from the image through the stem and nine residual blocks to the answer, with the feature maps of the chosen box below.",
+#     caption="The trained ResNet-20 and one test image of each digit. The maps shrink while the channels grow.",
+#     alt="Boxes from the image through the stem and nine residual blocks to the answer; below, the maps of the chosen box.",
 # )
 
 # %% [markdown]
@@ -961,14 +994,16 @@ def from_pretrained(folder):
 
 # %% tags=["active-ipynb", "nbval-ignore-output"]
 # table(["network", "training error", "test error"],
-#       [[name, f"{error(runs[name], train_set):.0f} %", f"{error(runs[name], test_set):.0f} %"] for name in ("plain-20", "plain-56")])
+#       [[name, f"{error(runs[name], train_set):.0f}%", f"{error(runs[name], test_set):.0f}%"]
+#        for name in ("plain-20", "plain-56")])
 
 # %% tags=["active-ipynb"]
 # claim("plain-56 makes more than 5 times plain-20's errors on the training images themselves",
-#       error(runs["plain-56"], train_set) > 5 * error(runs["plain-20"], train_set), "ours; §1: the training error is higher")
+#       error(runs["plain-56"], train_set) > 5 * error(runs["plain-20"], train_set), "ours; the effect: §1")
 
 # %% [markdown]
-# Do not mix it up with the paper's ResNet-1202: that one has a training error below 0.1 % and a test error of 7.93 %, worse than the 6.43 % of 110 layers.
+# Do not mix it up with the paper's ResNet-1202: that one has a training error below 0.1% and a test error of 7.93%,
+# worse than the 6.43% of 110 layers.
 # *That* the authors put down to overfitting (§4.2).
 #
 # ### "It is the vanishing gradient"
@@ -978,7 +1013,8 @@ def from_pretrained(folder):
 
 # %% tags=["active-ipynb"]
 # ratios = gradients["plain-56"][0] / gradients["plain-56"][-1]
-# claim("first over last gradient in plain-56: above 100 at step 0, below 10 at step 10", ratios[0] > 100 and ratios[10] < 10, "ours; §4.1: vanishing is unlikely")
+# claim("first over last gradient in plain-56: above 100 at step 0, below 10 at step 10",
+#       ratios[0] > 100 and ratios[10] < 10, "ours; §4.1: vanishing is unlikely")
 
 # %% [markdown]
 # ### "A layer receives the sum of all earlier layers"
@@ -989,7 +1025,7 @@ def from_pretrained(folder):
 
 # %%
 def sum_of_branches(stage, x, last_relu):
-    """The output of the blocks of a stage, and the input plus all their branches; with or without the ReLU after each addition."""
+    """The output of a stage's blocks, with or without their last ReLU; and its input plus all its branches."""
     y = total = x
     for block in stage:
         added = block.branch(y)
@@ -1006,8 +1042,10 @@ def sum_of_branches(stage, x, last_relu):
 #     y, total = sum_of_branches(resnet56.stages[0], x, last_relu=True)
 #     y2, total2 = sum_of_branches(resnet56.stages[0], x, last_relu=False)
 # claim("our loop computes what the stage computes", torch.equal(y, output), "ours")
-# claim("the sum of input and branches is another thing", (y - total).abs().max() > 0.1 * y.abs().max(), "ours")
-# claim("without the ReLU after the addition it is the same thing", torch.allclose(y2, total2, atol=1e-3 * y2.abs().max().item()), "ours; 1603.05027, Eq. 4")
+# claim("the sum of input and branches is another thing",
+#       (y - total).abs().max() > 0.1 * y.abs().max(), "ours")
+# claim("without the ReLU after the addition it is the same thing",
+#       torch.allclose(y2, total2, atol=1e-3 * y2.abs().max().item()), "ours; 1603.05027, Eq. 4")
 
 # %% [markdown]
 # The version without that ReLU is a *later* paper: the pre-activation ResNet (He et al. 2016, arXiv:1603.05027).
@@ -1035,12 +1073,13 @@ def sum_of_branches(stage, x, last_relu):
 #     bare = parameters(build("plain34"))
 #     extra = {"A": 0, "B": parameters(build("resnet34")) - bare}
 #     extra["C"] = parameters(build("resnet34", block=partial(BasicBlock, option=projection))) - bare
-# claim("plain-20 and ResNet-20 both have 269,722 parameters", {count for _, count in pairs} == {269_722}, "§3.3")
+# claim("plain-20 and ResNet-20 both have 269,722 parameters",
+#       {count for _, count in pairs} == {269_722}, "§3.3")
 # table(["ResNet-34 with option", "more parameters than plain-34", "top-1 error (Table 3)"],
-#       [[name, f"{count:,}", printed] for (name, count), printed in zip(extra.items(), ("25.03 %", "24.52 %", "24.19 %"))])
+#       [[name, f"{extra[name]:,}", printed] for name, printed in (("A", "25.03%"), ("B", "24.52%"), ("C", "24.19%"))])
 
 # %% [markdown]
-# Option A costs nothing and brings most of the gain: the plain network has 28.54 % (Table 3).
+# Option A costs nothing and brings most of the gain: the plain network has 28.54% (Table 3).
 #
 # ### "torchvision's resnet50 is the paper's"
 #
@@ -1055,22 +1094,23 @@ def sum_of_branches(stage, x, last_relu):
 # v15 = imagenet_net(block=partial(Bottleneck, stride_in="3x3"), **small).eval()
 # v15.load_state_dict(v1.state_dict())
 # image = torch.randn(1, 3, 64, 64)
-# claim("the same weights give other answers in v1 and v1.5", not torch.allclose(v1(image), v15(image), atol=1e-3), "ours")
+# claim("the same weights give other answers in v1 and v1.5",
+#       not torch.allclose(v1(image), v15(image), atol=1e-3), "ours")
 
 # %% [markdown]
-# ### "ResNet-152 has an error of 3.57 %"
+# ### "ResNet-152 has an error of 3.57%"
 #
 # A number without its protocol says little. These are all of them the paper's:
 
 # %% tags=["active-ipynb"]
 # table(["network", "images", "how", "top-1", "top-5", "where"], [
-#     ["ResNet-152", "validation", "one network, 10 crops", "21.43 %", "5.71 %", "Table 3"],
-#     ["ResNet-152", "validation", "one network, several scales", "19.38 %", "4.49 %", "Table 4"],
-#     ["six ResNets, two of them 152", "test", "ensemble", "–", "3.57 %", "Table 5"],
+#     ["ResNet-152", "validation", "one network, 10 crops", "21.43%", "5.71%", "Table 3"],
+#     ["ResNet-152", "validation", "one network, several scales", "19.38%", "4.49%", "Table 4"],
+#     ["six ResNets, two of them 152", "test", "ensemble", "–", "3.57%", "Table 5"],
 # ])
 
 # %% [markdown]
-# The same with ResNet-110 on CIFAR-10: 6.43 % is the best of five runs, the mean is 6.61 ± 0.16 (Table 6).
+# The same with ResNet-110 on CIFAR-10: 6.43% is the best of five runs, the mean is 6.61 ± 0.16 (Table 6).
 #
 # ## 8. Your turn
 #
@@ -1079,7 +1119,8 @@ def sum_of_branches(stage, x, last_relu):
 #
 # ### Exercise 1: how many parameters?
 #
-# Write down the parameters of the paper's network of 6n + 2 layers as a function of n: 3 input channels, widths 16, 32, 64, option A, ten classes.
+# Write down the parameters of the paper's network of 6n + 2 layers as a function of n: 3 input channels, widths 16, 32, 64,
+# option A, ten classes.
 # No torch needed: count kernels, batch norms (two numbers a channel), and the linear layer.
 
 # %% tags=["active-ipynb"]
@@ -1107,7 +1148,8 @@ def sum_of_branches(stage, x, last_relu):
 #
 # ### Exercise 2: the pre-activation block
 #
-# Write the block of the later paper (arXiv:1603.05027): batch norm and ReLU come *before* each convolution, and nothing after the addition.
+# Write the block of the later paper (arXiv:1603.05027): batch norm and ReLU come *before* each convolution,
+# and nothing after the addition.
 # Input and output have the same size, so the shortcut is the identity.
 
 # %% tags=["active-ipynb"]
@@ -1181,10 +1223,12 @@ def sum_of_branches(stage, x, last_relu):
 #
 # What does **not** show here:
 #
-# - *Depth helps.* The paper's ResNet-56 beats its ResNet-20, 6.97 % against 8.75 % (Table 6). On 397 easy test images the two are equal within the noise.
+# - *Depth helps.* The paper's ResNet-56 beats its ResNet-20, 6.97% against 8.75% (Table 6).
+#   On 397 easy test images the two are equal within the noise.
 # - *The converged gap.* Our plain-56 is slow; the paper's is worse even at the end.
 # - *110 layers and more.* At the paper's learning rate our ResNet-110 needs more steps than we have.
-# - *Figure 7.* The standard deviation of the responses hardly moves in 168 steps at the paper's weight decay; we measured ‖F(x)‖ / ‖x‖ instead.
+# - *Figure 7.* The standard deviation of the responses hardly moves in 168 steps at the paper's weight decay;
+#   we measured ‖F(x)‖ / ‖x‖ instead.
 #
 # The claims of this notebook were checked with five seeds: set the environment variable `LESSON_SEED` to try your own.
 #

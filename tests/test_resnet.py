@@ -14,7 +14,15 @@ from torch import nn
 from kit.checkpoint import CheckpointError
 from kit.probe import multiply_adds, parameters
 from lessons.resnet import (
-    VARIANTS, BasicBlock, Bottleneck, build, cifar_net, from_pretrained, imagenet_net, option_b, projection,
+    VARIANTS,
+    BasicBlock,
+    Bottleneck,
+    build,
+    cifar_net,
+    from_pretrained,
+    imagenet_net,
+    option_b,
+    projection,
 )
 
 V15 = partial(Bottleneck, stride_in="3x3")
@@ -152,13 +160,15 @@ def test_reads_a_bare_transformers_encoder(tmp_path):
 
 def write_timm(folder, name="resnet18", num_classes=3):
     """A checkpoint in torchvision's and timm's layout, its weights from pytorchcv; returns pytorchcv's model."""
-    theirs = randomise(getattr(reference_imagenet, name if name in ("resnet18", "resnet34") else name + "b")(num_classes=num_classes or 5))
+    public_name = name if name == "resnet18" else name + "b"  # the library's "b" is v1.5
+    theirs = randomise(getattr(reference_imagenet, public_name)(num_classes=num_classes or 5))
     tensors = {}
     for public, value in theirs.state_dict().items():
         public = re.sub(r"^features\.init_block\.conv\.(conv|bn)\.", lambda m: {"conv": "conv1.", "bn": "bn1."}[m[1]], public)
         public = re.sub(r"^features\.stage(\d)\.unit(\d+)\.", lambda m: f"layer{m[1]}.{int(m[2]) - 1}.", public)
         public = re.sub(r"body\.conv(\d)\.(conv|bn)\.", lambda m: f"{m[2]}{m[1]}.", public)
-        public = public.replace("identity_conv.conv.", "downsample.0.").replace("identity_conv.bn.", "downsample.1.").replace("output.", "fc.")
+        public = re.sub(r"identity_conv\.(conv|bn)\.", lambda m: {"conv": "downsample.0.", "bn": "downsample.1."}[m[1]], public)
+        public = public.replace("output.", "fc.")
         if num_classes or not public.startswith("fc."):
             tensors[public] = value.contiguous()
     save_file(tensors, folder / "model.safetensors")
@@ -169,7 +179,8 @@ def write_timm(folder, name="resnet18", num_classes=3):
 @pytest.mark.parametrize("name", ["resnet18", "resnet50"])
 def test_reads_torchvision_and_timm_checkpoints(tmp_path, name):
     theirs = write_timm(tmp_path, name)
-    assert {"conv1.weight", "bn1.running_mean", "layer1.0.conv1.weight", "layer2.0.downsample.1.weight", "fc.bias"} <= set(load_file(tmp_path / "model.safetensors"))
+    names = {"conv1.weight", "bn1.running_mean", "layer1.0.conv1.weight", "layer2.0.downsample.1.weight", "fc.bias"}
+    assert names <= set(load_file(tmp_path / "model.safetensors"))
     assert same_logits(from_pretrained(tmp_path), theirs, torch.randn(1, 3, 224, 224))
 
 
@@ -202,7 +213,8 @@ FIRST = "resnet.embedder.embedder.convolution.weight"
     (lambda f: (f / "model.safetensors").write_bytes(b""), "truncated"),
     (lambda f: edit(f, lambda t: t.pop(FIRST)), "lacks 1 of the model's .* 'stem.0.weight'"),
     (lambda f: edit(f, lambda t: t.update({"resnet.extra.weight": torch.zeros(1)})), "does not know, first 'resnet.extra.weight'"),
-    (lambda f: edit(f, lambda t: t.update({FIRST: torch.zeros(9, 3, 7, 7)})), r"of another shape, first '" + FIRST + r"': \(9, 3, 7, 7\), the configuration asks for \(8, 3, 7, 7\)"),
+    (lambda f: edit(f, lambda t: t.update({FIRST: torch.zeros(9, 3, 7, 7)})),
+     r"shape, first '" + FIRST + r"': \(9, 3, 7, 7\), the configuration asks for \(8, 3, 7, 7\)"),
     (lambda f: configure(f, hidden_act="gelu"), "sets hidden_act to 'gelu'"),
     (lambda f: configure(f, downsample_in_first_stage=True), "sets downsample_in_first_stage to True"),
     (lambda f: configure(f, depths=None), "lacks 'depths'"),
