@@ -9,10 +9,10 @@ import argparse
 import asyncio
 import hashlib
 import os
-import platform
 import re
 import sys
 import time
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 
@@ -20,14 +20,16 @@ import jupytext
 import nbformat
 import psutil
 from nbclient import NotebookClient
-from nbclient.exceptions import CellControlSignal, CellExecutionError, DeadKernelError
+from nbclient.exceptions import CellControlSignal, DeadKernelError
 from tqdm import tqdm
 
 ROOT = Path(__file__).parents[1]
 WIDGET = "application/vnd.jupyter.widget-view+json"
-CELL_TIMEOUT = 300  # seconds
-# The files of kit that no lesson imports; a change in them changes no output.
-TOOLS = {"notebooks.py", "book.py"}
+TOOLS = {"notebooks.py", "book.py"}  # no lesson imports these files of kit: a change in them changes no output
+
+
+def sha(text):
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def lessons(root=ROOT):
@@ -47,21 +49,26 @@ def source_hash(name, root=ROOT):
     files = [path for lesson in names for path in sorted((root / "lessons").rglob(f"{lesson}.py"))]  # the lesson and its checks
     files += sorted(p for p in (ROOT / "kit").rglob("*") if p.suffix in {".py", ".js", ".css", ".mplstyle"} and p.name not in TOOLS)
     # Text mode, so that the line ends of a Windows checkout give the same hash.
-    return hashlib.sha256("\0".join(p.name + "\0" + p.read_text("utf-8") for p in files).encode()).hexdigest()
+    return sha("\0".join(p.name + "\0" + p.read_text("utf-8") for p in files))
+
+
+def cells_hash(nb):
+    """Hash of all cells with their outputs: a notebook that was run and saved by hand has another."""
+    return sha(nbformat.writes(nbformat.v4.new_notebook(cells=nb.cells)))
 
 
 def environment():
     """What else the outputs depend on: seed, Python and every package pinned in ``requirements.txt``, ``{name: version}``."""
     pinned = re.findall(r"^([\w.-]+)==", (ROOT / "requirements.txt").read_text("utf-8"), re.M)
-    python = ".".join(platform.python_version_tuple()[:2])
-    return {"seed": os.environ.get("LESSON_SEED", "0"), "python": python} | {name: version(name) for name in pinned}
+    seed, python = os.environ.get("LESSON_SEED", "0"), "{}.{}".format(*sys.version_info)
+    return {"seed": seed, "python": python} | {name: version(name) for name in pinned}
 
 
 def stable_ids(nb):
     """Give every cell an id that only its content decides (copies are numbered)."""
     seen = {}
     for cell in nb.cells:
-        digest = hashlib.sha256(f"{cell.cell_type}\0{cell.source}".encode()).hexdigest()[:12]
+        digest = sha(f"{cell.cell_type}\0{cell.source}")[:12]
         seen[digest] = seen.get(digest, 0) + 1
         cell.id = digest if seen[digest] == 1 else f"{digest}-{seen[digest]}"
     return nb
@@ -82,31 +89,30 @@ def to_notebook(name, root=ROOT):
 def about(nb, name):
     """Title, paper and promise out of the first cell of a lesson; ``ValueError`` where one is missing."""
     text = nb.cells[0].source if nb.cells else ""
-    found = {}
-    for key, mark in {"title": "# ", "paper": "**Paper:** ", "see": "**You will see:** "}.items():
-        match = re.search(rf"^{re.escape(mark)}(.+)$", text, re.M)
-        if not match:
-            raise ValueError(f"lessons/{name}.py: its first cell needs a line that starts with '{mark.strip()}'")
-        found[key] = match[1].strip()
-    return found
+    marks = {"title": "# ", "paper": "**Paper:** ", "see": "**You will see:** "}
+    found = {key: re.search(rf"^{re.escape(mark)}(.+)$", text, re.M) for key, mark in marks.items()}
+    if missing := [f"'{marks[key].strip()}'" for key in found if not found[key]]:
+        raise ValueError(f"lessons/{name}.py: its first cell needs a line that starts with {' and one with '.join(missing)}")
+    return {key: match[1].strip() for key, match in found.items()}
 
 
 def is_current(name, root=ROOT):
-    """Whether the stored notebook was executed from today's text in today's environment."""
-    path = root / "notebooks" / f"{name}.ipynb"
-    stored = nbformat.read(path, as_version=4).metadata.get("lesson", {}) if path.exists() else {}
-    return (stored.get("source"), stored.get("environment")) == (source_hash(name, root), environment())
+    """Whether the stored notebook is what executing today's text in today's environment left."""
+    if not (path := root / "notebooks" / f"{name}.ipynb").exists():
+        return False
+    nb = nbformat.read(path, as_version=4)
+    today = {"source": source_hash(name, root), "environment": environment(), "cells": cells_hash(nb)}
+    return today.items() <= nb.metadata.get("lesson", {}).items()
 
 
 def without_widgets(nb):
     """Drop live widgets, which mean nothing without their kernel; the HTML that a viewer shows beside its widget stays."""
     nb.metadata.pop("widgets", None)
     for cell in nb.cells:
-        for output in cell.get("outputs", []):
-            if output.get("data", {}).pop(WIDGET, None) is not None and set(output.data) <= {"text/plain"}:
-                output.data = {}
         if cell.cell_type == "code":
-            cell.outputs = [output for output in cell.outputs if output.get("data") != {}]
+            cell.outputs = [out for out in cell.outputs if WIDGET not in out.get("data", {}) or set(out.data) - {WIDGET, "text/plain"}]
+            for output in cell.outputs:
+                output.get("data", {}).pop(WIDGET, None)
     return nb
 
 
@@ -114,7 +120,7 @@ async def execute(nb, folder, bar):
     """Run all cells of ``nb`` in place; returns ``(seconds, peak memory of the kernel in MB)``."""
     started, peak = time.perf_counter(), 0
     client = NotebookClient(
-        nb, timeout=CELL_TIMEOUT, resources={"metadata": {"path": str(folder)}},
+        nb, timeout=300, resources={"metadata": {"path": str(folder)}},
         record_timing=False, coalesce_streams=True, extra_arguments=["--log-level=40"],
         on_cell_start=lambda cell, cell_index: bar.update(cell_index - bar.n),
     )
@@ -122,10 +128,8 @@ async def execute(nb, folder, bar):
     async def watch():
         nonlocal peak
         while True:
-            try:
+            with suppress(AttributeError, psutil.NoSuchProcess):  # not started yet, or just gone
                 peak = max(peak, psutil.Process(client.km.provisioner.pid).memory_info().rss)
-            except (AttributeError, psutil.NoSuchProcess):
-                pass  # not started yet, or just gone
             if sys.stderr.isatty():
                 bar.refresh()  # the seconds go on during a long cell
             await asyncio.sleep(0.2)
@@ -139,26 +143,25 @@ async def execute(nb, folder, bar):
     return round(time.perf_counter() - started), round(peak / 2**20)
 
 
-async def build(name, root, slot, position):
+async def build(name, root, slots, position):
     """Execute one lesson and store it; returns whether it succeeded."""
-    async with slot:
-        folder, nb = root / "notebooks", to_notebook(name, root)
-        source = source_hash(name, root)  # before the run: an edit during it must count as a change
+    async with slots:
+        path, nb = root / "notebooks" / f"{name}.ipynb", to_notebook(name, root)
+        lesson = {"source": source_hash(name, root), "environment": environment()}  # before the run: an edit during it counts as a change
         layout = "{desc:<12} {bar:30} {n_fmt}/{total_fmt} cells, {elapsed_s:.0f} s"
         with tqdm(total=len(nb.cells), desc=name, position=position, bar_format=layout) as bar:
             try:
-                seconds, memory = await execute(nb, folder, bar)
+                seconds, memory = await execute(nb, path.parent, bar)
             except (CellControlSignal, DeadKernelError) as error:
                 cells = [cell for cell in nb.cells[: bar.n + 1] if cell.cell_type == "code"]
-                kind, text = (error.ename, error.evalue) if isinstance(error, CellExecutionError) else (type(error).__name__, str(error))
-                first = (cells[-1].source.strip() or "(empty)").splitlines()[0]
-                text = (text.strip() or "(no message)").splitlines()[0]
-                tqdm.write(f"{name}: stopped, its old notebook stays\n  cell [{len(cells)}]: {first}\n  {kind}: {text}", file=sys.stderr)
+                kind, text = getattr(error, "ename", type(error).__name__), getattr(error, "evalue", str(error))
+                source, text = (part.strip().partition("\n")[0] for part in (cells[-1].source, text))
+                tqdm.write(f"{name}: stopped, its old notebook stays\n  cell [{len(cells)}]: {source}\n  {kind}: {text}", file=sys.stderr)
                 return False
-        nb.metadata.lesson = {"source": source, "environment": environment(), "seconds": seconds, "memory_mb": memory}
-        partial = folder / f"{name}.ipynb.partial"
-        partial.write_text(nbformat.writes(without_widgets(nb)) + "\n", "utf-8", newline="\n")
-        os.replace(partial, folder / f"{name}.ipynb")
+        without_widgets(nb)
+        nb.metadata.lesson = lesson | {"cells": cells_hash(nb), "seconds": seconds, "memory_mb": memory}
+        path.with_suffix(".partial").write_text(nbformat.writes(nb) + "\n", "utf-8", newline="\n")
+        path.with_suffix(".partial").replace(path)
         return True
 
 
@@ -170,8 +173,8 @@ def lesson_table(root, folder):
         if path.exists():
             nb = nbformat.read(path, as_version=4)
             info, run = about(nb, name), nb.metadata.lesson
-            link = path.relative_to(folder).as_posix()
-            cells = [f"[{info['title']}]({link})", info["paper"], info["see"], f"{run.seconds} s", f"{run.memory_mb / 1024:.1f} GB"]
+            lesson = f"[{info['title']}]({path.relative_to(folder).as_posix()})"
+            cells = [lesson, info["paper"], info["see"], f"{run.seconds} s", f"{run.memory_mb / 1024:.1f} GB"]
             rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return "\n".join(rows)
 
@@ -189,11 +192,9 @@ async def build_all(names, root=ROOT, force=False):
     for name in names:
         about(to_notebook(name, root), name)  # a lesson without its first lines is refused before anything runs
     due = [name for name in names if force or not is_current(name, root)]
-    for name in names:
-        if name not in due:
-            print(f"{name}: up to date")
-    slot = asyncio.Semaphore(min(2, os.cpu_count()))
-    done = await asyncio.gather(*(build(name, root, slot, i) for i, name in enumerate(due)))
+    print(*(f"{name}: up to date\n" for name in names if name not in due), sep="", end="")
+    slots = asyncio.Semaphore(min(2, os.cpu_count()))
+    done = await asyncio.gather(*(build(name, root, slots, i) for i, name in enumerate(due)))
     for path in (root / "README.md", root / "notebooks" / "index.md"):
         if path.exists():
             path.write_text(with_table(path.read_text("utf-8"), lesson_table(root, path.parent)), "utf-8", newline="\n")

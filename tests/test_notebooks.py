@@ -15,7 +15,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from nbval.plugin import get_sanitize_patterns
 
-from kit.notebooks import ROOT, WIDGET, lesson_table, lessons, source_hash, stable_ids, with_table, without_widgets
+from kit.notebooks import ROOT, WIDGET, cells_hash, lesson_table, lessons, source_hash, stable_ids, with_table, without_widgets
 
 MAX_BYTES = 3 * 2**20
 
@@ -114,6 +114,7 @@ def test_notebook_is_its_module_executed(name):
     assert list(pairing_faults(nb, (ROOT / "lessons" / f"{name}.py").read_text("utf-8"))) == []
     # Only the texts must be today's: another machine has other versions, and nbval says whether they matter.
     assert nb.metadata.lesson.source == source_hash(name), f"the lesson or kit changed: make notebooks ONLY={name}"
+    assert nb.metadata.lesson.get("cells") == cells_hash(nb), f"run or edited by hand: make notebooks ONLY={name}"
     assert nb.metadata.lesson.environment.seed == "0"
 
 
@@ -338,7 +339,7 @@ def test_executing_twice_gives_the_same_bytes(house):
     assert not (house / "notebooks" / "two.ipynb").exists()
 
 
-def test_nbval_accepts_what_was_executed_and_sees_a_changed_output(house):
+def test_nbval_sees_a_changed_output_and_make_mends_it(house):
     write(house, "one", "f(41)")
     assert make(house, "one").returncode == 0
     path = house / "notebooks" / "one.ipynb"
@@ -351,6 +352,9 @@ def test_nbval_accepts_what_was_executed_and_sees_a_changed_output(house):
     path.write_bytes(path.read_bytes().replace(b'"42"', b'"43"'))
     report = nbval()
     assert "1 failed, 2 passed" in report and "mismatch 'text/plain'" in report
+    assert "up to date" not in make(house, "one").stdout
+    assert b'"42"' in path.read_bytes()
+    assert make(house, "one").stdout == "one: up to date\n"
 
 
 def test_what_makes_a_notebook_stale(house):
