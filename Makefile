@@ -2,11 +2,12 @@
 #   make lab        JupyterLab at the first lesson            LAB_ARGS="--no-browser --port 9999"
 #   make test       every test, notebooks included            TEST_ARGS="-k layers -n0"
 #   make notebooks  execute the lessons that changed          ONLY="resnet densenet"
+#   make seeds      run the lessons with four other seeds     ONLY="resnet"
 #   make book       the site, in site/
 PYTHON ?= python3
 BIN := .venv/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 
-.PHONY: lab test notebooks book
+.PHONY: lab test notebooks seeds book
 .DELETE_ON_ERROR:
 
 # Figures are scripts, and JupyterLab runs the scripts of trusted notebooks only.
@@ -19,6 +20,9 @@ test: .venv/test.stamp
 
 notebooks: .venv/test.stamp
 	$(BIN)/python -m kit.notebooks $(ONLY)
+
+seeds: .venv/test.stamp
+	set -e; for seed in 1 2 3 4; do LESSON_SEED=$$seed $(BIN)/python -m kit.notebooks $(ONLY); done
 
 # mdBook starts `python -m kit.book` by name, so .venv comes first on the path.
 book: .venv/test.stamp
