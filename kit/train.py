@@ -22,22 +22,22 @@ def seed(offset=0):
 def fit(model, batches, loss, optimizer, schedule=None, on_step=None):
     """Train `model` in place and return the loss of every step, `(steps,)`.
 
-    batches: (inputs, targets) pairs, one a step; they are moved to the model's device.
+    batches: any iterable of (inputs, targets), one a step; they are moved to the model's device.
     loss: `loss(model(inputs), targets)` gives a scalar tensor.
     schedule: a torch learning-rate scheduler, advanced once a step.
     on_step: called as `on_step(step, loss)` when the gradients of the step are there and before the weights change.
     """
     device = next(model.parameters()).device
-    losses = np.empty(len(batches))
+    losses = []
     model.train()
     for step, (inputs, targets) in enumerate(batches):
         value = loss(model(inputs.to(device)), targets.to(device))
         optimizer.zero_grad()
         value.backward()
-        losses[step] = value.item()
+        losses.append(value.item())
         if on_step is not None:
-            on_step(step, losses[step])
+            on_step(step, losses[-1])
         optimizer.step()
         if schedule is not None:
             schedule.step()
-    return losses
+    return np.array(losses)

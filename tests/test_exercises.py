@@ -90,6 +90,27 @@ class SharedActivation(PreActivation):
         return x - 1 + self.conv2(F.relu(self.norm2(self.conv1(x))))
 
 
+class Bias(PreActivation):
+    def __init__(self, channels):
+        super().__init__(channels)
+        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
+
+
+class Unused(PreActivation):
+    def forward(self, x):
+        return x + self.conv2(F.relu(self.norm1(x)))
+
+
+class OtherOrder(PreActivation):
+    """Right: its layers are used in the right order, and defined in another."""
+
+    def __init__(self, channels):
+        super().__init__(channels)
+        first = self.conv1
+        del self.conv1
+        self.conv1 = first
+
+
 class OneNorm(PreActivation):
     def __init__(self, channels):
         super().__init__(channels)
@@ -114,15 +135,21 @@ def zero_first_stage(model):
 
 
 @pytest.mark.parametrize(("check", "wrong", "hint"), [
-    ("parameters_of", count(layer=lambda a, b: 9 * a * b), "20-layer network of Table 6"),             # no batch norm
-    ("parameters_of", count(layer=lambda a, b: 9 * a * b + 3 * b), "20-layer network of Table 6"),     # biases
-    ("parameters_of", count(total=lambda n: 2_752), "the network has 269722"),                          # option B
-    ("parameters_of", lambda n: 269_722 * n // 3, "one more block in each stage"),                      # right once
-    ("parameters_of", lambda n: None, "gives None"),
+    ("parameters_of", count(layer=lambda a, b: 9 * a * b, stem=432), "two parameters a channel"),
+    ("parameters_of", count(layer=lambda a, b: 9 * a * b + 3 * b, stem=480), "have no bias"),
+    ("parameters_of", count(total=lambda n: 2_752), "269722; option A has no parameters"),
+    ("parameters_of", count(layer=lambda a, b: 9 * b * b + 2 * b), "half as many input channels"),
+    ("parameters_of", count(last=640), "linear layer has a bias"),
+    ("parameters_of", count(stem=0), "stem is missing"),
+    ("parameters_of", lambda n: 269_722 * n // 3, "one more block in each stage"),
+    ("parameters_of", lambda n: 1, "list its layers"),
+    ("parameters_of", lambda n: None, "a number, not None"),
     ("pre_activation", LastReLU, "no ReLU"),
     ("pre_activation", NormAfter, "batch norm, ReLU, convolution"),
     ("pre_activation", NoShortcut, "add x untouched"),
     ("pre_activation", SharedActivation, "add x untouched"),
+    ("pre_activation", Bias, "need no bias"),
+    ("pre_activation", Unused, "each of its four layers once"),
     ("pre_activation", OneNorm, "2 convolutions and 1 batch norms; it needs two of each"),
     ("start_as_identity", lambda model: None, "no weight has changed"),
     ("start_as_identity", zero("norm1.weight"), "cannot learn"),
@@ -138,6 +165,7 @@ def test_planted_wrong_answers_fail(check, wrong, hint):
 
 def test_the_fault_free_plant_passes():
     assert verdict(PreActivation, checker("resnet", "pre_activation")).startswith("✓")
+    assert verdict(OtherOrder, checker("resnet", "pre_activation")).startswith("✓")
     assert verdict(count(), checker("resnet", "parameters_of")).startswith("✓")
 
 

@@ -414,12 +414,12 @@ def test_predict_then_reveal(open_page, reveal_first):
     assert commit.is_disabled()
     page.get_by_label("plain-56").check()
     commit.click()
-    assert page.get_by_text("You said: plain-56. Run on to find out.").is_visible()
+    assert page.get_by_text("You said: “plain-56”. Go on to find out.").is_visible()
     assert page.get_by_label("plain-56").is_disabled() and not commit.count()
-    assert page.get_by_text("You said: plain-56. It is harder to optimise.").is_visible()
+    assert page.get_by_text("You said: “plain-56”. It is harder to optimise.").is_visible()
     assert page.get_by_text("✓ plain-20").is_visible() and page.get_by_text("✗ plain-56 (your prediction)").is_visible()
     opened.reload()
-    assert page.get_by_text("You said: plain-56. Run on to find out.").is_visible()
+    assert page.get_by_text("You said: “plain-56”. Go on to find out.").is_visible()
 
 
 def test_the_answer_can_be_shown_without_a_prediction(open_page):

@@ -1,6 +1,7 @@
 // A network, data flowing left to right: width of a box means channels, height means image size, an arc is a shortcut.
 const ARC = { identity: "", projection: "7 4", "zero-pad": "2 3" };
-const FILL = { input: 0, pool: 0.06, fc: 0.1, conv: 0.16, block: 0.3 };
+const FILL = { input: 0, sum: 0, pool: 0.06, fc: 0.1, conv: 0.16, block: 0.3 };
+const ROUND = 26; // a sum is a circle
 const least = (values) => values.reduce((a, b) => Math.min(a, b), Infinity), greatest = (values) => values.reduce((a, b) => Math.max(a, b), -Infinity);
 
 const render = figure((ui) => {
@@ -19,7 +20,8 @@ const render = figure((ui) => {
     const middle = arcs + tallest / 2, floor = arcs + tallest;
     let x = 2;
     const boxes = nodes.map((node, i) => {
-      const w = thin + scale * shares[i], tall = low + (tallest - low) * ((node.size ?? 0) / size);
+      const round = node.kind === "sum", w = round ? ROUND : thin + scale * shares[i];
+      const tall = round ? ROUND : low + (tallest - low) * ((node.size ?? 0) / size);
       const box = { x, w, tall, y: middle - tall / 2, end: x + w };
       x += w + gap;
       return box;
@@ -31,18 +33,19 @@ const render = figure((ui) => {
       const { kind, label: name, shape } = nodes[i], go = (k) => () => choose(k, true);
       const item = s("g", { role: "radio", "aria-label": [name, shape].filter(Boolean).join(", "), style: "cursor:pointer", onclick: go(i), ...OWN_KEYS },
         s("rect", { x: x - gap / 2, y: arcs, width: w + gap, height: tallest, fill: "transparent" }), // what a finger can hit
-        s("rect", { x, y, width: w, height: tall, rx: 2, fill: "currentColor", "fill-opacity": FILL[kind], stroke: "currentColor" }),
-        textWidth(name) + 6 < w && label(x + w / 2, middle + 4, name, "middle"));
+        s("rect", { x, y, width: w, height: tall, rx: kind === "sum" ? ROUND / 2 : 2, fill: "currentColor", "fill-opacity": FILL[kind], stroke: "currentColor" }),
+        textWidth(name) + 4 < w && label(x + w / 2, middle + 4, name, "middle"));
       arrows(item, { ArrowRight: go(i + 1), ArrowDown: go(i + 1), ArrowLeft: go(i - 1), ArrowUp: go(i - 1), Home: go(0), End: go(nodes.length - 1) });
       svg.append(item);
       return item;
     });
-    for (const [from, to, kind] of shortcuts) { // from the end of one box, over those between, to the end of the one it is added to
+    for (const [from, to, kind] of shortcuts) { // from the end of one box, over those between, to the sum, or the end of the box that holds it
       const [a, b] = [place.get(from), place.get(to)], [start, end] = [boxes[a], boxes[b]];
+      const tip = nodes[b].kind === "sum" ? end.x + ROUND / 2 : end.end;
       const top = Math.max(6, least(boxes.slice(a, b + 1).map((box) => box.y)) - lift(a, b));
       svg.append(s("g", { "pointer-events": "none" },
-        stroke(`M${start.end} ${start.y}C${start.end} ${top} ${end.end} ${top} ${end.end} ${end.y - 3}`, IDEA, 2, { "stroke-dasharray": ARC[kind] }),
-        s("circle", { cx: end.end, cy: end.y - 2, r: many ? 2.2 : 3.4, fill: IDEA })));
+        stroke(`M${start.end} ${start.y}C${start.end} ${top} ${tip} ${top} ${tip} ${end.y - 3}`, IDEA, 2, { "stroke-dasharray": ARC[kind] }),
+        s("circle", { cx: tip, cy: end.y - 2, r: many ? 2.2 : 3.4, fill: IDEA })));
     }
     for (let i = 0, j = 0; i < nodes.length; i = j) { // one label under each run of equal shapes
       for (j = i + 1; j < nodes.length && nodes[j].shape === nodes[i].shape; j++);

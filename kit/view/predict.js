@@ -18,9 +18,9 @@ const render = figure((ui) => {
       type: "radio", name: `pcc-${key}-${ui.group}`, checked: said === i, disabled: !open, onchange: () => { send.disabled = false; }, ...OWN_KEYS,
     }));
     const send = button("Commit", () => commit(key, inputs.findIndex((input) => input.checked)), true);
-    const list = choices.map((choice, i) => h("label", {}, inputs[i], h("span", {}, choice)));
+    const list = choices.map((choice, i) => h("label", { style: said === i ? "font-weight:600" : "" }, inputs[i], h("span", {}, choice)));
     ui.stage.replaceChildren(h("fieldset", { class: "pcc-choices" }, h("legend", { class: "pcc-question" }, question), list),
-      h("p", { role: "status" }, open ? "" : `You said: ${choices[said]}. Run on to find out.`), open ? send : "");
+      h("p", { role: "status" }, open ? "" : `You said: “${choices[said]}”. Go on to find out.`), open ? send : "");
   }
   function tell() {
     const said = recall(key);
@@ -34,7 +34,7 @@ const render = figure((ui) => {
       const text = `${right ? "✓" : mine ? "✗" : "\u2003"} ${choice}${mine ? " (your prediction)" : ""}`;
       return h("li", { style: `border-color:${color};font-weight:${right ? 600 : 400}` }, text);
     };
-    const verdict = said === null ? "" : said === answer ? "You said it. " : `You said: ${choices[said]}. `;
+    const verdict = said === null ? "" : said === answer ? "You said it. " : `You said: “${choices[said]}”. `;
     ui.stage.replaceChildren(h("p", { class: "pcc-question" }, question), ...(said === null && !shown
       ? [h("p", {}, "You have not committed to an answer yet: go back and make your prediction, or"), button("Show the answer", reveal)]
       : [h("ul", { class: "pcc-choices", tabindex: -1 }, choices.map(item)), h("p", { role: "status" }, verdict, why)]));

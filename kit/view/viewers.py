@@ -10,7 +10,7 @@ import numpy as np
 from IPython import get_ipython
 from IPython.display import display
 from matplotlib.colors import LinearSegmentedColormap, LogNorm, Normalize
-from matplotlib.patches import FancyArrowPatch, Rectangle
+from matplotlib.patches import Ellipse, FancyArrowPatch, Rectangle
 
 from kit.view.figure import Figure, array, image, number, numbers, quantise, role_of, widget_class
 from kit.view.style import DASHES, RAMP, ROLES
@@ -228,11 +228,11 @@ class Network(Figure):
 
     frame: {"nodes": [{"id", "label", "kind", "channels", "size", "shape", "text", "maps": (n, height, width)}],
     "shortcuts": [[from_id, to_id, "identity" | "projection" | "zero-pad"]], "note"}; a node needs id and kind, one of
-    input, conv, block, pool, fc. At most 32 maps are shown. picked: the id of the node open at first.
+    input, conv, block, sum, pool, fc; a sum is a circle. At most 32 maps are shown. picked: the id of the node open at first.
     """
 
     script = "network.js"
-    KINDS, SHORTCUTS = ("input", "conv", "block", "pool", "fc"), ("identity", "projection", "zero-pad")
+    KINDS, SHORTCUTS = ("input", "conv", "block", "sum", "pool", "fc"), ("identity", "projection", "zero-pad")
 
     def __init__(self, frames, *, picked=None, **common):
         super().__init__(frames, options={"picked": picked}, **common)
@@ -264,9 +264,14 @@ class Network(Figure):
         unit = len(nodes) / 12  # long networks get the same picture, wider
         for node in nodes:
             wide, tall = 0.25 * unit + 1.0 * (node.get("channels") or 0) / channels, 0.2 + 0.8 * (node.get("size") or 0) / size
-            fill = {"input": "white", "pool": "0.9", "conv": "0.7", "block": "0.6", "fc": "0.8"}[node["kind"]]
-            axes.add_patch(Rectangle((x, -tall / 2), wide, tall, facecolor=fill, edgecolor="0.3"))
-            place[node["id"]] = (x, x + wide, tall / 2)
+            fill = {"input": "white", "sum": "white", "pool": "0.9", "conv": "0.7", "block": "0.6", "fc": "0.8"}[node["kind"]]
+            if node["kind"] == "sum":
+                wide = tall = 0.25 * unit
+                axes.add_patch(Ellipse((x + wide / 2, 0), wide, tall, facecolor=fill, edgecolor="0.3"))
+                place[node["id"]] = (x + wide / 2, x + wide / 2, tall / 2)
+            else:
+                axes.add_patch(Rectangle((x, -tall / 2), wide, tall, facecolor=fill, edgecolor="0.3"))
+                place[node["id"]] = (x, x + wide, tall / 2)
             x += wide + 0.15 * unit
         for start, end, kind in frame.get("shortcuts") or []:
             (_, x0, y0), (_, x1, y1) = place[start], place[end]
@@ -294,7 +299,7 @@ class Predict(Figure):
         super().__init__({}, caption=self._caption(), alt=self.question, options=options)
 
     def _caption(self):
-        return "Commit to an answer before you run on: being wrong is how this sticks."
+        return "Commit to an answer before you go on: being wrong is how this sticks."
 
     def _pack(self, frame):
         return {}

@@ -1,5 +1,7 @@
 """What the exercises of the ResNet lesson are tested for: pairs (holds, hint), easiest first."""
 
+from numbers import Real
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -8,15 +10,23 @@ from lessons.resnet import BasicBlock, build, cifar_net
 
 
 def parameters_of(answer):
-    hints = {
-        "resnet20": "this is the 20-layer network of Table 6: list its layers one by one",
-        "resnet56": "right for n = 3: look at what one more block in each stage adds",
-        "resnet110": "right for n = 3 and 9, and it should be linear in n",
+    slips = {
+        23_040: "the first layer of stages 2 and 3 has only half as many input channels",
+        -1_376: "each batch norm has two parameters a channel",
+        2_752: "option A has no parameters, so the shortcuts add none",
+        688: "the convolutions have no bias",
+        -10: "the linear layer has a bias",
+        -464: "the stem is missing: a convolution from 3 to 16 channels and its batch norm",
+        -650: "the linear layer is missing",
     }
-    for n, (name, hint) in zip((3, 9, 18), hints.items()):
+    hints = ("list its layers one by one", "look at what one more block in each stage adds", "it should be linear in n")
+    for n, name, hint in zip((3, 9, 18), ("resnet20", "resnet56", "resnet110"), hints):
         with torch.device("meta"):
             right = sum(weight.numel() for weight in build(name).parameters())
-        yield answer(n) == right, f"for n = {n} your function gives {answer(n)}, the network has {right}; {hint}"
+        found = answer(n)
+        yield isinstance(found, Real), f"your function should return a number, not {found!r}"
+        hint = slips.get(found - right, hint) if n == 3 else hint
+        yield found == right, f"for n = {n} your function gives {found}, the network has {right}; {hint}"
 
 
 def pre_activation(answer):
@@ -26,10 +36,16 @@ def pre_activation(answer):
     norms = [module for module in block.modules() if isinstance(module, nn.BatchNorm2d)]
     found = f"{len(convolutions)} convolutions and {len(norms)} batch norms"
     yield len(convolutions) == len(norms) == 2, f"the block has {found}; it needs two of each"
+    yield all(module.bias is None for module in convolutions), "the convolutions need no bias: use conv(channels, channels, 3)"
+    order = []
+    for module in convolutions + norms:
+        module.register_forward_hook(lambda module, inputs, output: order.append(module))
     y = block(x)
+    yield sorted(map(id, order)) == sorted(map(id, convolutions + norms)), "forward should use each of its four layers once"
     yield y.shape == x.shape, f"the shape should stay {tuple(x.shape)}, it became {tuple(y.shape)}"
     yield bool((y < 0).any()), "no output is negative: after the addition there should be no ReLU"
-    (conv1, conv2), (norm1, norm2) = convolutions, norms
+    conv1, conv2 = (module for module in order if module in convolutions)  # in the order of use, whatever that of definition
+    norm1, norm2 = (module for module in order if module in norms)
     expected = x + conv2(F.relu(norm2(conv1(F.relu(norm1(x))))))
     with torch.no_grad():
         kept = conv2.weight.clone()
@@ -57,6 +73,6 @@ def start_as_identity(answer):
     F.cross_entropy(model(x), torch.arange(16) % 10).backward()
     for number, block in enumerate(blocks, 1):
         weights = [block.conv1.weight, block.norm1.weight, block.conv2.weight, block.norm2.weight]
-        learns = any(weight.grad.abs().max() > 1e-8 for weight in weights)
+        learns = any(weight.grad is not None and weight.grad.abs().max() > 1e-8 for weight in weights)
         yield learns, f"block {number} cannot learn: your zero stops the gradient of all its weights, its own included"
     yield len(changed) == len(blocks), f"{len(changed)} tensors have changed; one in each of the {len(blocks)} blocks is enough"
