@@ -693,10 +693,7 @@ def from_transformers(config):
     block = OPTION_B if basic else partial(Bottleneck, stride_in="1x1" if v1 else "3x3")
     num_classes = len(config.get("id2label", "01"))  # a file that names no labels has two
     widths, channels = config["hidden_sizes"], config["num_channels"]
-    try:
-        model = imagenet_net(config["depths"], block, widths, channels, num_classes, config["embedding_size"])
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise CheckpointError(f"config.json describes no ResNet: {error}") from None
+    model = imagenet_net(config["depths"], block, widths, channels, num_classes, config["embedding_size"])
     if "ResNetForImageClassification" not in config["architectures"]:
         model.pool = model.fc = nn.Identity()  # the bare encoder gives its last map
     return model
@@ -712,12 +709,17 @@ def from_pretrained(folder):
     Raises CheckpointError, a ValueError, naming the file or tensor that is missing, damaged or of another shape.
     """
     config, tensors = checkpoint.read(folder)
-    if config.get("model_type") == "resnet":
-        model, layout = from_transformers(config), TRANSFORMERS
-    elif "architecture" in config:
-        model, layout = from_timm(config), TORCHVISION
-    else:
-        raise CheckpointError('config.json has neither "architecture" (timm) nor "model_type": "resnet"')
+    try:
+        if config.get("model_type") == "resnet":
+            model, layout = from_transformers(config), TRANSFORMERS
+        elif "architecture" in config:
+            model, layout = from_timm(config), TORCHVISION
+        else:
+            raise CheckpointError('config.json has neither "architecture" (timm) nor "model_type": "resnet"')
+    except (TypeError, ValueError, RuntimeError, AttributeError) as error:  # sizes that are no sizes
+        if isinstance(error, CheckpointError):
+            raise
+        raise CheckpointError(f"config.json describes no ResNet: {error}") from None
     return checkpoint.load(model, tensors, partial(rename, replacements=layout))
 
 

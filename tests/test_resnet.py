@@ -219,6 +219,10 @@ FIRST = "resnet.embedder.embedder.convolution.weight"
     (lambda f: configure(f, downsample_in_first_stage=True), "sets downsample_in_first_stage to True"),
     (lambda f: configure(f, depths=None), "lacks 'depths'"),
     (lambda f: configure(f, depths=[1, 2, 3]), "no ResNet: depths and widths name 3 and 2 stages"),
+    (lambda f: configure(f, depths=3), "config.json describes no ResNet"),
+    (lambda f: configure(f, embedding_size=-8), "config.json describes no ResNet"),
+    (lambda f: configure(f, id2label=3), "config.json describes no ResNet"),
+    (lambda f: (f / "config.json").write_bytes(b"\xff\xfe"), "config.json is not valid JSON"),
     (lambda f: configure(f, layer_type="other"), "layer_type to 'other'"),
     (lambda f: configure(f, model_type="bert"), 'neither "architecture"'),
 ])

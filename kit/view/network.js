@@ -43,8 +43,10 @@ const render = figure((ui) => {
       const [a, b] = [place.get(from), place.get(to)], [start, end] = [boxes[a], boxes[b]];
       const tip = nodes[b].kind === "sum" ? end.x + ROUND / 2 : end.end;
       const top = Math.max(6, least(boxes.slice(a, b + 1).map((box) => box.y)) - lift(a, b));
+      const way = tip === end.end ? `C${start.end} ${top} ${tip} ${top} ${tip} ${end.y - 3}` // to a sum, straight over what lies between
+        : `Q${start.end} ${top} ${start.end + 12} ${top}H${tip - 12}Q${tip} ${top} ${tip} ${end.y - 3}`;
       svg.append(s("g", { "pointer-events": "none" },
-        stroke(`M${start.end} ${start.y}C${start.end} ${top} ${tip} ${top} ${tip} ${end.y - 3}`, IDEA, 2, { "stroke-dasharray": ARC[kind] }),
+        stroke(`M${start.end} ${start.y}${way}`, IDEA, 2, { "stroke-dasharray": ARC[kind] }),
         s("circle", { cx: tip, cy: end.y - 2, r: many ? 2.2 : 3.4, fill: IDEA })));
     }
     for (let i = 0, j = 0; i < nodes.length; i = j) { // one label under each run of equal shapes
