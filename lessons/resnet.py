@@ -264,7 +264,7 @@ def cifar_net(depth, block, in_channels=3, width=16, num_classes=10, norm=nn.Bat
 
 # %% [markdown]
 # Overfitting would show as a low error on the training images and a high one on the test images.
-# Here both are high: this is something else.
+# The errors of plain-56 are high on both: this is something else.
 #
 # ### It was never capacity
 #
@@ -781,12 +781,13 @@ def from_pretrained(folder):
 #
 #
 # torch.manual_seed(SEED)
-# resnet20 = build("resnet20", in_channels=1)
 # shifted = [(random_crop(images), labels) for images, labels in batches]
 
 # %% tags=["active-ipynb"]
 # live = Curves.live(x_label="step", y_label="training loss", total=len(shifted))
 # errors = {"training": [], "test": []}
+# torch.manual_seed(SEED)
+# resnet20 = build("resnet20", in_channels=1)
 #
 #
 # def watch(step, loss):
@@ -868,7 +869,7 @@ def from_pretrained(folder):
 #     gradients_at_start, start={"depth": 56},
 #     controls={"depth": [8, 20, 56, 110], "shortcut": ["both", "plain", "residual"], "batch norm": [True, False]},
 #     x_label="convolution, from input to output", y_label="gradient norm", log=True,
-#     caption="Gradient norms before training. With batch norm the plain network's grow a thousandfold towards the input. "
+#     caption="Gradient norms before training. With batch norm those of plain-56 grow a thousandfold towards the input. "
 #             "Switch batch norm off, and see how different the story is.",
 #     alt="One line for each network: the gradient norm from the first convolution to the last.",
 # )
