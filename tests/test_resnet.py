@@ -124,6 +124,13 @@ def test_option_a_equals_a_projection_that_copies():
     assert same_logits(ours.eval(), theirs, torch.randn(2, 3, 32, 32))
 
 
+def test_first_weights_have_he_variance_by_fan_out():
+    torch.manual_seed(0)
+    for convolution in (module for module in build("resnet18").modules() if isinstance(module, nn.Conv2d)):
+        fan_out = convolution.out_channels * convolution.kernel_size[0] ** 2
+        assert convolution.weight.std().item() == pytest.approx((2 / fan_out) ** 0.5, rel=0.05)
+
+
 # ---- checkpoints
 
 
