@@ -5,10 +5,10 @@ import torch
 from torch import nn
 
 from kit import claims, train
-from kit.data import digits, minibatches
+from kit.data import Split, digits, minibatches, mnist
 from kit.exercises import verdict
 from kit.probe import activations, gradient_norms, multiply_adds, parameters
-from kit.table import table
+from kit.table import as_printed, table
 
 
 @pytest.fixture(autouse=True)
