@@ -40,7 +40,7 @@ def configure(folder, **changes):
 
 
 def broken_folders(tensor, model_tensor):
-    """(damage(folder), message) for what can be wrong with any checkpoint; `tensor` is one of its names, which the model calls `model_tensor`."""
+    """(damage(folder), message) for what can be wrong with any checkpoint; `tensor` is in it, the model calls it `model_tensor`."""
     return [
         (lambda f: (f / "config.json").unlink(), "config.json does not exist"),
         (lambda f: (f / "model.safetensors").unlink(), "model.safetensors does not exist"),
@@ -51,7 +51,7 @@ def broken_folders(tensor, model_tensor):
         (lambda f: (f / "model.safetensors").write_bytes(b""), "truncated"),
         (lambda f: edit(f, lambda t: t.pop(tensor)), f"lacks 1 of the model's .* '{model_tensor}'"),
         (lambda f: edit(f, lambda t: t.update({"extra.weight": torch.zeros(1)})), "does not know, first 'extra.weight'"),
-        (lambda f: edit(f, lambda t: t.update({tensor: t[tensor].flatten()})), rf"shape, first '{tensor}': \(\d+,\), the configuration asks for"),
+        (lambda f: edit(f, lambda t: t.update({tensor: t[tensor].flatten()})), rf"shape, first '{tensor}': \(\d+,\), the configuration asks"),
     ]
 
 
