@@ -497,8 +497,8 @@ VARIANTS = {
     "densenet121": partial(imagenet_net, (6, 12, 24, 16)),
     "densenet169": partial(imagenet_net, (6, 12, 32, 32)),
     "densenet201": partial(imagenet_net, (6, 12, 48, 32)),
-    "densenet264": partial(imagenet_net, (6, 12, 64, 48)),
     "densenet161": partial(imagenet_net, (6, 12, 36, 24), 48),
+    "densenet264": partial(imagenet_net, (6, 12, 64, 48)),
 }
 
 
@@ -600,7 +600,7 @@ def arithmetic(growth_rate, depths, compression=1.0, bottleneck=False):
 #       [[name, printed, f"{counts[name]:,}", as_printed(counts[name], 1e6, printed)] for name, printed in paper.items()])
 
 # %% tags=["active-ipynb"]
-# macs = {name: multiply_adds(net, 1, 3, *((224, 224) if hasattr(net.features.stem, "3") else (32, 32))) for name, net in nets.items()}
+# macs = {name: multiply_adds(net, 1, 3, *([32, 32] if "_" in name else [224, 224])) for name, net in nets.items()}
 # by_hand = dict(zip(VARIANTS, (arithmetic(*row) for row in rows.values())))
 # claim("the explorer's arithmetic agrees with torch in all eleven networks",
 #       all(by_hand[name] == (counts[name], macs[name]) for name in VARIANTS), "ours")
@@ -703,9 +703,10 @@ def from_pretrained(folder):
 #     torch.manual_seed(SEED)
 #     sizes = dict(init_features=2 * growth_rate, growth_rate=growth_rate, block_config=depths)
 #     model = Reference(spatial_dims=2, in_channels=3, out_channels=10, **sizes).eval()
-#     for name, buffer in model.named_buffers():
-#         if "running" in name:
-#             buffer.uniform_(0.5, 1.5)
+#     for module in model.modules():
+#         if isinstance(module, nn.BatchNorm2d):
+#             module.running_mean.normal_(std=0.1)
+#             module.running_var.uniform_(0.5, 1.5)
 #     return model
 
 # %% tags=["active-ipynb"]
