@@ -186,7 +186,8 @@ def compete(name, seed, on_step=None):
 
 # %% tags=["active-ipynb"]
 # block_figure = Network(
-#     block_drawing, controls={"growth rate": [2, 4, 8], "layers": [1, 2, 3, 4, 5, 6]}, start={"growth rate": 4, "layers": 5}, picked="next",
+#     block_drawing, picked="next",
+#     controls={"growth rate": [2, 4, 8], "layers": [1, 2, 3, 4, 5, 6]}, start={"growth rate": 4, "layers": 5},
 #     caption="A dense block (after Figure 1). A box is as wide as what it reads. Pick a layer to see its inputs.",
 #     alt="The input, the layers in a row and what follows; an arc from each of them to each later one.",
 # )
@@ -356,11 +357,11 @@ STUDY, STUDY_SEEDS = {name: partial(compete, name) for name in CONTEST}, range(5
 #
 # def contest_curves(axis):
 #     return {"series": [price_curve("ResNet", "control", tested, axis), price_curve("DenseNet", "idea", tested, axis)],
-#             "note": f"test error against {axis}"}
+#             "x_label": axis}
 #
 #
 # Curves(
-#     contest_curves, controls={"axis": ["parameters", "multiply-adds"]}, x_label="parameters, or multiply-adds", y_label="test error, %",
+#     contest_curves, controls={"axis": ["parameters", "multiply-adds"]}, x_label="parameters", y_label="test error, %",
 #     caption="One run of each network. DenseNet makes fewer errors with as many parameters. Now switch the axis to multiply-adds.",
 #     alt="Two falling curves; against parameters DenseNet's lies lower, against multiply-adds they are close to each other.",
 # )
@@ -800,8 +801,9 @@ def feature_use(model, number):
     """
     block = model.features.get_submodule(f"block{number}")
     follower = getattr(model.features, f"transition{number}", None)
-    readers = [*(list(layer.children())[1] for layer in block.layers), model.fc if follower is None else follower.conv]
-    growth_rate, first = block.layers[0].conv.out_channels, readers[0].in_channels
+    parts = [list(layer.children()) for layer in block.layers]          # norm, conv; with a bottleneck twice
+    readers = [*(part[1] for part in parts), model.fc if follower is None else follower.conv]
+    growth_rate, first = parts[0][-1].out_channels, readers[0].in_channels
     use = torch.full((len(readers), len(readers)), torch.nan)
     for column, reader in enumerate(readers):
         weights = reader.weight.abs().flatten(2).mean(2) if reader.weight.ndim > 2 else reader.weight.abs()
@@ -838,8 +840,8 @@ def feature_use(model, number):
 # %% tags=["active-ipynb"]
 # Heatmap(
 #     use_panels, controls={"block": [1, 2, 3], "step": [*SNAPSHOTS, STEPS]}, start={"block": 2, "step": STEPS},
-#     x_label="layer that reads (next: what follows the block)", y_label="source", value_label="use, times the layer's average",
-#     caption="Who uses whose features. The top row is the block's input. Move the step, and compare with the untrained network.",
+#     x_label="layer that reads", y_label="source", value_label="use, times the layer's average",
+#     caption="Who uses whose features (“next” is what follows the block). Watch the top row, the block's input, as the step moves.",
 #     alt="Three triangular maps. Untrained and with the paper's weight decay: even. With strong weight decay: the top row is darkest.",
 # )
 
@@ -892,7 +894,7 @@ def feature_use(model, number):
 # three = Layers(
 #     start_of_three, controls={"depth": [8, 20, 38, 56], "batch norm": [True, False]}, start={"depth": 56},
 #     x_label="convolution, from input to output", y_label="gradient norm", log=True,
-#     caption="Gradient norms before training, on 64 digits. Compare the slopes of the lines, not their heights.",
+#     caption="Gradient norms before training, on 64 digits. Compare the slopes. DenseNet's two bumps are its transitions.",
 #     alt="Plain: the gradient grows a thousandfold towards the input. ResNet and DenseNet: it changes little.",
 # )
 # three.widget(controls={"depth": range(8, 57, 6), "growth rate": [2, 4, 8, 12]})

@@ -196,7 +196,7 @@ class Heatmap(Figure):
 class Curves(Figure):
     """Curves over a common x, such as losses over steps.
 
-    frame: {"series": [{"name", "x", "y", "role", "dash": 0 solid, 1 dashed, 2 dotted}], "note"}
+    frame: {"series": [{"name", "x", "y", "role", "dash": 0 solid, 1 dashed, 2 dotted}], "x_label": where frames differ in it, "note"}
     y_range: (low, high); otherwise the range of the frame shown.
     """
 
@@ -211,7 +211,8 @@ class Curves(Figure):
     def _pack(self, frame):
         if not frame["series"]:
             raise ValueError("Curves: a frame needs at least one series")
-        return {"series": [self._line(**line) for line in frame["series"]]}
+        own = {"x_label": str(frame["x_label"])} if frame.get("x_label") else {}
+        return {"series": [self._line(**line) for line in frame["series"]], **own}
 
     @staticmethod
     def _line(name, x, y, role=None, dash=None):
@@ -221,7 +222,8 @@ class Curves(Figure):
         return {"name": str(name), "x": x, "y": y, **role_of(role), **({} if dash is None else {"dash": int(dash)})}
 
     def _draw(self, canvas, frame):
-        _plot(canvas.subplots(), self._pack(frame)["series"], self.options, self.options.get("y_range"))
+        packed = self._pack(frame)
+        _plot(canvas.subplots(), packed["series"], self.options | packed, self.options.get("y_range"))
 
     @staticmethod
     def live(*, x_label, y_label, total, log=False):
