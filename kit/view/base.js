@@ -39,9 +39,19 @@ const CSS = `
 .pcc-controls input[type=range] { flex: 1 1 90px; min-width: 60px; width: 220px; margin: 0; }
 .pcc-controls output { min-width: 3ch; font-variant-numeric: tabular-nums; font-weight: 600; }
 .pcc-note { margin: 0 0 6px; font-weight: 600; min-height: 1.45em; }
-.pcc-read { display: flex; flex-wrap: wrap; gap: 0 16px; min-height: 1.45em; font-variant-numeric: tabular-nums; }
+.pcc-read { display: flex; flex-wrap: wrap; align-content: flex-start; gap: 0 16px; min-height: 1.45em; font-variant-numeric: tabular-nums; }
 .pcc-live [hidden] { display: none; }
 .pcc-read > .pcc-item { white-space: nowrap; }
+.pcc-write { flex: 1 1 100%; flex-wrap: wrap; }
+.pcc-live textarea { font: inherit; flex: 1 1 260px; min-width: 0; min-height: 2.2em; padding: 3px 6px; box-sizing: border-box; resize: vertical; }
+.pcc-live select { font: inherit; min-width: 0; max-width: 100%; padding: 2px 4px; text-overflow: ellipsis; }
+.pcc-tokens { --pcc-paper: #fff; line-height: 1.9; }
+.pcc-dark .pcc-tokens { --pcc-paper: #111; }
+.pcc-token { display: inline-block; vertical-align: bottom; max-width: 100%; margin: 2px 3px 2px 0; line-height: 1.35; cursor: default; }
+.pcc-token bdi { display: block; overflow: hidden; text-overflow: ellipsis; white-space: pre; min-width: 1ch; padding: 0 4px; border-radius: 3px;
+border: 1px solid #8885; background: color-mix(in srgb, var(--pcc-tone) var(--pcc-share), var(--pcc-paper)); color: var(--pcc-on-light); }
+.pcc-dark .pcc-token bdi { color: var(--pcc-on-dark); }
+.pcc-token.pcc-at bdi { outline: 2px solid var(--pcc-selected); outline-offset: 0; }
 .pcc-read svg { display: inline-block; vertical-align: middle; margin-right: 6px; }
 .pcc-read b { font-weight: 600; }
 .pcc-row { display: flex; flex-wrap: wrap; align-items: center; gap: 4px 18px; }
@@ -130,6 +140,26 @@ function paint(canvas, values, columns, toUnit) { // one pixel per value; gaps s
   [canvas.width, canvas.height] = [image.width, image.height];
   canvas.getContext("2d").putImageData(image, 0, 0);
 }
+
+// ---- tokens: text of any script, isolated so that it does not turn the line around
+const isolated = (text) => `\u2068${text}\u2069`;
+const visible = (text) => text.replace(/\n/g, "⏎").replace(/\t/g, "⇥").replace(/^\s*$/, (blank) => "␣".repeat(blank.length || 1));
+const quoted = (text) => `“${isolated(visible(text.length > 24 ? `${[...text].slice(0, 23).join("")}…` : text))}”`;
+function ink(value, role, dark) { // black or white, whichever reads better on the shade
+  const linear = (v) => (v /= 255) <= 0.04 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4, paper = dark ? 17 : 255;
+  const light = [1, 3, 5].map((i) => linear(paper + (parseInt(STYLE.roles[role][+dark].slice(i, i + 2), 16) - paper) * value));
+  return 0.2126 * light[0] + 0.7152 * light[1] + 0.0722 * light[2] > 0.179 ? "#000" : "#fff";
+}
+function shade(node, value, role = "idea") { // 0 is paper, 1 the full colour of the role
+  const style = { tone: `var(--pcc-${role})`, share: `${(100 * value).toFixed(1)}%`, "on-light": ink(value, role, false), "on-dark": ink(value, role, true) };
+  for (const [name, text] of Object.entries(style)) node.style.setProperty(`--pcc-${name}`, text);
+}
+function chip(text, i, value, role) {
+  const node = h("span", { class: "pcc-token", "data-i": i }, h("bdi", {}, visible(text)));
+  shade(node, value, role);
+  return node;
+}
+const place = (event) => { const node = event.target.closest?.(".pcc-token"); return node ? +node.dataset.i : null; }; // the token under the pointer
 
 // ---- series: colour by role, dash by order within the role, marker by role
 function styled(series) {
@@ -280,22 +310,67 @@ function figure(viewer) {
           h("label", {}, h("input", { type: "radio", name: `pcc-${group}-${name}`, checked: i === start, onchange: () => change(i), ...OWN_KEYS }), text);
         controls.append(h("fieldset", {}, h("legend", {}, name), labels.map(option)));
       },
+      select(name, labels, start, change) {
+        const input = h("select", { onchange: () => change(input.selectedIndex), ...OWN_KEYS }, labels.map((text) => h("option", {}, text)));
+        const set = (i) => { input.selectedIndex = i; };
+        set(start);
+        return { set, node: controls.appendChild(h("label", {}, name, input)) };
+      },
+      write(name, most, change) { // the reader's own text, sent by Enter or by a pause
+        let pause = 0;
+        const status = h("span", { role: "status" });
+        const box = h("textarea", { rows: 1, dir: "auto", placeholder: "Type, then press Enter", ...OWN_KEYS });
+        const send = () => {
+          clearTimeout(pause);
+          if (!root.isConnected) return;
+          const text = box.value.trim(), letters = [...(text.toWellFormed?.() ?? text)], long = letters.length > most;
+          status.textContent = !text ? "Nothing typed yet: the picture stays" : long ? `Only the first ${most} of ${letters.length} characters are used` : "";
+          text ? change(letters.slice(0, most).join("")) : box.focus();
+        };
+        box.addEventListener("input", (event) => { // while a Korean syllable is being composed, nothing is sent
+          clearTimeout(pause);
+          if (!event.isComposing) pause = setTimeout(send, 700);
+        });
+        box.addEventListener("compositionend", () => { pause = setTimeout(send, 700); });
+        box.addEventListener("keydown", (event) => {
+          if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
+          event.preventDefault();
+          send();
+        });
+        controls.append(h("label", { class: "pcc-write" }, `your own ${name}`, box), status);
+        return { send };
+      },
     };
-    data.controls.forEach(({ name, labels, slider }, n) =>
-      (slider ? ui.slider : ui.radios)(name, labels, at[n], (i) => { at[n] = i; refresh(true); }));
+    data.controls.forEach(({ name, labels, slider, write }, n) => {
+      const choose = (i) => {
+        at[n] = i;
+        delete failed[key()]; // asked again, it may succeed
+        refresh(true);
+      };
+      const many = write || labels.length > 6 || labels.join("").length > 80, kind = slider ? ui.slider : many ? ui.select : ui.radios;
+      if (!write) return void kind(name, labels, at[n], choose);
+      const list = kind(name, [...labels, "your own"], at[n], (i) => (i < labels.length ? choose(i) : box.send()));
+      const box = ui.write(name, write, (text) => {
+        list.set(labels.length);
+        choose(text);
+      });
+    });
     root.replaceChildren(h("style", {}, CSS), controls, note, problem, readout, stage, said);
     if (root !== el) root.append(h("p", { style: "margin:.5em 0" }, data.caption)); // a live widget has no figcaption of its own
     const draw = viewer(ui);
-    const key = () => at.reduce((sum, i, n) => sum * data.controls[n].labels.length + i, 0);
+    const typed = new Map(); // the last few frames of typed text
+    const keyOf = (ask) => (ask.some((i) => typeof i === "string") ? JSON.stringify(ask)
+      : ask.reduce((sum, i, n) => sum * data.controls[n].labels.length + i, 0));
+    const key = () => keyOf(at);
     function refresh(aloud) {
-      const k = key(), frame = data.frames[k];
+      const k = key(), frame = data.frames[k] ?? typed.get(k);
       root.classList.toggle("pcc-waiting", !frame && !failed[k]);
       problem.textContent = failed[k] ?? "";
       if (frame && width) {
         note.textContent = frame.note ?? "";
         note.hidden = !frame.note;
         draw(frame);
-        if (aloud) ui.say([...data.controls.map((control, n) => `${control.name} ${control.labels[at[n]]}`), frame.note ?? ""].join(", "));
+        if (aloud) ui.say([...data.controls.map((control, n) => `${control.name} ${control.labels[at[n]] ?? at[n]}`), frame.note ?? ""].join(", "));
       } else if (!frame && !failed[k] && asked === null) { // one request in flight; its answer asks for the latest
         asked = k;
         model.send({ ask: [...at] });
@@ -303,9 +378,10 @@ function figure(viewer) {
     }
     const answered = (message) => {
       if (!("ask" in message)) return;
-      const k = message.ask.reduce((sum, i, n) => sum * data.controls[n].labels.length + i, 0);
-      if (message.frame) data.frames[k] = message.frame;
-      else failed[k] = message.problem;
+      const k = keyOf(message.ask);
+      if (message.problem) failed[k] = message.problem;
+      else if (typeof k === "number") data.frames[k] = message.frame;
+      else if (typed.set(k, message.frame).size > 8) typed.delete(typed.keys().next().value);
       asked = null;
       refresh(k === key());
     };
@@ -317,6 +393,7 @@ function figure(viewer) {
       pen.fillStyle = getComputedStyle(root).color;
       pen.fillRect(0, 0, 1, 1);
       const [r, g, b] = pen.getImageData(0, 0, 1, 1).data, dark = 0.3 * r + 0.6 * g + 0.1 * b > 128;
+      root.classList.toggle("pcc-dark", dark);
       for (const [role, colors] of Object.entries(STYLE.roles)) root.style.setProperty(`--pcc-${role}`, colors[dark ? 1 : 0]);
     };
     const retheme = () => { theme(); setTimeout(theme, 400); }; // pages fade from theme to theme
