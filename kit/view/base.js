@@ -47,11 +47,11 @@ const CSS = `
 .pcc-live select { font: inherit; min-width: 0; max-width: 100%; padding: 2px 4px; text-overflow: ellipsis; }
 .pcc-tokens { --pcc-paper: #fff; line-height: 1.9; }
 .pcc-dark .pcc-tokens { --pcc-paper: #111; }
-.pcc-token { display: inline-block; vertical-align: bottom; max-width: 100%; margin: 2px 3px 2px 0; line-height: 1.35; cursor: default; }
+.pcc-token { display: inline-block; vertical-align: top; max-width: 100%; margin: 3px 3px 0 0; line-height: 1.35; cursor: default; }
 .pcc-token bdi { display: block; overflow: hidden; text-overflow: ellipsis; white-space: pre; min-width: 1ch; padding: 0 4px; border-radius: 3px;
 border: 1px solid #8885; background: color-mix(in srgb, var(--pcc-tone) var(--pcc-share), var(--pcc-paper)); color: var(--pcc-on-light); }
 .pcc-dark .pcc-token bdi { color: var(--pcc-on-dark); }
-.pcc-token.pcc-at bdi { outline: 2px solid var(--pcc-selected); outline-offset: 0; }
+.pcc-token.pcc-at bdi { outline: 2px solid var(--pcc-selected); outline-offset: -1px; }
 .pcc-read svg { display: inline-block; vertical-align: middle; margin-right: 6px; }
 .pcc-read b { font-weight: 600; }
 .pcc-row { display: flex; flex-wrap: wrap; align-items: center; gap: 4px 18px; }

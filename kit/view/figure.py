@@ -98,7 +98,7 @@ class Figure:
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"{type(self).__name__}: not a frame ({type(error).__name__}: {error}); see its docstring") from error
 
-    def _data(self, controls, start, frames, write):
+    def _data(self, controls, start, frames, write=()):
         labels = {name: [_label(value) for value in values] for name, values in controls.items()}
         return {
             "controls": [
@@ -121,7 +121,8 @@ class Figure:
     @functools.cached_property
     def html(self):
         """The figure as HTML that needs nothing else: no kernel, no network, no file."""
-        data = json.dumps(self._data(self.controls, self.start, self.frames, {}), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        data = self._data(self.controls, self.start, self.frames)
+        data = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
         for sign in "<>&":  # no character in the data may end the script or be taken for markup
             data = data.replace(sign, f"\\u{ord(sign):04x}")
         identity = hashlib.sha256("\n".join([self.script, self.caption, self.alt]).encode()).hexdigest()[:12]
@@ -163,9 +164,10 @@ class Figure:
             defaults[name] = parameter.default
         write = write or {}
         for name, most in write.items():
-            texts = self.compute and all(isinstance(value, str) for value in wide.get(name, [None]))
-            if not texts or not isinstance(most, int) or most < 1:
-                raise ValueError(f"write: {name!r}: {most!r} is not {{a control of a frame function whose values are strings: most characters}}")
+            if not self.compute or not all(isinstance(value, str) for value in wide.get(name, [None])):
+                raise ValueError(f"write: {name!r} must be a control whose values are strings, of frames given as a function")
+            if not isinstance(most, int) or most < 1:
+                raise ValueError(f"write: {name!r} needs the most characters that may be typed, 1 or more, not {most!r}")
         begin = dict(zip(self.controls, self.start, strict=True)) | defaults
         start = tuple(begin[name] if begin[name] in values else values[0] for name, values in wide.items())
         known = {values + tuple(defaults[name] for name in wide if name in defaults): frame for values, frame in self.frames.items()}

@@ -48,7 +48,8 @@ class Attention(Figure):
         sums = weights.sum(-1)
         bad = abs(sums - 1) > 0.02  # half precision rounds
         if bad.any():
-            raise ValueError(f"attention: rows sum to 1, not {sums[bad][0]:.3g} ({_first(bad, ['layer', 'head', 'token'])}); give it after softmax")
+            where = _first(bad, ["layer", "head", "token"])
+            raise ValueError(f"attention: rows sum to 1, not {sums[bad][0]:.3g} ({where}); give it after softmax")
         layer, head = self.options["picked"]
         if not (1 <= layer <= weights.shape[0] and 1 <= head <= weights.shape[1]):
             raise ValueError(f"picked=({layer}, {head}) is not (layer, head) of {weights.shape[0]} layers and {weights.shape[1]} heads")
@@ -62,7 +63,8 @@ class Attention(Figure):
         canvas.set_size_inches(7.2, 1 + min(6 * layers / heads, 6))
         axes, ramp = canvas.subplots(), LinearSegmentedColormap.from_list("ramp", RAMP)
         grid = np.ma.masked_invalid(spaced.transpose(0, 2, 1, 3).reshape(layers * step, heads * step))
-        shown = axes.imshow(grid, norm=PowerNorm(0.5, 0, 1), cmap=ramp, extent=(0, heads * step, layers * step, 0), interpolation="antialiased")
+        extent = (0, heads * step, layers * step, 0)
+        shown = axes.imshow(grid, norm=PowerNorm(0.5, 0, 1), cmap=ramp, extent=extent, interpolation="antialiased")
         corner = ((head - 1) * step - gap / 2, (layer - 1) * step - gap / 2)
         axes.add_patch(Rectangle(corner, step, step, fill=False, edgecolor=ROLES["selected"][0], linewidth=2.5))
         axes.set(xlim=(-gap, heads * step), ylim=(layers * step, -gap), xlabel="head", ylabel="layer")
@@ -126,7 +128,7 @@ class Tokens(Figure):
             text = f"<bdi>{escape(row['tokens'][i])}</bdi>"
             color = tuple(int(ROLES[row.get("role", "idea")][0][k : k + 2], 16) for k in (1, 3, 5))
             shade = f' style="background:rgba{(*color, round(value / 2, 2))}"'.replace(" ", "") if value else ""
-            said = ", ".join([f"{value:.2f}"] * ("values" in row) + [escape(mark)] * bool(mark))
+            said = ", ".join([f"{value:.2f}"] * (value > 0) + [escape(mark)] * bool(mark))
             return f"<span{shade}>{f'<u>{text}</u>' if mark else text}</span>{f' <sub>{said}</sub>' if said else ''}"
 
         rows = self._checked(self.first)["rows"]
