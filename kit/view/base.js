@@ -41,7 +41,7 @@ const CSS = `
 .pcc-note { margin: 0 0 6px; font-weight: 600; min-height: 1.45em; }
 .pcc-read { display: flex; flex-wrap: wrap; align-content: flex-start; gap: 0 16px; min-height: 1.45em; font-variant-numeric: tabular-nums; }
 .pcc-live [hidden] { display: none; }
-.pcc-read > .pcc-item { white-space: nowrap; }
+.pcc-read > * { overflow-wrap: anywhere; }
 .pcc-write { flex: 1 1 100%; flex-wrap: wrap; }
 .pcc-live textarea { font: inherit; flex: 1 1 260px; min-width: 0; min-height: 2.2em; padding: 3px 6px; box-sizing: border-box; resize: vertical; }
 .pcc-live select { font: inherit; min-width: 0; max-width: 100%; padding: 2px 4px; text-overflow: ellipsis; }

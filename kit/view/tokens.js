@@ -21,10 +21,9 @@ const render = figure((ui) => {
 
     function legend() {
       const roles = [...new Set(rows.filter((row) => row.values).map((row) => row.role ?? "idea"))];
-      const bar = (role) => h("span", { style: `display:inline-block;width:90px;height:12px;border:1px solid #8888;margin:0 6px;vertical-align:middle;
-        background:linear-gradient(to right,var(--pcc-paper),var(--pcc-${role}))` });
-      return h("div", { class: "pcc-row pcc-tokens" },
-        roles.length > 0 && h("span", {}, `${options.value_label}: 0`, roles.map(bar), "1"),
+      const bar = (role) => h("span", { style: "white-space:nowrap" }, "0", h("span", { style: `display:inline-block;width:80px;height:12px;margin:0 6px;
+        vertical-align:middle;border:1px solid #8888;background:linear-gradient(to right,var(--pcc-paper),var(--pcc-${role}))` }), "1");
+      return h("div", { class: "pcc-row pcc-tokens" }, roles.length > 0 && h("span", {}, options.value_label), roles.map(bar),
         kinds.map((mark) => h("span", { style: `line-height:1.3;${line(mark)}` }, mark)));
     }
     function pick(found, aloud) {
@@ -54,7 +53,9 @@ const render = figure((ui) => {
     };
     for (const name of ["pointermove", "pointerdown"]) board.addEventListener(name, point);
     board.addEventListener("pointerleave", () => pick(null));
-    pick(now && now[0] < rows.length && now[1] < rows[now[0]].tokens.length ? now : null);
+    const kept = now;
+    pick([0, 0]); // makes the room that a read-out takes
+    pick(kept && kept[0] < rows.length && kept[1] < rows[kept[0]].tokens.length ? kept : null);
   };
 });
 export default { render };
