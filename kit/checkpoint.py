@@ -1,6 +1,8 @@
 """Published checkpoints: a folder with `config.json` and `model.safetensors`."""
 
 import json
+import re
+from contextlib import contextmanager
 from pathlib import Path
 
 from safetensors import SafetensorError
@@ -36,13 +38,30 @@ def read(folder):
         raise CheckpointError(f"{weights_path} is truncated or not a safetensors file: {error}") from None
 
 
-def load(model, tensors, rename):
-    """Put `tensors` into `model`, each under the name `rename(name)`, and return the model in eval mode.
+@contextmanager
+def describing(what):
+    """Build a model from a configuration in this block: sizes that are no sizes raise CheckpointError, "… describes no `what`"."""
+    try:
+        yield
+    except CheckpointError:
+        raise
+    except (TypeError, ValueError, RuntimeError, AttributeError) as error:
+        raise CheckpointError(f"config.json describes no {what}: {error}") from None
 
+
+def load(model, tensors, replacements):
+    """Put `tensors` into `model`, each under its public name changed by `replacements`, and return the model in eval mode.
+
+    replacements: pairs (pattern, replacement) for `re.sub`, applied in order.
     Raises CheckpointError for a tensor that is missing, unknown or of another shape, naming the first of each kind.
     `num_batches_tracked` counters are optional: many published files lack them.
     """
-    public_names = {rename(name): name for name in tensors}
+    public_names = {}
+    for name in tensors:
+        own_name = name
+        for pattern, replacement in replacements:
+            own_name = re.sub(pattern, replacement, own_name)
+        public_names[own_name] = name
     own = model.state_dict()
     counters = {name for name in own if name.endswith("num_batches_tracked")}
     missing = [name for name in own if name not in public_names and name not in counters]

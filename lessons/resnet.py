@@ -17,15 +17,15 @@
 # A line that begins with ✓ was tested on the machine that ran the cell; a claim that does not hold stops the notebook.
 
 # %%
-import re
 from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from kit import checkpoint
+from kit import checkpoint, train
 from kit.checkpoint import CheckpointError
+from kit.probe import activations, gradient_norms
 
 # %% tags=["active-ipynb"]
 # from copy import deepcopy
@@ -34,12 +34,11 @@ from kit.checkpoint import CheckpointError
 # import matplotlib.pyplot as plt
 # import numpy as np
 #
-# from kit import train
 # from kit.claims import claim, recap
 # from kit.data import digits, minibatches
 # from kit.exercises import check
-# from kit.probe import activations, gradient_norms, multiply_adds, parameters
-# from kit.table import table
+# from kit.probe import multiply_adds, parameters
+# from kit.table import as_printed, table
 # from kit.view import Curves, Heatmap, Layers, Network, Picture, Predict
 # from lessons.checks import resnet as checks
 #
@@ -250,17 +249,8 @@ def cifar_net(depth, block, in_channels=3, width=16, num_classes=10, norm=nn.Bat
 # )
 
 # %% tags=["active-ipynb", "nbval-ignore-output"]
-# def error(model, split):
-#     """Percent of the images that get a wrong answer."""
-#     was_training = model.training
-#     with torch.no_grad():
-#         wrong = model.eval()(split.images).argmax(1) != split.labels
-#     model.train(was_training)
-#     return 100 * wrong.float().mean().item()
-#
-#
 # table(["network", "training error", "test error"],
-#       [[name, f"{error(runs[name], train_set):.0f}%", f"{error(runs[name], test_set):.0f}%"] for name in runs])
+#       [[name, *(f"{train.error(model, split):.0f}%" for split in (train_set, test_set))] for name, model in runs.items()])
 
 # %% [markdown]
 # Overfitting would show as a low error on the training images and a high one on the test images.
@@ -566,12 +556,6 @@ def build(name, **changes):
 # On torch's *meta* device a network has shapes but no memory, so even 1,202 layers are built in seconds.
 
 # %% tags=["active-ipynb"]
-# def rounded(count, unit, printed):
-#     """`count` in `unit` with as many decimals as the paper prints, and whether that is what it prints."""
-#     text = f"{count / unit:.{len(printed.partition('.')[2])}f}"
-#     return f"{text} {'✓' if text == printed else '✗'}"
-#
-#
 # paper = {20: "0.27", 32: "0.46", 44: "0.66", 56: "0.85", 110: "1.7", 1202: "19.4"}
 # with torch.device("meta"):
 #     counts_a = {depth: parameters(build(f"resnet{depth}")) for depth in paper}
@@ -579,12 +563,12 @@ def build(name, **changes):
 
 # %% tags=["active-ipynb"]
 # claim("option A gives every parameter count of Table 6",
-#       all("✓" in rounded(counts_a[d], 1e6, paper[d]) for d in paper), "Table 6")
+#       all("✓" in as_printed(counts_a[d], 1e6, paper[d]) for d in paper), "Table 6")
 # claim("option B misses two of the six counts",
-#       sum("✗" in rounded(counts_b[d], 1e6, paper[d]) for d in paper) == 2, "ours")
+#       sum("✗" in as_printed(counts_b[d], 1e6, paper[d]) for d in paper) == 2, "ours")
 # table(["layers", "Table 6, in millions", "option A", "rounded", "option B", "rounded"],
-#       [[depth, printed, f"{counts_a[depth]:,}", rounded(counts_a[depth], 1e6, printed),
-#         f"{counts_b[depth]:,}", rounded(counts_b[depth], 1e6, printed)] for depth, printed in paper.items()])
+#       [[depth, printed, f"{counts_a[depth]:,}", as_printed(counts_a[depth], 1e6, printed),
+#         f"{counts_b[depth]:,}", as_printed(counts_b[depth], 1e6, printed)] for depth, printed in paper.items()])
 
 # %% [markdown]
 # The text says that option A is used everywhere on CIFAR (§4.2); the table agrees, to the last printed digit.
@@ -610,7 +594,7 @@ def build(name, **changes):
 #     macs = {name: multiply_adds(net, 1, 3, 224, 224) for name, net in nets.items()}
 
 # %% tags=["active-ipynb"]
-# verdicts = {name: rounded(macs[name], 1e9, paper[name.split()[0]]) for name in sorted(macs, key=macs.get)}
+# verdicts = {name: as_printed(macs[name], 1e9, paper[name.split()[0]]) for name in sorted(macs, key=macs.get)}
 # agree = [name for name, verdict in verdicts.items() if "✓" in verdict]
 # claim("ResNet-18, 34, 101 and 152 round to Table 1's numbers",
 #       {"resnet18", "resnet34 A", "resnet101", "resnet152"} <= set(agree), "Table 1")
@@ -654,12 +638,6 @@ TRANSFORMERS = [
     (r"\.layer\.(\d)\.normalization\.", lambda found: f".norm{int(found[1]) + 1}."),
     (r"\.convolution\.", ".0."), (r"\.normalization\.", ".1."), (r"^classifier\.1\.", "fc."),
 ]
-
-
-def rename(name, replacements):
-    for pattern, replacement in replacements:
-        name = re.sub(pattern, replacement, name)
-    return name
 
 
 # %% [markdown]
@@ -709,18 +687,14 @@ def from_pretrained(folder):
     Raises CheckpointError, a ValueError, naming the file or tensor that is missing, damaged or of another shape.
     """
     config, tensors = checkpoint.read(folder)
-    try:
+    with checkpoint.describing("ResNet"):
         if config.get("model_type") == "resnet":
             model, layout = from_transformers(config), TRANSFORMERS
         elif "architecture" in config:
             model, layout = from_timm(config), TORCHVISION
         else:
             raise CheckpointError('config.json has neither "architecture" (timm) nor "model_type": "resnet"')
-    except (TypeError, ValueError, RuntimeError, AttributeError) as error:  # sizes that are no sizes
-        if isinstance(error, CheckpointError):
-            raise
-        raise CheckpointError(f"config.json describes no ResNet: {error}") from None
-    return checkpoint.load(model, tensors, partial(rename, replacements=layout))
+    return checkpoint.load(model, tensors, layout)
 
 
 # %% [markdown]
@@ -793,8 +767,8 @@ def from_pretrained(folder):
 # def watch(step, loss):
 #     live.add("ResNet-20", step, loss, role="idea")
 #     if (step + 1) % (len(shifted) // EPOCHS) == 0:
-#         errors["training"].append(error(resnet20, train_set))
-#         errors["test"].append(error(resnet20, test_set))
+#         errors["training"].append(train.error(resnet20, train_set))
+#         errors["test"].append(train.error(resnet20, test_set))
 #
 #
 # fit(resnet20, shifted, watch)
@@ -842,31 +816,50 @@ def from_pretrained(folder):
 # )
 # gradient_guess
 
-# %% tags=["active-ipynb"]
-# def look(shortcut, depth, batch_norm, width=8, image_size=8):
-#     """Fresh weights, one batch of 128 digits: gradient norm of each convolution, loss, size of the last map's values."""
-#     torch.manual_seed(SEED)
-#     block, norm = {"plain": PlainBlock, "residual": BasicBlock}[shortcut], nn.BatchNorm2d if batch_norm else nn.Identity
-#     model = cifar_net(depth, block, in_channels=1, width=width, norm=norm)
-#     with activations(model, ["stages"]) as seen:
-#         logits = model(F.interpolate(train_set.images[:128], size=image_size))
-#     loss = F.cross_entropy(logits, train_set.labels[:128])
-#     loss.backward()
-#     signal = seen["stages"][1].square().mean().sqrt()
-#     return np.array(list(gradient_norms(model).values())), loss.item(), signal.item()
+# %%
+def first_look(model, images, labels):
+    """One batch, before training: gradient norm of each convolution, the loss, the size of the last map's values."""
+    with activations(model, ["pool"]) as seen:
+        logits = model(images)
+    loss = F.cross_entropy(logits, labels)
+    loss.backward()
+    signal = seen["pool"][0].square().mean().sqrt()
+    return list(gradient_norms(model).values()), loss.item(), signal.item()
+
+
+# %%
+def gradients_at_start(networks, images, labels):
+    """`first_look` at each of `networks`, {name: (model, role)}, as a frame for `kit.view.Layers`."""
+    series, notes = [], []
+    for name, (model, role) in networks.items():
+        norms, loss, signal = first_look(model, images, labels)
+        series.append({"name": name, "values": norms, "role": role})
+        notes.append(f"{name}: loss {loss:.3g}, signal {signal:.2g}")
+    return {"series": series, "note": "; ".join(notes)}
+
 
 # %% tags=["active-ipynb"]
-# def gradients_at_start(depth, shortcut, batch_norm, width=8, image_size=8):
-#     series, notes = [], []
-#     for kind in ("plain", "residual") if shortcut == "both" else (shortcut,):
-#         norms, loss, signal = look(kind, depth, batch_norm, width, image_size)
-#         series.append({"name": f"{kind}-{depth}", "values": norms, "role": "control" if kind == "plain" else "idea"})
-#         notes.append(f"{kind}: loss {loss:.3g}, signal {signal:.2g}")
-#     return {"series": series, "note": "; ".join(notes)}
+# ROLES, BLOCKS = {"plain": "control", "residual": "idea"}, {"plain": PlainBlock, "residual": BasicBlock}
+#
+#
+# def fresh(kind, depth, batch_norm=True, width=8):
+#     torch.manual_seed(SEED)
+#     norm = nn.BatchNorm2d if batch_norm else nn.Identity
+#     return cifar_net(depth, BLOCKS[kind], in_channels=1, width=width, norm=norm)
+#
+#
+# def first_batch(image_size=8):
+#     return F.interpolate(train_set.images[:128], size=image_size), train_set.labels[:128]
+
+# %% tags=["active-ipynb"]
+# def fresh_pair(depth, shortcut, batch_norm, width=8, image_size=8):
+#     kinds = ("plain", "residual") if shortcut == "both" else (shortcut,)
+#     networks = {f"{kind}-{depth}": (fresh(kind, depth, batch_norm, width), ROLES[kind]) for kind in kinds}
+#     return gradients_at_start(networks, *first_batch(image_size))
 #
 #
 # start = Layers(
-#     gradients_at_start, start={"depth": 56},
+#     fresh_pair, start={"depth": 56},
 #     controls={"depth": [8, 20, 56, 110], "shortcut": ["both", "plain", "residual"], "batch norm": [True, False]},
 #     x_label="convolution, from input to output", y_label="gradient norm", log=True,
 #     caption="Gradient norms before training. With batch norm those of plain-56 grow a thousandfold towards the input. "
@@ -881,8 +874,8 @@ def from_pretrained(folder):
 # *Signal* is the size (root mean square) of the values in the last map.
 
 # %% tags=["active-ipynb"]
-# plain, _, plain_signal = look("plain", 56, batch_norm=True)
-# residual, _, _ = look("residual", 56, batch_norm=True)
+# plain, _, plain_signal = first_look(fresh("plain", 56), *first_batch())
+# residual, _, _ = first_look(fresh("residual", 56), *first_batch())
 # ratio = plain[0] / plain[-1]
 # growth = ratio ** (1 / 54)
 # claim("before training, batch norm keeps plain-56's signal near 1", 0.3 < plain_signal < 3, "ours; §4.1")
@@ -895,14 +888,14 @@ def from_pretrained(folder):
 # )
 
 # %% tags=["active-ipynb"]
-# bare, _, signal = look("plain", 56, batch_norm=False)
-# _, _, large_signal = look("plain", 56, batch_norm=False, image_size=32)
-# residual_bare, loss, _ = look("residual", 56, batch_norm=False)
+# bare, _, signal = first_look(fresh("plain", 56, batch_norm=False), *first_batch())
+# _, _, large_signal = first_look(fresh("plain", 56, batch_norm=False), *first_batch(32))
+# residual_bare, _, _ = first_look(fresh("residual", 56, batch_norm=False), *first_batch())
 # claim("without batch norm, plain-56's signal dies on 8×8 images: below 0.001", signal < 1e-3, "ours")
 # claim("with that signal all its gradients die: below 0.0001, the first within a factor of 30 of the last",
-#       bare.max() < 1e-4 and 1 / 30 < bare[0] / bare[-1] < 30, "ours")
+#       max(bare) < 1e-4 and 1 / 30 < bare[0] / bare[-1] < 30, "ours")
 # claim("on the same digits enlarged to 32×32 over 100 times more of that signal arrives", large_signal > 100 * signal, "ours")
-# claim("without batch norm, all of ResNet-56's gradients are above 10 before training", residual_bare.min() > 10, "ours")
+# claim("without batch norm, all of ResNet-56's gradients are above 10 before training", min(residual_bare) > 10, "ours")
 
 # %% [markdown]
 # So there are three stories, not one.
@@ -975,12 +968,7 @@ def from_pretrained(folder):
 #         return [(block.branch(x).norm() / block.shortcut(x).norm()).item() for block, x in blocks]
 #
 #
-# def fresh(depth):
-#     torch.manual_seed(SEED)
-#     return cifar_net(depth, BasicBlock, in_channels=1, width=8)
-#
-#
-# change = {("before training", depth): relative_change(fresh(depth)) for depth in (20, 56)}
+# change = {("before training", depth): relative_change(fresh("residual", depth)) for depth in (20, 56)}
 # change |= {("after training", depth): relative_change(runs[f"ResNet-{depth}"]) for depth in (20, 56)}
 
 # %% tags=["active-ipynb"]
@@ -1052,7 +1040,7 @@ def from_pretrained(folder):
 
 # %% tags=["active-ipynb"]
 # claim("plain-56 makes more than 5 times plain-20's errors on the training images themselves",
-#       error(runs["plain-56"], train_set) > 5 * error(runs["plain-20"], train_set), "ours; the effect: §1")
+#       train.error(runs["plain-56"], train_set) > 5 * train.error(runs["plain-20"], train_set), "ours; the effect: §1")
 
 # %% [markdown]
 # Do not mix it up with the paper's ResNet-1202: that one has a training error below 0.1% and a test error of 7.93%,

@@ -5,10 +5,10 @@ import torch
 from torch import nn
 
 from kit import claims, train
-from kit.data import digits, minibatches
+from kit.data import Split, digits, minibatches, mnist
 from kit.exercises import verdict
 from kit.probe import activations, gradient_norms, multiply_adds, parameters
-from kit.table import table
+from kit.table import as_printed, table
 
 
 @pytest.fixture(autouse=True)
@@ -121,3 +121,28 @@ def test_a_verdict_shows_the_first_hint(answer, line):
         yield answer() > 0, "it should be positive"
 
     assert verdict(answer, checker).startswith(line)
+
+
+@pytest.mark.parametrize(("printed", "line"), [("0.27", "0.27 ✓"), ("0.3", "0.3 ✓"), ("0.28", "0.27 ✗"), ("1", "0 ✗")])
+def test_a_count_is_rounded_as_the_paper_prints_it(printed, line):
+    assert as_printed(269_722, 1e6, printed) == line
+
+
+def test_error_counts_wrong_answers_and_leaves_the_mode():
+    model = nn.Sequential(nn.Flatten(), nn.Linear(2, 2, bias=False), nn.Dropout(0.9))
+    model[1].weight.data = torch.eye(2)
+    split = Split(torch.tensor([[1.0, 0], [0, 1], [1, 0], [1, 0]]).reshape(4, 1, 1, 2), torch.tensor([0, 1, 1, 0]))
+    assert train.error(model, split) == 25
+    assert model.training
+
+
+def test_mnist_is_averaged_standardised_and_always_split_alike():
+    train_set, test_set = mnist()
+    assert train_set.images.shape == (2000, 1, 14, 14) and test_set.images.shape == (3000, 1, 14, 14)
+    assert abs(train_set.images.mean()) < 1e-5 and abs(train_set.images.std() - 1) < 1e-3
+    assert (train_set.labels.bincount() + test_set.labels.bincount()).tolist() == [500] * 10
+    large, _ = mnist(size=28)
+    small = large.images.reshape(2000, 1, 14, 2, 14, 2).mean((3, 5))
+    assert torch.allclose((small - small.mean()) / small.std(), train_set.images, atol=1e-4)
+    with pytest.raises(ValueError, match="should divide 28, not 15"):
+        mnist(size=15)

@@ -6,12 +6,15 @@ from functools import partial
 
 import pytest
 import torch
+import torch.nn.functional as F
 from pytorchcv.models import resnet as reference_imagenet
 from pytorchcv.models import resnet_cifar as reference_cifar
 from safetensors.torch import load_file, save_file
+from support import broken_folders, checker, configure, edit, randomise, same_logits
 from torch import nn
 
 from kit.checkpoint import CheckpointError
+from kit.exercises import verdict
 from kit.probe import multiply_adds, parameters
 from lessons.resnet import (
     VARIANTS,
@@ -19,6 +22,7 @@ from lessons.resnet import (
     Bottleneck,
     build,
     cifar_net,
+    conv,
     from_pretrained,
     imagenet_net,
     option_b,
@@ -27,25 +31,6 @@ from lessons.resnet import (
 
 V15 = partial(Bottleneck, stride_in="3x3")
 OPTION_B = partial(BasicBlock, option=option_b)
-
-
-def randomise(model):
-    """Statistics and scales as a trained network has them: fresh ones (0 and 1) would hide a swap."""
-    torch.manual_seed(0)
-    for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.running_mean.normal_(std=0.1)
-            module.running_var.uniform_(0.5, 1.5)
-            nn.init.uniform_(module.weight, 0.5, 1.5)
-            nn.init.normal_(module.bias, std=0.1)
-    return model.eval()
-
-
-def same_logits(ours, theirs, images):
-    with torch.no_grad():
-        expected, found = theirs(images), ours(images)
-    assert expected.abs().max() > 0.01
-    return (found - expected).abs().max() <= 1e-5 * max(1.0, expected.abs().max().item())
 
 
 def from_pytorchcv(name):
@@ -196,32 +181,11 @@ def test_a_timm_checkpoint_without_a_head_gives_pooled_features(tmp_path):
     assert same_logits(from_pretrained(tmp_path), lambda x: theirs.features(x).flatten(1), torch.randn(1, 3, 224, 224))
 
 
-def edit(folder, change):
-    tensors = load_file(folder / "model.safetensors")
-    change(tensors)
-    save_file(tensors, folder / "model.safetensors")
-
-
-def configure(folder, **changes):
-    config = json.loads((folder / "config.json").read_text())
-    config.update(changes)
-    (folder / "config.json").write_text(json.dumps({key: value for key, value in config.items() if value is not None}))
-
-
 FIRST = "resnet.embedder.embedder.convolution.weight"
 
 
 @pytest.mark.parametrize(("damage", "message"), [
-    (lambda f: (f / "config.json").unlink(), "config.json does not exist"),
-    (lambda f: (f / "model.safetensors").unlink(), "model.safetensors does not exist"),
-    (lambda f: (f / "config.json").write_text("{"), "config.json is not valid JSON"),
-    (lambda f: (f / "config.json").write_text("[]"), "JSON object, not a list"),
-    (lambda f: (f / "model.safetensors").write_bytes((f / "model.safetensors").read_bytes()[:-100]), "truncated"),
-    (lambda f: (f / "model.safetensors").write_bytes(b""), "truncated"),
-    (lambda f: edit(f, lambda t: t.pop(FIRST)), "lacks 1 of the model's .* 'stem.0.weight'"),
-    (lambda f: edit(f, lambda t: t.update({"resnet.extra.weight": torch.zeros(1)})), "does not know, first 'resnet.extra.weight'"),
-    (lambda f: edit(f, lambda t: t.update({FIRST: torch.zeros(9, 3, 7, 7)})),
-     r"shape, first '" + FIRST + r"': \(9, 3, 7, 7\), the configuration asks for \(8, 3, 7, 7\)"),
+    *broken_folders(FIRST, "stem.0.weight"),
     (lambda f: configure(f, hidden_act="gelu"), "sets hidden_act to 'gelu'"),
     (lambda f: configure(f, downsample_in_first_stage=True), "sets downsample_in_first_stage to True"),
     (lambda f: configure(f, depths=None), "lacks 'depths'"),
@@ -229,7 +193,6 @@ FIRST = "resnet.embedder.embedder.convolution.weight"
     (lambda f: configure(f, depths=3), "config.json describes no ResNet"),
     (lambda f: configure(f, embedding_size=-8), "config.json describes no ResNet"),
     (lambda f: configure(f, id2label=3), "config.json describes no ResNet"),
-    (lambda f: (f / "config.json").write_bytes(b"\xff\xfe"), "config.json is not valid JSON"),
     (lambda f: configure(f, layer_type="other"), "layer_type to 'other'"),
     (lambda f: configure(f, model_type="bert"), 'neither "architecture"'),
 ])
@@ -275,3 +238,125 @@ def test_wrong_stride_in():
 def test_depths_and_widths_of_different_length():
     with pytest.raises(ValueError, match="name 2 and 1 stages"):
         imagenet_net((1, 1), BasicBlock, (8,))
+
+
+# ---- exercises
+
+
+def count(total=lambda n: 0, stem=464, layer=lambda a, b: 9 * a * b + 2 * b, last=650):
+    def parameters_of(n):
+        pairs = [(16, 16)] * 2 * n + [(16, 32)] + [(32, 32)] * (2 * n - 1) + [(32, 64)] + [(64, 64)] * (2 * n - 1)
+        return stem + sum(layer(a, b) for a, b in pairs) + last + total(n)
+    return parameters_of
+
+
+class PreActivation(nn.Module):
+    """A right answer, to plant faults in."""
+
+    def __init__(self, channels):
+        super().__init__()
+        self.norm1, self.conv1 = nn.BatchNorm2d(channels), conv(channels, channels, 3)
+        self.norm2, self.conv2 = nn.BatchNorm2d(channels), conv(channels, channels, 3)
+
+    def forward(self, x):
+        return x + self.conv2(F.relu(self.norm2(self.conv1(F.relu(self.norm1(x))))))
+
+
+class LastReLU(PreActivation):
+    def forward(self, x):
+        return F.relu(super().forward(x))
+
+
+class NormAfter(PreActivation):
+    def forward(self, x):
+        return x + self.norm2(self.conv2(F.relu(self.norm1(self.conv1(x)))))
+
+
+class NoShortcut(PreActivation):
+    def forward(self, x):
+        return super().forward(x) - x
+
+
+class SharedActivation(PreActivation):
+    def forward(self, x):
+        x = F.relu(self.norm1(x))
+        return x - 1 + self.conv2(F.relu(self.norm2(self.conv1(x))))
+
+
+class Bias(PreActivation):
+    def __init__(self, channels):
+        super().__init__(channels)
+        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
+
+
+class Unused(PreActivation):
+    def forward(self, x):
+        return x + self.conv2(F.relu(self.norm1(x)))
+
+
+class OtherOrder(PreActivation):
+    """Right: its layers are used in the right order, and defined in another."""
+
+    def __init__(self, channels):
+        super().__init__(channels)
+        first = self.conv1
+        del self.conv1
+        self.conv1 = first
+
+
+class OneNorm(PreActivation):
+    def __init__(self, channels):
+        super().__init__(channels)
+        self.norm2 = nn.Identity()
+
+
+def zero(*names):
+    def start_as_identity(model):
+        for block in (block for stage in model.stages for block in stage):
+            for name in names:
+                nn.init.zeros_(block.get_parameter(name))
+    return start_as_identity
+
+
+def zero_stem(model):
+    nn.init.zeros_(model.stem[0].weight)
+
+
+def zero_first_stage(model):
+    for block in model.stages[0]:
+        nn.init.zeros_(block.norm2.weight)
+
+
+@pytest.mark.parametrize(("check", "wrong", "hint"), [
+    ("parameters_of", count(layer=lambda a, b: 9 * a * b, stem=432), "two parameters a channel"),
+    ("parameters_of", count(layer=lambda a, b: 9 * a * b + 3 * b, stem=480), "have no bias"),
+    ("parameters_of", count(total=lambda n: 2_752), "269722; option A has no parameters"),
+    ("parameters_of", count(layer=lambda a, b: 9 * b * b + 2 * b), "half as many input channels"),
+    ("parameters_of", count(last=640), "linear layer has a bias"),
+    ("parameters_of", count(stem=0), "stem is missing"),
+    ("parameters_of", lambda n: 269_722 * n // 3, "one more block in each stage"),
+    ("parameters_of", lambda n: 1, "list its layers"),
+    ("parameters_of", lambda n: None, "a number, not None"),
+    ("pre_activation", LastReLU, "no ReLU"),
+    ("pre_activation", NormAfter, "batch norm, ReLU, convolution"),
+    ("pre_activation", NoShortcut, "add x untouched"),
+    ("pre_activation", SharedActivation, "add x untouched"),
+    ("pre_activation", Bias, "need no bias"),
+    ("pre_activation", Unused, "each of its four layers once"),
+    ("pre_activation", OneNorm, "2 convolutions and 1 batch norms; it needs two of each"),
+    ("start_as_identity", lambda model: None, "no weight has changed"),
+    ("start_as_identity", zero("norm1.weight"), "cannot learn"),
+    ("start_as_identity", zero("conv1.weight"), "cannot learn"),
+    ("start_as_identity", zero_stem, "the stem gives only zeros"),
+    ("start_as_identity", zero_first_stage, "block 3 still changes"),
+    ("start_as_identity", zero("norm2.weight", "norm2.bias", "conv2.weight"), "one in each of the 6 blocks|cannot learn"),
+])
+def test_planted_wrong_answers_fail(check, wrong, hint):
+    line = verdict(wrong, checker("resnet", check))
+    assert line.startswith("✗") and re.search(hint, line), line
+
+
+def test_the_fault_free_plant_passes():
+    assert verdict(PreActivation, checker("resnet", "pre_activation")).startswith("✓")
+    assert verdict(OtherOrder, checker("resnet", "pre_activation")).startswith("✓")
+    assert verdict(count(), checker("resnet", "parameters_of")).startswith("✓")

@@ -1,0 +1,60 @@
+"""What the test files of the lessons share."""
+
+import importlib
+import json
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+
+def randomise(model):
+    """Statistics and scales as a trained network has them: fresh ones (0 and 1) would hide a swap."""
+    torch.manual_seed(0)
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean.normal_(std=0.1)
+            module.running_var.uniform_(0.5, 1.5)
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+            nn.init.normal_(module.bias, std=0.1)
+    return model.eval()
+
+
+def same_logits(ours, theirs, images):
+    with torch.no_grad():
+        expected, found = theirs(images), ours(images)
+    assert expected.abs().max() > 0.01
+    return (found - expected).abs().max() <= 1e-5 * max(1.0, expected.abs().max().item())
+
+
+def edit(folder, change):
+    tensors = load_file(folder / "model.safetensors")
+    change(tensors)
+    save_file(tensors, folder / "model.safetensors")
+
+
+def configure(folder, **changes):
+    config = json.loads((folder / "config.json").read_text())
+    config.update(changes)
+    (folder / "config.json").write_text(json.dumps({key: value for key, value in config.items() if value is not None}))
+
+
+def broken_folders(tensor, model_tensor):
+    """(damage(folder), message) for what can be wrong with any checkpoint; `tensor` is in it, the model calls it `model_tensor`."""
+    return [
+        (lambda f: (f / "config.json").unlink(), "config.json does not exist"),
+        (lambda f: (f / "model.safetensors").unlink(), "model.safetensors does not exist"),
+        (lambda f: (f / "config.json").write_text("{"), "config.json is not valid JSON"),
+        (lambda f: (f / "config.json").write_text("[]"), "JSON object, not a list"),
+        (lambda f: (f / "config.json").write_bytes(b"\xff\xfe"), "config.json is not valid JSON"),
+        (lambda f: (f / "model.safetensors").write_bytes((f / "model.safetensors").read_bytes()[:-100]), "truncated"),
+        (lambda f: (f / "model.safetensors").write_bytes(b""), "truncated"),
+        (lambda f: edit(f, lambda t: t.pop(tensor)), f"lacks 1 of the model's .* '{model_tensor}'"),
+        (lambda f: edit(f, lambda t: t.update({"extra.weight": torch.zeros(1)})), "does not know, first 'extra.weight'"),
+        (lambda f: edit(f, lambda t: t.update({tensor: t[tensor].flatten()})), rf"shape, first '{tensor}': \(\d+,\)"),
+    ]
+
+
+def checker(lesson, name):
+    """The check `name` of a lesson's exercises."""
+    return getattr(importlib.import_module(f"lessons.checks.{lesson}"), name)
