@@ -311,7 +311,7 @@ function figure(viewer) {
         controls.append(h("fieldset", {}, h("legend", {}, name), labels.map(option)));
       },
       select(name, labels, start, change) {
-        const input = h("select", { onchange: () => change(input.selectedIndex), ...OWN_KEYS }, labels.map((text) => h("option", {}, text)));
+        const input = h("select", { "aria-label": name, onchange: () => change(input.selectedIndex), ...OWN_KEYS }, labels.map((text) => h("option", {}, text)));
         const set = (i) => { input.selectedIndex = i; };
         set(start);
         return { set, node: controls.appendChild(h("label", {}, name, input)) };

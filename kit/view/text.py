@@ -57,14 +57,15 @@ class Attention(Figure):
 
     def _draw(self, canvas, frame):
         weights = array(frame["attention"])
+        cut = np.arange(0, weights.shape[2], -(-weights.shape[2] // 24))  # of a long sentence the greatest weight of each block
+        weights = np.maximum.reduceat(np.maximum.reduceat(weights, cut, axis=2), cut, axis=3)
         (layers, heads, side), (layer, head) = weights.shape[:3], self.options["picked"]
         gap = 1 + side // 10
         step, spaced = side + gap, np.pad(weights, ((0, 0), (0, 0), (0, gap), (0, gap)), constant_values=np.nan)
         canvas.set_size_inches(7.2, 1 + min(6 * layers / heads, 6))
-        axes, ramp = canvas.subplots(), LinearSegmentedColormap.from_list("ramp", RAMP)
+        axes, ramp = canvas.subplots(), LinearSegmentedColormap.from_list("ramp", RAMP, N=16)  # few colours make a small file
         grid = np.ma.masked_invalid(spaced.transpose(0, 2, 1, 3).reshape(layers * step, heads * step))
-        extent = (0, heads * step, layers * step, 0)
-        shown = axes.imshow(grid, norm=PowerNorm(0.5, 0, 1), cmap=ramp, extent=extent, interpolation="antialiased")
+        shown = axes.imshow(grid, norm=PowerNorm(0.5, 0, 1), cmap=ramp, extent=(0, heads * step, layers * step, 0))
         corner = ((head - 1) * step - gap / 2, (layer - 1) * step - gap / 2)
         axes.add_patch(Rectangle(corner, step, step, fill=False, edgecolor=ROLES["selected"][0], linewidth=2.5))
         axes.set(xlim=(-gap, heads * step), ylim=(layers * step, -gap), xlabel="head", ylabel="layer")
@@ -72,7 +73,7 @@ class Attention(Figure):
             axis.set_ticks([i * step + side / 2 for i in range(count)], [str(i + 1) for i in range(count)])
         axes.tick_params(length=0)
         axes.spines[:].set_visible(False)
-        canvas.colorbar(shown, ax=axes, label="weight", ticks=[0, 0.1, 0.5, 1])
+        canvas.colorbar(shown, ax=axes, label="weight", ticks=[0, 0.1, 0.5, 1], shrink=0.7)
 
 
 class Tokens(Figure):
