@@ -338,7 +338,7 @@ def test_strips_are_read_together(open_page):
     text = plain(readout.inner_text()).replace("\n", " ")
     assert "token 4" in text and "MLM: “cooked” (masked) 1.00" in text and "RTD: “cooked” (replaced, was: ate) 0.60" in text
     line = "nodes => nodes.map((node) => getComputedStyle(node).borderBottomStyle)"
-    assert page.locator("[data-row='1'] .pcc-token").evaluate_all(line) == ["none", "none", "dotted", "dashed", "none", "none"]
+    assert page.locator("[data-row='1'] .pcc-token").evaluate_all(line) == ["none", "none", "dashed", "dotted", "none", "none"]
     page.mouse.move(1, 1)
     board = page.get_by_label(TEXT["alt"])
     board.focus()

@@ -45,6 +45,7 @@ const CSS = `
 .pcc-write { flex: 1 1 100%; flex-wrap: wrap; }
 .pcc-live textarea { font: inherit; flex: 1 1 260px; min-width: 0; min-height: 2.2em; padding: 3px 6px; box-sizing: border-box; resize: vertical; }
 .pcc-live select { font: inherit; min-width: 0; max-width: 100%; padding: 2px 4px; text-overflow: ellipsis; }
+.pcc-dark select, .pcc-dark textarea { color-scheme: dark; }
 .pcc-tokens { --pcc-paper: #fff; line-height: 1.9; }
 .pcc-dark .pcc-tokens { --pcc-paper: #111; }
 .pcc-token { display: inline-block; vertical-align: top; max-width: 100%; margin: 3px 3px 0 0; line-height: 1.35; cursor: default; }
@@ -176,29 +177,50 @@ const MARKERS = {
 };
 const drawMarkers = ({ marker, color }, d) => (marker === "x" ? stroke(d, color, 2) : s("path", { d, fill: color }));
 const drawLine = ({ color, dash }, d) => stroke(d, color, 2.2, { "stroke-dasharray": dash, "stroke-linecap": "round", "stroke-linejoin": "round" });
-const swatch = (line) => s("svg", { width: 26, height: 12, "aria-hidden": "true" }, drawLine(line, "M1 6H25"), drawMarkers(line, `M13 6${MARKERS[line.marker]}`));
+const swatch = (line) => s("svg", { width: 26, height: 12, "aria-hidden": "true" }, ...(line.part ? [s("path", { d: "M7 0h12v12h-12z", fill: line.color })]
+  : [drawLine(line, "M1 6H25"), drawMarkers(line, `M13 6${MARKERS[line.marker]}`)]));
+const total = (values) => values.reduce((sum, v) => (typeof v === "number" ? sum + v : sum), 0);
+function stack(lines, count, X, Y) { // the parts of a bar on one another, the first at the bottom, a hair apart -> a path for each series
+  const slot = X(2) - X(1), touch = count >= 100 || slot < 12, wide = touch ? slot : Math.min(slot * 0.8, 72);
+  return lines.map((_, n) => {
+    const boxes = Array.from({ length: count }, (_, i) => {
+      const under = total(lines.slice(0, n).map((line) => line.y[i])), low = Y(under), top = Y(under + total([lines[n].y[i]]));
+      return [X(i + 1) - wide / 2, X(i + 1) + wide / 2, top, low - (under > 0 && low - top > 3 ? 1 : 0)];
+    });
+    return (touch ? [boxes] : boxes.map((one) => [one])).map((run) => // bars that touch share one outline, or their seams would show
+      `M${run[0][0]} ${run[0][3]}${run.map(([, right, top]) => `V${top}H${right}`).join("")}${
+        run.reverse().map(([left, , , low]) => `V${low}H${left}`).join("")}z`).join("");
+  });
+}
 
 // ---- a chart of series over x: axes, lines or bars, direct labels, a cursor for pointer and keyboard
-function chart(ui, parent, { series, x, y, bars = false, height, head, legend = false, hint, onpick }) {
-  const lines = styled(series), width = ui.width;
+function chart(ui, parent, { series, x, y, bars = false, stacked = false, height, head, legend = false, hint, onpick }) {
+  const lines = styled(series).map((line) => ({ ...line, part: stacked })), width = ui.width;
   height ??= within(width * 0.42, 210, 330);
   const yTicks = ticks(...y.range, height / 40, y.log), yTexts = tickTexts(yTicks, y.log), labels = lines.map((line) => textWidth(line.name) + 16);
   const left = Math.ceil(Math.max(...yTexts.map((text) => textWidth(text)), 16)) + 10;
   const direct = !bars && !legend && lines.length < 9 && Math.max(0, ...labels) < width * 0.34;
-  const box = { left, right: width - (direct ? Math.max(0, ...labels) + 6 : 10), top: 26, bottom: height - 36 };
+  const right = width - (direct ? Math.max(0, ...labels) + 6 : 10), widest = (texts) => Math.max(0, ...texts.map((text) => textWidth(text))) + 12;
+  const fold = bars && x.names?.length < 13 && widest(x.names) * x.names.length > right - left; // names of a few bars may take several lines
+  const names = x.names?.map((name) => (fold ? name.split(" ") : [name])), rows = Math.max(1, ...(names ?? []).map((words) => words.length));
+  const box = { left, right, top: 26, bottom: height - 21 - 15 * rows };
   const X = axis(...x.range, box.left, box.right), Y = axis(...y.range, box.bottom, box.top, y.log);
   const root = s("svg", { width, height, ...explorable(ui.alt) });
   const clip = [box.left - 5, box.top - 5, box.right - box.left + 10, box.bottom - box.top + 5]; // room for whole markers
   const inner = s("svg", { x: clip[0], y: clip[1], width: clip[2], height: clip[3], viewBox: clip.join(" "), style: "overflow:hidden" });
   yTicks.forEach((v, i) => root.append(
     stroke(`M${box.left} ${Y(v)}H${box.right}`, "currentColor", 1, { "stroke-opacity": 0.14 }), label(box.left - 7, Y(v) + 4, yTexts[i], "end")));
-  const xTicks = x.names
-    ? every(x.names, box.right - box.left, Math.max(...x.names.map((name) => textWidth(name))) + 12).map((i) => [i + 1, x.names[i]])
-    : ticks(...x.range, width / 90).map((v) => [v, show(+v.toPrecision(6))]);
-  for (const [v, text] of xTicks) root.append(label(X(v), box.bottom + 17, text, "middle"));
+  const xTicks = names
+    ? every(x.names, box.right - box.left, widest(names.flat())).map((i) => [i + 1, names[i]])
+    : ticks(...x.range, width / 90).map((v) => [v, [show(+v.toPrecision(6))]]);
+  for (const [v, words] of xTicks) {
+    const half = (widest(words) - 12) / 2, px = names ? within(X(v), half, width - half) : X(v);
+    if (Math.abs(px - X(v)) < 12) root.append(...words.map((word, i) => label(px, box.bottom + 17 + 15 * i, word, "middle")));
+  }
   root.append(stroke(`M${box.left} ${box.top}V${box.bottom}H${box.right}`, "currentColor", 1, { "stroke-opacity": 0.6 }),
     label(0, 13, y.label), label(box.right, height - 4, x.label, "end"), inner);
   const band = ((box.right - box.left) / Math.max(1, ...lines.map((line) => line.x.length))) * 0.8, broken = [];
+  const stacks = stacked && stack(lines, Math.max(...lines.map((line) => line.x.length)), X, Y);
   lines.forEach((line, n) => {
     let d = "", dots = "", last = -99, open = false;
     line.x.forEach((at, i) => {
@@ -206,6 +228,8 @@ function chart(ui, parent, { series, x, y, bars = false, height, head, legend = 
       if (Number.isNaN(py) || Number.isNaN(px)) {
         open = false;
         if (typeof line.y[i] === "string") broken.push(px);
+      } else if (stacked) {
+        d = stacks[n];
       } else if (bars) {
         const side = band / lines.length, zero = y.log ? box.bottom : within(Y(0), box.top, box.bottom);
         d += `M${(px - band / 2 + n * side).toFixed(2)} ${zero}V${py.toFixed(2)}h${(side * 0.92).toFixed(2)}V${zero}z`;
@@ -248,6 +272,7 @@ function chart(ui, parent, { series, x, y, bars = false, height, head, legend = 
         mark.append(s("circle", { cx: px, cy: py, r: 5, fill: line.color, stroke: SELECTED, "stroke-width": 2 }));
       items.push({ line, text: line.name, value: show(line.y[k]) });
     }
+    if (stacked) items.push({ text: "total", value: show(total(lines.map((line) => line.y[i]))) });
     ui.read(head(stops[i]), items, null, aloud);
     onpick?.(stops[i]);
   }
@@ -306,9 +331,10 @@ function figure(viewer) {
         return { set, node: controls.appendChild(h("label", {}, name, input, value)) };
       },
       radios(name, labels, start, change) {
-        const option = (text, i) =>
-          h("label", {}, h("input", { type: "radio", name: `pcc-${group}-${name}`, checked: i === start, onchange: () => change(i), ...OWN_KEYS }), text);
-        controls.append(h("fieldset", {}, h("legend", {}, name), labels.map(option)));
+        const inputs = labels.map((_, i) =>
+          h("input", { type: "radio", name: `pcc-${group}-${name}`, checked: i === start, onchange: () => change(i), ...OWN_KEYS }));
+        controls.append(h("fieldset", {}, h("legend", {}, name), labels.map((text, i) => h("label", {}, inputs[i], text))));
+        return { set: (i) => { inputs[i].checked = true; } };
       },
       select(name, labels, start, change) {
         const input = h("select", { "aria-label": name, onchange: () => change(input.selectedIndex), ...OWN_KEYS }, labels.map((text) => h("option", {}, text)));
@@ -331,7 +357,10 @@ function figure(viewer) {
           clearTimeout(pause);
           if (!event.isComposing) pause = setTimeout(send, 700);
         });
-        box.addEventListener("compositionend", () => { pause = setTimeout(send, 700); });
+        box.addEventListener("compositionend", () => {
+          clearTimeout(pause);
+          pause = setTimeout(send, 700);
+        });
         box.addEventListener("keydown", (event) => {
           if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
           event.preventDefault();
@@ -341,19 +370,31 @@ function figure(viewer) {
         return { send };
       },
     };
-    data.controls.forEach(({ name, labels, slider, write }, n) => {
-      const choose = (i) => {
-        at[n] = i;
-        delete failed[key()]; // asked again, it may succeed
+    const choose = (n, i) => {
+      at[n] = i;
+      delete failed[key()]; // asked again, it may succeed
+      refresh(true);
+    };
+    const presets = data.presets ?? [], fits = (preset) => preset?.at.every((i, n) => i === null || i === at[n]);
+    let preset = null, presetList = null; // the one whose settings are shown
+    if (presets.length) {
+      presetList = ui.select("preset", ["your own", ...presets.map(({ name }) => name)], 0, (k) => {
+        preset = presets[k - 1];
+        preset.at.forEach((i, n) => i !== null && sets[n]((at[n] = i)));
+        delete failed[key()];
         refresh(true);
-      };
-      const many = write || labels.length > 6 || labels.join("").length > 80, kind = slider ? ui.slider : many ? ui.select : ui.radios;
-      if (!write) return void kind(name, labels, at[n], choose);
-      const list = kind(name, [...labels, "your own"], at[n], (i) => (i < labels.length ? choose(i) : box.send()));
+      });
+      presetList.node.querySelector("option").disabled = true; // it tells; to have it, move a control
+    }
+    const sets = data.controls.map(({ name, labels, slider, write }, n) => {
+      const long = write || labels.length > 6 || labels.join("").length > 80, kind = slider ? ui.slider : long ? ui.select : ui.radios;
+      if (!write) return kind(name, labels, at[n], (i) => choose(n, i)).set;
+      const list = kind(name, [...labels, "your own"], at[n], (i) => (i < labels.length ? choose(n, i) : box.send()));
       const box = ui.write(name, write, (text) => {
         list.set(labels.length);
-        choose(text);
+        choose(n, text);
       });
+      return list.set;
     });
     root.replaceChildren(h("style", {}, CSS), controls, note, problem, readout, stage, said);
     if (root !== el) root.append(h("p", { style: "margin:.5em 0" }, data.caption)); // a live widget has no figcaption of its own
@@ -364,6 +405,8 @@ function figure(viewer) {
     const key = () => keyOf(at);
     function refresh(aloud) {
       const k = key(), frame = data.frames[k] ?? typed.get(k);
+      if (!fits(preset)) preset = presets.find(fits);
+      presetList?.set(presets.indexOf(preset) + 1);
       root.classList.toggle("pcc-waiting", !frame && !failed[k]);
       problem.textContent = failed[k] ?? "";
       if (frame && width) {

@@ -28,19 +28,25 @@ class Figure:
 
     frames: one frame; with `controls` a dict {tuple of control values: frame} that covers every combination, or a function
     called by keyword (a control's name as an identifier: "batch norm" -> batch_norm) for each of them.
-    controls: {name: values}; numbers make a slider, everything else a choice. start: {name: value}, otherwise the first values.
+    controls: {name: values}; numbers, or tuples of numbers, make a slider, everything else a choice. start: {name: value},
+    otherwise the first values. presets: {name: {control: value}}, settings of some or all controls to be had by one choice.
     caption says what to see in the figure; alt says it to those who cannot see it.
     """
 
     script = ""  # the viewer's JavaScript file
 
-    def __init__(self, frames, *, caption, alt, controls=None, start=None, options=None):
+    def __init__(self, frames, *, caption, alt, controls=None, start=None, presets=None, options=None):
         self.caption, self.alt = (self._sentence(what, text) for what, text in (("caption", caption), ("alt", alt)))
         self.controls = {name: list(values) for name, values in (controls or {}).items()}
         for name, values in self.controls.items():
             if not values or len(set(values)) < len(values):
                 raise ValueError(f"control {name!r} needs at least one value and none twice, not {values}")
-        self.start = self._choose(start or {})
+        self.start = self._choose(start or {}, "start")
+        self.presets = presets or {}
+        for name, settings in self.presets.items():
+            if not isinstance(settings, dict) or not settings:
+                raise ValueError(f"preset {name!r} needs {{control: value}}, not {settings!r}")
+            self._choose(settings, f"preset {name!r}")
         self.compute = frames if callable(frames) else None
         grid = list(itertools.product(*self.controls.values()))
         raw = {values: self._run(values) for values in grid} if self.compute else self._covering(frames, grid)
@@ -68,11 +74,11 @@ class Figure:
             raise ValueError(f"{type(self).__name__} needs {what}=..., a sentence, not {text!r}")
         return " ".join(text.split())
 
-    def _choose(self, start):
-        for name, value in start.items():
+    def _choose(self, settings, what):
+        for name, value in settings.items():
             if value not in self.controls.get(name, []):
-                raise ValueError(f"start: {name}={value!r} is not among the controls {self.controls}")
-        return tuple(start.get(name, values[0]) for name, values in self.controls.items())
+                raise ValueError(f"{what}: {name}={value!r} is not among the controls {self.controls}")
+        return tuple(settings.get(name, values[0]) for name, values in self.controls.items())
 
     def _run(self, values, controls=None):
         return self.compute(**{re.sub(r"\W+", "_", name): value for name, value in zip(controls or self.controls, values, strict=True)})
@@ -82,7 +88,7 @@ class Figure:
             return {(): frames}
         if not isinstance(frames, dict):
             raise ValueError(f"{type(self).__name__}: with controls, frames are a dict or a function, not {type(frames).__name__}")
-        frames = {key if isinstance(key, tuple) else (key,): frame for key, frame in frames.items()}
+        frames = {key if isinstance(key, tuple) and (key,) not in grid else (key,): frame for key, frame in frames.items()}
         lacking, extra = [key for key in grid if key not in frames], [key for key in frames if key not in grid]
         if lacking or extra:
             what = f"no frame for {lacking[0]}" if lacking else f"a frame for {extra[0]}, which the controls do not have"
@@ -105,11 +111,16 @@ class Figure:
                 {
                     "name": name,
                     "labels": labels[name],
-                    "slider": all(isinstance(value, Number) and not isinstance(value, bool) for value in values),
+                    "slider": all(_slides(value) for value in values),
                     "start": values.index(begin),
                     **({"write": write[name]} if name in write else {}),
                 }
                 for (name, values), begin in zip(controls.items(), start, strict=True)
+            ],
+            "presets": [
+                {"name": name, "at": [values.index(settings[one]) if one in settings else None for one, values in controls.items()]}
+                for name, settings in self.presets.items()
+                if all(value in controls[one] for one, value in settings.items())  # a live figure may have other values
             ],
             "frames": [frames.get(values) for values in itertools.product(*controls.values())],
             "options": self.options,
@@ -228,7 +239,13 @@ def module(script):
 
 
 # -- packing
+def _slides(value):
+    return all(map(_slides, value)) if isinstance(value, tuple) else isinstance(value, Number) and not isinstance(value, bool)
+
+
 def _label(value):
+    if isinstance(value, tuple):
+        return ", ".join(map(_label, value))
     return {True: "on", False: "off"}[value] if isinstance(value, bool) else f"{value:g}" if isinstance(value, float) else str(value)
 
 
