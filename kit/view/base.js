@@ -44,6 +44,7 @@ const CSS = `
 .pcc-read > * { overflow-wrap: anywhere; }
 .pcc-write { flex: 1 1 100%; flex-wrap: wrap; }
 .pcc-live textarea { font: inherit; flex: 1 1 260px; min-width: 0; min-height: 2.2em; padding: 3px 6px; box-sizing: border-box; resize: vertical; }
+.pcc-live textarea:focus-visible { outline-offset: -2px; }
 .pcc-live select { font: inherit; min-width: 0; max-width: 100%; padding: 2px 4px; text-overflow: ellipsis; }
 .pcc-dark select, .pcc-dark textarea { color-scheme: dark; }
 .pcc-tokens { --pcc-paper: #fff; line-height: 1.9; }
@@ -119,10 +120,15 @@ const within = (v, lo, hi) => Math.max(lo, Math.min(hi, v));
 // ---- arrays: {shape, bits, lo, hi, log, data}, quantised to bytes; the highest code is a gap
 function unpack(array) {
   if (array.values) return array;
-  const bytes = Uint8Array.from(atob(array.data), (c) => c.charCodeAt(0));
+  const text = atob(array.data), bytes = new Uint8Array(text.length);
+  for (let i = 0; i < text.length; i++) bytes[i] = text.charCodeAt(i); // plain loops: attention has millions of weights
   const codes = array.bits === 16 ? new Uint16Array(bytes.buffer) : bytes;
   const top = 2 ** array.bits - 1, step = (array.hi - array.lo) / (top - 1);
-  array.values = Float32Array.from(codes, (c) => (c === top ? NaN : array.log ? 10 ** (array.lo + c * step) : array.lo + c * step));
+  array.values = new Float32Array(codes.length);
+  for (let i = 0; i < codes.length; i++) {
+    const v = array.lo + codes[i] * step;
+    array.values[i] = codes[i] === top ? NaN : array.log ? 10 ** v : v;
+  }
   return array;
 }
 const LUT = (() => {
