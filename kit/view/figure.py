@@ -39,8 +39,8 @@ class Figure:
         self.caption, self.alt = (self._sentence(what, text) for what, text in (("caption", caption), ("alt", alt)))
         self.controls = {name: list(values) for name, values in (controls or {}).items()}
         for name, values in self.controls.items():
-            if not values or len(set(values)) < len(values):
-                raise ValueError(f"control {name!r} needs at least one value and none twice, not {values}")
+            if not values or any(isinstance(value, list) for value in values) or len(set(values)) < len(values):
+                raise ValueError(f"control {name!r} needs at least one value, none twice and no lists (tuples will do), not {values}")
         self.start = self._choose(start or {}, "start")
         self.presets = presets or {}
         for name, settings in self.presets.items():
