@@ -39,11 +39,21 @@ const CSS = `
 .pcc-controls input[type=range] { flex: 1 1 90px; min-width: 60px; width: 220px; margin: 0; }
 .pcc-controls output { min-width: 3ch; font-variant-numeric: tabular-nums; font-weight: 600; }
 .pcc-note { margin: 0 0 6px; font-weight: 600; min-height: 1.45em; }
-.pcc-read { display: flex; flex-wrap: wrap; gap: 0 16px; min-height: 1.45em; font-variant-numeric: tabular-nums; }
+.pcc-read { display: flex; flex-wrap: wrap; align-content: flex-start; gap: 0 16px; min-height: 1.45em; font-variant-numeric: tabular-nums; }
 .pcc-live [hidden] { display: none; }
-.pcc-read > .pcc-item { white-space: nowrap; }
+.pcc-read > * { overflow-wrap: anywhere; }
+.pcc-write { flex: 1 1 100%; flex-wrap: wrap; }
+.pcc-live textarea { font: inherit; flex: 1 1 260px; min-width: 0; min-height: 2.2em; padding: 3px 6px; box-sizing: border-box; resize: vertical; }
+.pcc-live textarea:focus-visible { outline-offset: -2px; }
 .pcc-live select { font: inherit; min-width: 0; max-width: 100%; padding: 2px 4px; text-overflow: ellipsis; }
-.pcc-dark select { color-scheme: dark; }
+.pcc-dark select, .pcc-dark textarea { color-scheme: dark; }
+.pcc-tokens { --pcc-paper: #fff; line-height: 1.9; }
+.pcc-dark .pcc-tokens { --pcc-paper: #111; }
+.pcc-token { display: inline-block; vertical-align: top; max-width: 100%; margin: 3px 3px 0 0; line-height: 1.35; cursor: default; }
+.pcc-token bdi { display: block; overflow: hidden; text-overflow: ellipsis; white-space: pre; min-width: 1ch; padding: 0 4px; border-radius: 3px;
+border: 1px solid #8885; background: color-mix(in srgb, var(--pcc-tone) var(--pcc-share), var(--pcc-paper)); color: var(--pcc-on-light); }
+.pcc-dark .pcc-token bdi { color: var(--pcc-on-dark); }
+.pcc-token.pcc-at bdi { outline: 2px solid var(--pcc-selected); outline-offset: -1px; }
 .pcc-read svg { display: inline-block; vertical-align: middle; margin-right: 6px; }
 .pcc-read b { font-weight: 600; }
 .pcc-row { display: flex; flex-wrap: wrap; align-items: center; gap: 4px 18px; }
@@ -110,10 +120,15 @@ const within = (v, lo, hi) => Math.max(lo, Math.min(hi, v));
 // ---- arrays: {shape, bits, lo, hi, log, data}, quantised to bytes; the highest code is a gap
 function unpack(array) {
   if (array.values) return array;
-  const bytes = Uint8Array.from(atob(array.data), (c) => c.charCodeAt(0));
+  const text = atob(array.data), bytes = new Uint8Array(text.length);
+  for (let i = 0; i < text.length; i++) bytes[i] = text.charCodeAt(i); // plain loops: attention has millions of weights
   const codes = array.bits === 16 ? new Uint16Array(bytes.buffer) : bytes;
   const top = 2 ** array.bits - 1, step = (array.hi - array.lo) / (top - 1);
-  array.values = Float32Array.from(codes, (c) => (c === top ? NaN : array.log ? 10 ** (array.lo + c * step) : array.lo + c * step));
+  array.values = new Float32Array(codes.length);
+  for (let i = 0; i < codes.length; i++) {
+    const v = array.lo + codes[i] * step;
+    array.values[i] = codes[i] === top ? NaN : array.log ? 10 ** v : v;
+  }
   return array;
 }
 const LUT = (() => {
@@ -132,6 +147,26 @@ function paint(canvas, values, columns, toUnit) { // one pixel per value; gaps s
   [canvas.width, canvas.height] = [image.width, image.height];
   canvas.getContext("2d").putImageData(image, 0, 0);
 }
+
+// ---- tokens: text of any script, isolated so that it does not turn the line around
+const isolated = (text) => `\u2068${text}\u2069`;
+const visible = (text) => text.replace(/\n/g, "⏎").replace(/\t/g, "⇥").replace(/^\s*$/, (blank) => "␣".repeat(blank.length || 1));
+const quoted = (text) => `“${isolated(visible(text.length > 24 ? `${[...text].slice(0, 23).join("")}…` : text))}”`;
+function ink(value, role, dark) { // black or white, whichever reads better on the shade
+  const linear = (v) => (v /= 255) <= 0.04 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4, paper = dark ? 17 : 255;
+  const light = [1, 3, 5].map((i) => linear(paper + (parseInt(STYLE.roles[role][+dark].slice(i, i + 2), 16) - paper) * value));
+  return 0.2126 * light[0] + 0.7152 * light[1] + 0.0722 * light[2] > 0.179 ? "#000" : "#fff";
+}
+function shade(node, value, role = "idea") { // 0 is paper, 1 the full colour of the role
+  const style = { tone: `var(--pcc-${role})`, share: `${(100 * value).toFixed(1)}%`, "on-light": ink(value, role, false), "on-dark": ink(value, role, true) };
+  for (const [name, text] of Object.entries(style)) node.style.setProperty(`--pcc-${name}`, text);
+}
+function chip(text, i, value, role) {
+  const node = h("span", { class: "pcc-token", "data-i": i }, h("bdi", {}, visible(text)));
+  shade(node, value, role);
+  return node;
+}
+const place = (event) => { const node = event.target.closest?.(".pcc-token"); return node ? +node.dataset.i : null; }; // the token under the pointer
 
 // ---- series: colour by role, dash by order within the role, marker by role
 function styled(series) {
@@ -308,11 +343,43 @@ function figure(viewer) {
         return { set: (i) => { inputs[i].checked = true; } };
       },
       select(name, labels, start, change) {
-        const input = h("select", { onchange: () => change(input.selectedIndex), ...OWN_KEYS }, labels.map((text) => h("option", {}, text)));
+        const input = h("select", { "aria-label": name, onchange: () => change(input.selectedIndex), ...OWN_KEYS }, labels.map((text) => h("option", {}, text)));
         const set = (i) => { input.selectedIndex = i; };
         set(start);
         return { set, node: controls.appendChild(h("label", {}, name, input)) };
       },
+      write(name, most, change) { // the reader's own text, sent by Enter or by a pause
+        let pause = 0;
+        const status = h("span", { role: "status" });
+        const box = h("textarea", { rows: 1, dir: "auto", placeholder: "Type, then press Enter", ...OWN_KEYS });
+        const send = () => {
+          clearTimeout(pause);
+          if (!root.isConnected) return;
+          const text = box.value.trim(), letters = [...(text.toWellFormed?.() ?? text)], long = letters.length > most;
+          status.textContent = !text ? "Nothing typed yet: the picture stays" : long ? `Only the first ${most} of ${letters.length} characters are used` : "";
+          text ? change(letters.slice(0, most).join("")) : box.focus();
+        };
+        box.addEventListener("input", (event) => { // while a Korean syllable is being composed, nothing is sent
+          clearTimeout(pause);
+          if (!event.isComposing) pause = setTimeout(send, 700);
+        });
+        box.addEventListener("compositionend", () => {
+          clearTimeout(pause);
+          pause = setTimeout(send, 700);
+        });
+        box.addEventListener("keydown", (event) => {
+          if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
+          event.preventDefault();
+          send();
+        });
+        controls.append(h("label", { class: "pcc-write" }, `your own ${name}`, box), status);
+        return { send };
+      },
+    };
+    const choose = (n, i) => {
+      at[n] = i;
+      delete failed[key()]; // asked again, it may succeed
+      refresh(true);
     };
     const presets = data.presets ?? [], fits = (preset) => preset?.at.every((i, n) => i === null || i === at[n]);
     let preset = null, presetList = null; // the one whose settings are shown
@@ -320,18 +387,30 @@ function figure(viewer) {
       presetList = ui.select("preset", ["your own", ...presets.map(({ name }) => name)], 0, (k) => {
         preset = presets[k - 1];
         preset.at.forEach((i, n) => i !== null && sets[n]((at[n] = i)));
+        delete failed[key()];
         refresh(true);
       });
       presetList.node.querySelector("option").disabled = true; // it tells; to have it, move a control
     }
-    const sets = data.controls.map(({ name, labels, slider }, n) =>
-      (slider ? ui.slider : labels.length > 6 ? ui.select : ui.radios)(name, labels, at[n], (i) => { at[n] = i; refresh(true); }).set);
+    const sets = data.controls.map(({ name, labels, slider, write }, n) => {
+      const long = write || labels.length > 6 || labels.join("").length > 80, kind = slider ? ui.slider : long ? ui.select : ui.radios;
+      if (!write) return kind(name, labels, at[n], (i) => choose(n, i)).set;
+      const list = kind(name, [...labels, "your own"], at[n], (i) => (i < labels.length ? choose(n, i) : box.send()));
+      const box = ui.write(name, write, (text) => {
+        list.set(labels.length);
+        choose(n, text);
+      });
+      return list.set;
+    });
     root.replaceChildren(h("style", {}, CSS), controls, note, problem, readout, stage, said);
     if (root !== el) root.append(h("p", { style: "margin:.5em 0" }, data.caption)); // a live widget has no figcaption of its own
     const draw = viewer(ui);
-    const key = () => at.reduce((sum, i, n) => sum * data.controls[n].labels.length + i, 0);
+    const typed = new Map(); // the last few frames of typed text
+    const keyOf = (ask) => (ask.some((i) => typeof i === "string") ? JSON.stringify(ask)
+      : ask.reduce((sum, i, n) => sum * data.controls[n].labels.length + i, 0));
+    const key = () => keyOf(at);
     function refresh(aloud) {
-      const k = key(), frame = data.frames[k];
+      const k = key(), frame = data.frames[k] ?? typed.get(k);
       if (!fits(preset)) preset = presets.find(fits);
       presetList?.set(presets.indexOf(preset) + 1);
       root.classList.toggle("pcc-waiting", !frame && !failed[k]);
@@ -340,7 +419,7 @@ function figure(viewer) {
         note.textContent = frame.note ?? "";
         note.hidden = !frame.note;
         draw(frame);
-        if (aloud) ui.say([...data.controls.map((control, n) => `${control.name} ${control.labels[at[n]]}`), frame.note ?? ""].join(", "));
+        if (aloud) ui.say([...data.controls.map((control, n) => `${control.name} ${control.labels[at[n]] ?? at[n]}`), frame.note ?? ""].join(", "));
       } else if (!frame && !failed[k] && asked === null) { // one request in flight; its answer asks for the latest
         asked = k;
         model.send({ ask: [...at] });
@@ -348,9 +427,10 @@ function figure(viewer) {
     }
     const answered = (message) => {
       if (!("ask" in message)) return;
-      const k = message.ask.reduce((sum, i, n) => sum * data.controls[n].labels.length + i, 0);
-      if (message.frame) data.frames[k] = message.frame;
-      else failed[k] = message.problem;
+      const k = keyOf(message.ask);
+      if (message.problem) failed[k] = message.problem;
+      else if (typeof k === "number") data.frames[k] = message.frame;
+      else if (typed.set(k, message.frame).size > 8) typed.delete(typed.keys().next().value);
       asked = null;
       refresh(k === key());
     };

@@ -104,7 +104,7 @@ class Figure:
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"{type(self).__name__}: not a frame ({type(error).__name__}: {error}); see its docstring") from error
 
-    def _data(self, controls, start, frames):
+    def _data(self, controls, start, frames, write=()):
         labels = {name: [_label(value) for value in values] for name, values in controls.items()}
         return {
             "controls": [
@@ -113,6 +113,7 @@ class Figure:
                     "labels": labels[name],
                     "slider": all(_slides(value) for value in values),
                     "start": values.index(begin),
+                    **({"write": write[name]} if name in write else {}),
                 }
                 for (name, values), begin in zip(controls.items(), start, strict=True)
             ],
@@ -131,7 +132,8 @@ class Figure:
     @functools.cached_property
     def html(self):
         """The figure as HTML that needs nothing else: no kernel, no network, no file."""
-        data = json.dumps(self._data(self.controls, self.start, self.frames), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        data = self._data(self.controls, self.start, self.frames)
+        data = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
         for sign in "<>&":  # no character in the data may end the script or be taken for markup
             data = data.replace(sign, f"\\u{ord(sign):04x}")
         identity = hashlib.sha256("\n".join([self.script, self.caption, self.alt]).encode()).hexdigest()[:12]
@@ -157,8 +159,10 @@ class Figure:
         return f"<{type(self).__name__}: {self.caption}>"
 
     # -- the live face
-    def widget(self, controls=None):
-        """The same figure fed by the kernel. controls: wider lists, or further parameters of the frame function (which need a default)."""
+    def widget(self, controls=None, write=None):
+        """The same figure fed by the kernel. controls: wider lists, or further parameters of the frame function (which need a default).
+        write: {name of a control whose values are strings: most characters} adds a box for the reader's own text.
+        """
         controls = {name: list(values) for name, values in (controls or {}).items()}
         if controls and not self.compute:
             raise ValueError("only frames given as a function can be computed for other controls; these were given as data")
@@ -169,20 +173,35 @@ class Figure:
             if parameter is None or parameter.default is parameter.empty:
                 raise ValueError(f"control {name!r} must be a parameter, with a default, of the function; it has {', '.join(parameters)}")
             defaults[name] = parameter.default
+        write = write or {}
+        for name, most in write.items():
+            if not self.compute or not all(isinstance(value, str) for value in wide.get(name, [None])):
+                raise ValueError(f"write: {name!r} must be a control whose values are strings, of frames given as a function")
+            if not isinstance(most, int) or most < 1:
+                raise ValueError(f"write: {name!r} needs the most characters that may be typed, 1 or more, not {most!r}")
         begin = dict(zip(self.controls, self.start, strict=True)) | defaults
         start = tuple(begin[name] if begin[name] in values else values[0] for name, values in wide.items())
         known = {values + tuple(defaults[name] for name in wide if name in defaults): frame for values, frame in self.frames.items()}
         if start not in known:
             known[start] = self._checked(self._run(start, wide))
-        widget = widget_class(self.script)(data=self._data(wide, start, known))
+        widget = widget_class(self.script)(data=self._data(wide, start, known, write))
         widget.face = self._repr_mimebundle_()
 
+        typed = {}  # the last few frames of the reader's own texts
+
+        def frame_of(ask):  # an index into each control's values, or the text itself
+            pairs = list(zip(wide.items(), ask, strict=True))
+            values = tuple(one[: write[name]] if isinstance(one, str) else choices[one] for (name, choices), one in pairs)
+            cache = typed if any(isinstance(one, str) for one in ask) else known
+            if values not in cache:
+                cache[values] = self._checked(self._run(values, wide))
+            if len(typed) > 8:
+                del typed[next(iter(typed))]
+            return cache[values]
+
         def answer(_, message, buffers):  # one message per setting that the page lacks
-            values = tuple(choices[i] for choices, i in zip(wide.values(), message["ask"], strict=True))
             try:
-                if values not in known:
-                    known[values] = self._checked(self._run(values, wide))
-                widget.send({"ask": message["ask"], "frame": known[values]})
+                widget.send({"ask": message["ask"], "frame": frame_of(message["ask"])})
             except Exception as error:  # the reader sees one line; the picture before stays
                 line = " ".join(str(error).split())[:200]
                 widget.send({"ask": message["ask"], "problem": f"{type(error).__name__}: {line}"})

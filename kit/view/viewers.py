@@ -406,6 +406,6 @@ class Picture(Figure):
     def _fallback(self):
         return image(self._png, self.alt)
 
-    def widget(self, controls=None):
+    def widget(self, controls=None, write=None):
         """A still picture has no live face."""
         raise ValueError("a Picture is still; use a viewer for a live figure")
