@@ -3,7 +3,7 @@
 #
 # **Paper:** Huang, Liu, van der Maaten, Weinberger: *Densely Connected Convolutional Networks*, CVPR 2017 (arXiv:1608.06993)
 #
-# **You will see:** a ResNet's error reached with half to two thirds of its parameters, the map of who uses whose features, the price in memory and time
+# **You will see:** a ResNet's error for half to two thirds of its parameters, who uses whose features, the price in memory and time
 #
 # Afterwards you can say what the growth rate is, build every part of a DenseNet, count its channels, parameters and connections,
 # and tell nine common sentences about DenseNet from the truth.
