@@ -93,6 +93,8 @@ def test_stored_text_is_stable_and_self_contained():
 def test_what_stands_in_where_scripts_are_stripped():
     assert '<img alt="What is drawn." src="data:image/png' in attention().html
     fallback = re.search(r'pcc-fallback">(.*?)</div>', tokens().html, re.S).group(1)
+    assert set(re.findall(r"</?(\w+)", fallback)) == {"p", "b", "span", "bdi", "u", "sub"}  # a misspelt tag would swallow the page below
+    assert re.search(r'<span style="background:rgba\(\d+,\d+,\d+,0\.\d\d\)"><', fallback)
     assert all(part in fallback for part in ("<b>RTD</b>", "<u><bdi>cooked</bdi></u>", "1.00, masked", "<bdi>&lt;b&gt;</bdi>"))
 
 

@@ -128,7 +128,7 @@ class Tokens(Figure):
             value, mark = row["values"][i] if "values" in row else 0, row["marks"][i] if "marks" in row else ""
             text = f"<bdi>{escape(row['tokens'][i])}</bdi>"
             color = tuple(int(ROLES[row.get("role", "idea")][0][k : k + 2], 16) for k in (1, 3, 5))
-            shade = f' style="background:rgba{(*color, round(value / 2, 2))}"'.replace(" ", "") if value else ""
+            shade = f' style="background:rgba({",".join(map(str, color))},{value / 2:.2f})"' if value else ""
             said = ", ".join([f"{value:.2f}"] * (value > 0) + [escape(mark)] * bool(mark))
             return f"<span{shade}>{f'<u>{text}</u>' if mark else text}</span>{f' <sub>{said}</sub>' if said else ''}"
 
