@@ -69,6 +69,8 @@ def load(model, tensors, replacements):
         own_name = name
         for pattern, replacement in replacements:
             own_name = re.sub(pattern, replacement, own_name)
+        if own_name in public_names:
+            raise CheckpointError(f"the checkpoint has one tensor twice, as {public_names[own_name]!r} and as {name!r}")
         public_names[own_name] = name
     own = model.state_dict()
     counters = {name for name in own if name.endswith("num_batches_tracked")}

@@ -224,6 +224,7 @@ def test_a_checkpoint_without_a_head_gives_pooled_features(tmp_path):
     (lambda f: configure(f, architecture="densenet169"), "lacks [0-9]+ of the model's"),
     (lambda f: configure(f, num_classes=-3), "config.json describes no DenseNet"),
     (lambda f: configure(f, num_classes="three"), "config.json describes no DenseNet"),
+    (lambda f: edit(f, lambda t: t.update({"fc.bias": t["classifier.bias"].clone()})), "one tensor twice, as '(fc|classifier).bias'"),
     (lambda f: configure(f, num_classes=7), r"first 'classifier.(weight|bias)': .* asks for \(7,"),
 ])
 def test_a_bad_checkpoint_is_named(folder, damage, message):

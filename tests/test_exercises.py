@@ -5,6 +5,7 @@ import re
 
 import jupytext
 import pytest
+import torch
 from support import checker
 
 from kit.exercises import verdict
@@ -47,3 +48,16 @@ def test_every_lesson_has_three_exercises(lesson):
 def test_an_answer_that_raises_is_named_with_its_line():
     line = verdict(lambda n: 1 / 0, checker("resnet", "parameters_of"))
     assert re.match(r"✗ your code stopped with ZeroDivisionError: .* \(line \d+", line)
+
+
+def test_an_error_inside_torch_is_shown_where_the_reader_caused_it():
+    def answer(n):
+        return torch.ones(2) @ torch.ones(n)
+
+    line = verdict(answer, checker("resnet", "parameters_of"))
+    assert "RuntimeError" in line and "return torch.ones(2) @ torch.ones(n)" in line
+
+    def deep(n):
+        return torch.nn.Linear(2, 2)(torch.ones(n))
+
+    assert "return torch.nn.Linear(2, 2)(torch.ones(n))" in verdict(deep, checker("resnet", "parameters_of"))
