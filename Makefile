@@ -3,6 +3,7 @@
 #   make test       every test, notebooks included            TEST_ARGS="-k layers -n0"
 #   make notebooks  execute the lessons that changed          ONLY="resnet densenet"
 #   make seeds      run the lessons with four other seeds     ONLY="resnet"
+#   make study-densenet   the long experiment behind a lesson's table; goes on where it stopped
 #   make book       the site, in site/
 PYTHON ?= python3
 BIN := .venv/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
@@ -23,6 +24,9 @@ notebooks: .venv/test.stamp
 
 seeds: .venv/test.stamp
 	set -e; for seed in 1 2 3 4; do LESSON_SEED=$$seed $(BIN)/python -m kit.notebooks $(ONLY); done
+
+study-%: .venv/lab.stamp
+	$(BIN)/python -m kit.study $*
 
 # mdBook starts `python -m kit.book` by name, so .venv comes first on the path.
 book: .venv/test.stamp

@@ -38,6 +38,14 @@ def read(folder):
         raise CheckpointError(f"{weights_path} is truncated or not a safetensors file: {error}") from None
 
 
+def architecture(config, known):
+    """The name of the network in a timm configuration; CheckpointError where it is not among the `known` ones."""
+    name = config["architecture"]
+    if name not in known:
+        raise CheckpointError(f"config.json names {name!r}; this lesson reads {', '.join(known)}")
+    return name
+
+
 @contextmanager
 def describing(what):
     """Build a model from a configuration in this block: sizes that are no sizes raise CheckpointError, "… describes no `what`"."""

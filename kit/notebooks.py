@@ -42,12 +42,12 @@ def lessons(root=ROOT):
 
 
 def source_hash(name, root=ROOT):
-    """Hash of the text that a lesson's outputs depend on: its own, that of the lessons it imports, and ``kit``."""
+    """Hash of the text that a lesson's outputs depend on: its own, its checks and study, the lessons it imports, and ``kit``."""
     names = [name]
     for lesson in names:  # grows while it is walked: an imported lesson may import others
         text = (root / "lessons" / f"{lesson}.py").read_text("utf-8")
         names += sorted(set(re.findall(r"\blessons(?:\.| import )(\w+)", text)) & set(lessons(root)) - set(names))
-    files = [path for lesson in names for path in sorted((root / "lessons").rglob(f"{lesson}.py"))]  # the lesson and its checks
+    files = [path for lesson in names for kind in ("py", "json") for path in sorted((root / "lessons").rglob(f"{lesson}.{kind}"))]
     files += sorted(p for p in (ROOT / "kit").rglob("*") if p.suffix in {".py", ".js", ".css", ".mplstyle"} and p.name not in TOOLS)
     # Text mode, so that the line ends of a Windows checkout give the same hash.
     return sha("\0".join(p.name + "\0" + p.read_text("utf-8") for p in files))

@@ -50,3 +50,19 @@ def gradient_norms(model, kind=torch.nn.Conv2d):
         raise ValueError("the model has no gradients yet: call loss.backward() first")
     norms = torch.stack([w.grad.norm() for w in weights.values()]).tolist()
     return dict(zip(weights, norms))
+
+
+def saved_for_backward(model, *inputs):
+    """Bytes of the tensors that autograd keeps from a forward pass for the backward pass, each storage once, weights left out."""
+    weights, sizes = {p.untyped_storage().data_ptr() for p in model.parameters()}, {}
+
+    def pack(tensor):
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in weights:
+            sizes[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        output = model(*inputs)  # as long as it lives, no storage is freed and its address used again
+    del output
+    return sum(sizes.values())

@@ -648,9 +648,7 @@ TRANSFORMERS = [
 # %%
 def from_timm(config):
     """The network that a timm configuration names, with random weights."""
-    name, known = config["architecture"], [f"resnet{depth}" for depth in (18, 34, 50, 101, 152)]
-    if name not in known:
-        raise CheckpointError(f"config.json names {name!r}; this lesson reads {', '.join(known)}")
+    name = checkpoint.architecture(config, [f"resnet{depth}" for depth in (18, 34, 50, 101, 152)])
     bottleneck = VARIANTS[name].keywords["block"] is Bottleneck
     num_classes = config.get("num_classes", 1000)
     block = partial(Bottleneck, stride_in="3x3") if bottleneck else OPTION_B

@@ -11,6 +11,7 @@ import torch
 
 from kit.view import Curves, Heatmap, Layers, Network, Picture, Predict
 from kit.view.figure import module, number, quantise
+from kit.view.style import ROLES
 
 HOSTILE = "</script><script>alert(1)</script><b>&amp;"
 TEXT = {"caption": "What to see.", "alt": "What is drawn."}
@@ -61,6 +62,49 @@ def network(count=30):
     return Network({"nodes": nodes, "shortcuts": shortcuts}, picked=3, **TEXT)
 
 
+def channels(growth_rate, layers, compression):
+    """The input channels of the layers of dense blocks: a saw-tooth."""
+    inputs, grown, count = [], [], 2 * growth_rate
+    for depth in layers:
+        inputs += [count] * depth
+        grown += [growth_rate * i for i in range(depth)]
+        count = int((count + growth_rate * depth) * (0.5 if compression == "half" else 1))
+    parts = [("from the block's input", inputs, "control"), ("from the layers before", grown, "idea")]
+    labels = [f"block {block}, layer {i}" for block, depth in enumerate(layers, 1) for i in range(1, depth + 1)]
+    note = f"{growth_rate}, {layers}, {compression}"
+    return {"series": [{"name": name, "values": values, "role": role} for name, values, role in parts], "labels": labels, "note": note}
+
+
+PRESETS = {
+    "DenseNet-BC, L = 100, k = 12": {"growth rate": 12, "layers": (16, 16, 16), "compression": "half"},
+    "DenseNet-121": {"growth rate": 32, "layers": (6, 12, 24, 16), "compression": "half"},
+    "a hundred layers": {"layers": (5, 31, 64)},
+}
+
+
+def explorer(**options):
+    blocks = [(5, 5, 5), (16, 16, 16), (6, 12, 24, 16), (5, 31, 64)]
+    controls = {"growth rate": [12, 24, 32], "layers": blocks, "compression": ["none", "half"]}
+    options = {"kind": "stacked", "y_range": "frame", "presets": PRESETS, "controls": controls} | TEXT | options
+    return Layers(channels, y_label="input channels", **options)
+
+
+def parameters():
+    parts = {"embedding": [23.8, 31.8, 3.9], "attention": [28.3, 100.8, 2.4], "feed-forward": [56.7, 201.5, 4.7], "rest": [0.7, 1.2]}
+    roles = [None, "idea", "selected", "control"]
+    series = [{"name": name, "values": values, "role": role} for (name, values), role in zip(parts.items(), roles, strict=True)]
+    frame = {"series": series, "labels": ["BERT base", "BERT large", "ALBERT base"]}
+    return Layers(frame, kind="stacked", y_label="parameters, millions", x_label="model", **TEXT)
+
+
+def dense(count=5):
+    nodes = [{"id": f"H{i}", "kind": "conv", "channels": 12, "size": 32, "shape": "12×32×32"} for i in range(count + 1)]
+    nodes[0] |= {"id": "x0", "kind": "input", "channels": 24, "shape": "24×32×32"}
+    nodes.append({"id": "transition", "kind": "pool", "channels": 12 * count + 24, "size": 16})
+    ids = [node["id"] for node in nodes]
+    return Network({"nodes": nodes, "shortcuts": [[a, b, "concat"] for i, a in enumerate(ids) for b in ids[i + 1 :]]}, picked="H4", **TEXT)
+
+
 def predict():
     return Predict("Which one is lower?", ["plain-20", "plain-56", "neither"], name="degradation")
 
@@ -78,6 +122,9 @@ def gallery():
         "heatmap": heatmap(),
         "curves": curves(),
         "network": network(),
+        "explorer": explorer(),
+        "stacked": parameters(),
+        "dense": dense(),
         "predict": asked,
         "reveal": asked.reveal(0, "The deeper one is harder to optimise."),
         "picture": Picture(drawing, **TEXT),
@@ -105,6 +152,7 @@ def test_every_figure_is_one_self_contained_block(gallery):
 
 def test_sizes(gallery):
     limits = {"layers": 60, "bars": 50, "heatmap": 160, "curves": 70, "network": 90, "predict": 35, "reveal": 35, "picture": 60}
+    limits |= {"explorer": 90, "stacked": 50, "dense": 60}
     sizes = {name: len(figure.html.encode()) / 1000 for name, figure in gallery.items()}
     assert all(sizes[name] < limits[name] for name in limits), sizes
     for picture in re.findall(r"base64,([\w+/=]+)\" style", "".join(figure.html for figure in gallery.values())):
@@ -112,14 +160,14 @@ def test_sizes(gallery):
 
 
 def test_fallback_is_an_opaque_picture(gallery):
-    for name in ("layers", "bars", "heatmap", "curves", "network", "picture"):
+    for name in ("layers", "bars", "heatmap", "curves", "network", "explorer", "stacked", "dense", "picture"):
         encoded = re.search(r"data:image/png;base64,([\w+/=]+)", gallery[name].html).group(1)
         shot = PIL.Image.open(io.BytesIO(base64.b64decode(encoded))).convert("RGBA")
         assert shot.getpixel((0, 0)) == (255, 255, 255, 255), name
         assert len(shot.getcolors(100_000)) > 3, f"{name}: nothing drawn"
 
 
-@pytest.mark.parametrize("make", [layers, heatmap, curves, network, predict])
+@pytest.mark.parametrize("make", [layers, heatmap, curves, network, explorer, dense, predict])
 def test_same_input_same_bytes(make):
     assert make().html == make().html
 
@@ -187,7 +235,16 @@ ONE = {"series": [{"name": "a", "values": [1, 2]}]}
         (lambda: Layers({"series": [{"name": "a", "values": [1], "role": "best"}]}, y_label="y", **TEXT), "no role 'best'; roles are idea"),
         (lambda: Layers({"series": [{"name": "a", "values": [[1]]}]}, y_label="y", **TEXT), "a: needs 1 dimensions"),
         (lambda: Layers(ONE | {"labels": ["a"]}, y_label="y", **TEXT), "as many labels as layers"),
-        (lambda: Layers(ONE, y_label="y", kind="pie", **TEXT), "'bars' or 'line', not 'pie'"),
+        (lambda: Layers(ONE, y_label="y", kind="pie", **TEXT), "'bars', 'stacked' or 'line', not 'pie'"),
+        (lambda: Layers(ONE, y_label="y", y_range="own", **TEXT), r"\(low, high\) or 'frame', not 'own'"),
+        (lambda: Layers(ONE, y_label="y", kind="stacked", log=True, **TEXT), "stacked bars need a linear axis"),
+        (lambda: Layers({"series": [{"name": "a", "values": [-1]}]}, y_label="y", kind="stacked", **TEXT), "0 or more"),
+        (lambda: Layers({"series": ONE["series"] * 4}, y_label="y", kind="stacked", **TEXT), "at most 3 without"),
+        (lambda: layers(presets={"deep": {"depth": 57}}), r"preset 'deep': depth=57 is not among the controls .*110"),
+        (lambda: layers(presets={"deep": {"colour": 57}}), r"preset 'deep': colour=57 is not among the controls .*'depth'"),
+        (lambda: layers(presets={"deep": 56}), r"preset 'deep' needs \{control: value\}, not 56"),
+        (lambda: Layers(ONE, y_label="y", presets={"deep": {"depth": 8}}, **TEXT), r"preset 'deep': depth=8 is not among .* \{\}"),
+        (lambda: Layers(ONE, y_label="y", controls={"layers": [[6, 12]]}, **TEXT), r"control 'layers'.* not \[\[6, 12\]\]"),
         (lambda: Layers(ONE, y_label="y", y_range=(2, 1), **TEXT), "low < high"),
         (lambda: Layers(ONE, y_label="y", log=True, y_range=(0, 1), **TEXT), "above 0"),
         (lambda: Curves({"series": [{"name": "a", "x": [1], "y": [1, 2]}]}, x_label="x", y_label="y", **TEXT), "'a' has 1 x and 2 y"),
@@ -218,6 +275,74 @@ def test_the_answer_is_not_in_the_question():
     assert "poor learners" not in asked.html and "answer" not in data_of(asked)["options"]
 
 
+# -- presets, tuples, stacked bars
+
+
+def test_presets_name_values_by_their_place():
+    data = data_of(explorer())
+    assert [(control["labels"], control["slider"]) for control in data["controls"]] == [
+        (["12", "24", "32"], True),
+        (["5, 5, 5", "16, 16, 16", "6, 12, 24, 16", "5, 31, 64"], True),
+        (["none", "half"], False),
+    ]
+    assert data["presets"] == [
+        {"name": name, "at": at} for name, at in zip(PRESETS, ([0, 1, 1], [2, 2, 1], [None, 3, None]), strict=True)
+    ]
+    assert data_of(layers())["presets"] == []
+
+
+def test_one_control_may_have_tuples():
+    figure = Layers({(6, 12): ONE, (3, 3): ONE | {"note": "even"}}, controls={"layers": [(6, 12), (3, 3)]}, y_label="y", **TEXT)
+    assert [frame.get("note") for frame in data_of(figure)["frames"]] == [None, "even"]
+
+
+def test_widget_presets_keep_their_values_in_other_lists():
+    widget = explorer().widget(controls={"growth rate": [4, 8, 12], "layers": [(16, 16, 16), (5, 31, 64)]})
+    assert widget.data["presets"] == [  # DenseNet-121 has a growth rate of 32, which these lists lack
+        {"name": "DenseNet-BC, L = 100, k = 12", "at": [2, 0, 1]},
+        {"name": "a hundred layers", "at": [None, 1, None]},
+    ]
+
+
+def test_stacked_range_is_of_totals():
+    data = data_of(parameters())
+    assert data["options"]["y_range"] == [0, number(335.3 * 1.04)] and not data["options"]["fixed"]
+    frames = data_of(explorer())["frames"]
+    assert [len(frame["series"][0]["values"]) for frame in frames[:8:2]] == [15, 48, 58, 100]
+    for frame in frames:
+        tallest = max(a + b for a, b in zip(*(line["values"] for line in frame["series"]), strict=True))
+        assert frame["y_range"] == [0, number(tallest * 1.04)]
+    common = data_of(explorer(y_range=None))
+    assert common["options"]["y_range"] == [0, max(frame["y_range"][1] for frame in frames)] and "y_range" not in common["frames"][0]
+    assert data_of(layers(y_range="frame"))["frames"][0]["y_range"] == [1, 10]  # the other kinds too, here a log axis
+    gap = {"series": [{"name": "a", "values": [1, np.nan]}, {"name": "b", "values": [2, 5]}]}
+    assert data_of(Layers(gap, kind="stacked", y_label="y", **TEXT))["options"]["y_range"] == [0, 5.2]
+
+
+def fallback(figure):
+    encoded = re.search(r"data:image/png;base64,([\w+/=]+)", figure.html).group(1)
+    return np.array(PIL.Image.open(io.BytesIO(base64.b64decode(encoded))).convert("RGB")).astype(int)
+
+
+def painted(pixels, colour):
+    return np.abs(pixels - [int(colour[i : i + 2], 16) for i in (1, 3, 5)]).max(axis=-1) < 12
+
+
+def test_stacked_fallback_has_the_proportions():
+    pixels = fallback(parameters())
+    heights = [painted(pixels, ROLES[role][0])[30:].sum(axis=0).max() for role in ("extra0", "idea", "selected")]  # of BERT large
+    assert np.allclose(np.array(heights) / sum(heights), np.array([31.8, 100.8, 201.5]) / 334.1, atol=0.02), heights
+    saw = painted(fallback(explorer(start={"layers": (5, 31, 64)})), ROLES["idea"][0])[30:]
+    filled = np.flatnonzero(saw.sum(axis=0) > 40)
+    assert (np.diff(filled) > 1).sum() == 1  # a hundred bars touch; the one gap is where the last block begins
+
+
+def test_concat_fallback_has_arcs_of_many_heights():
+    pixels = painted(fallback(dense()), ROLES["idea"][0])
+    middle = pixels[:, pixels.any(axis=0).nonzero()[0].mean().astype(int)]
+    assert np.count_nonzero(np.diff(middle.astype(int)) == 1) >= 5
+
+
 # -- the live widget
 
 
@@ -244,7 +369,7 @@ def test_widget_computes_what_the_page_lacks(monkeypatch):
 
 
 def test_widget_keeps_the_static_figure_beside_it(gallery):
-    for name in ("layers", "heatmap", "curves", "network", "predict", "reveal"):
+    for name in ("layers", "heatmap", "curves", "network", "explorer", "dense", "predict", "reveal"):
         bundle, _ = gallery[name].widget()._repr_mimebundle_()
         assert set(bundle) == {"application/vnd.jupyter.widget-view+json", "text/html", "text/plain"}
         assert bundle["text/html"] == gallery[name].html and "0x" not in bundle["text/plain"]
@@ -264,44 +389,6 @@ def test_live_curves(monkeypatch):
 
 
 # -- in Chromium, from a file, with the network off
-
-
-class Page:
-    def __init__(self, context, folder):
-        self.context, self.folder = context, folder
-        self.errors, self.requests = [], []
-        self.page = context.new_page()
-        self.page.on("console", lambda message: message.type in ("error", "warning") and self.errors.append(message.text))
-        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
-        self.page.on("dialog", lambda dialog: (self.errors.append(f"dialog {dialog.message}"), dialog.dismiss()))
-        self.page.on("request", lambda request: self.requests.append(request.url))
-
-    def show(self, *figures):
-        head = '<meta charset="utf-8"><meta name="color-scheme" content="light dark"><title>Figures</title>'
-        style = "<style>body { margin: 0 auto; padding: 8px; max-width: 800px }</style>"
-        body = "\n".join(figure.html for figure in figures)
-        path = self.folder / "page.html"
-        path.write_text(f'<!doctype html><html lang="en"><head>{head}{style}</head><body><main><h1>Figures</h1>{body}</main></body></html>')
-        self.page.goto(path.as_uri())
-        self.page.wait_for_function("[...document.querySelectorAll('.pcc-live')].every((node) => node.childElementCount)")
-        return self.page
-
-
-@pytest.fixture
-def open_page(browser, tmp_path):
-    pages = []
-
-    def make(**options):
-        context = browser.new_context(**({"viewport": {"width": 900, "height": 900}} | options))
-        context.set_offline(True)
-        pages.append(Page(context, tmp_path))
-        return pages[-1]
-
-    yield make
-    for page in pages:
-        page.context.close()
-        assert page.errors == []
-        assert all(url.startswith(("file:", "data:", "blob:")) for url in page.requests), page.requests
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -358,9 +445,117 @@ def test_slider_by_keyboard_changes_the_picture(open_page, gallery):
 def test_axis_stays_while_controls_move(open_page, gallery):
     page = open_page().show(gallery["layers"])
     ticks = page.locator(".pcc-stage text[text-anchor=end]").filter(has_text="10")
-    before = ticks.all_inner_texts()
+    before = ticks.all_text_contents()
     page.get_by_label("off").check()
-    assert ticks.all_inner_texts() == before and len(before) > 3
+    assert ticks.all_text_contents() == before and len(before) > 3
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_preset_sets_the_other_controls(open_page, scheme):
+    page = open_page(color_scheme=scheme).show(explorer(start={"growth rate": 12}))
+    preset, note = page.get_by_role("combobox", name="preset", exact=True), page.locator(".pcc-note")
+    growth, blocks = page.get_by_label("growth rate"), page.get_by_label("layers", exact=True)
+    shown = preset.locator("option:checked")
+    assert page.locator(".pcc-controls > *").first.locator("select").count() == 1 and shown.inner_text() == "your own"
+    paths = page.locator(".pcc-stage svg svg path")
+    before = paths.last.get_attribute("d")
+    preset.select_option("DenseNet-121")
+    assert [growth.get_attribute("aria-valuetext"), blocks.get_attribute("aria-valuetext")] == ["32", "6, 12, 24, 16"]
+    assert page.get_by_label("half").is_checked() and not page.get_by_label("none").is_checked()
+    assert note.inner_text() == "32, (6, 12, 24, 16), half" and paths.last.get_attribute("d") != before
+    assert "growth rate 32, layers 6, 12, 24, 16, compression half" in page.locator("[aria-live]").inner_text()
+    preset.select_option("a hundred layers")  # names one control and leaves the rest
+    assert note.inner_text() == "32, (5, 31, 64), half"
+    blocks.press("ArrowLeft")  # back by hand: the select tells
+    assert shown.inner_text() == "DenseNet-121"
+    page.get_by_label("none").check()
+    assert shown.inner_text() == "your own"
+    preset.focus()
+    page.keyboard.press("ArrowDown")  # by keys alone
+    page.keyboard.press("Enter")
+    assert shown.inner_text() == "DenseNet-BC, L = 100, k = 12" and note.inner_text() == "12, (16, 16, 16), half"
+    page.keyboard.press("ArrowUp")  # "your own" tells and cannot be chosen
+    page.keyboard.press("Enter")
+    assert shown.inner_text() == "DenseNet-BC, L = 100, k = 12"
+
+
+def test_many_choices_make_a_select(open_page):
+    names = [f"model {i}" for i in range(7)]
+    frames = {name: ONE | {"note": name} for name in names}
+    many = Layers(frames, controls={"one of": names}, y_label="y", **TEXT)
+    del frames["model 6"]
+    page = open_page().show(Layers(frames, controls={"one of": names[:6]}, y_label="y", **TEXT), many)
+    assert page.get_by_role("radio").count() == 6 and page.get_by_role("combobox").count() == 1
+    page.get_by_role("combobox", name="one of", exact=True).select_option("model 4")
+    assert page.locator(".pcc-note").last.inner_text() == "model 4"
+
+
+def extents(page):
+    """The parts of stacked bars as drawn: for each series, [left, right, top, bottom] of each outline."""
+    return page.evaluate("""() => [...document.querySelectorAll(".pcc-stage svg svg path")].map((path) =>
+        path.getAttribute("d").split("z").filter(Boolean).map((d) => {
+            const xs = [...d.matchAll(/[MH]([-\\d.]+)/g)].map((m) => +m[1]), ys = [...d.matchAll(/[V ]([-\\d.]+)/g)].map((m) => +m[1]);
+            return [Math.min(...xs), Math.max(...xs), Math.min(...ys), Math.max(...ys)]; }))""")
+
+
+def test_stacked_bars_are_read_part_by_part(open_page):
+    page = open_page().show(parameters())
+    drawn = np.array(extents(page))  # 4 series, 3 bars, left-right-top-bottom
+    assert drawn.shape == (4, 3, 4) and (drawn[..., 1] - drawn[..., 0]).max() == pytest.approx(72)  # no walls
+    tall = drawn[:3, 1, 3] - drawn[:3, 1, 2]
+    assert np.allclose(tall / tall.sum(), np.array([31.8, 100.8, 201.5]) / 334.1, atol=0.01)
+    gaps = drawn[:2, :2, 2] - drawn[1:3, :2, 3]  # each stands on the one before, a hair above
+    assert (gaps >= 0).all() and (gaps < 2).all()
+    text = page.locator(".pcc-stage svg text").all_text_contents()
+    assert {"BERT base", "BERT large", "ALBERT base"} <= set(text)
+    page.locator(".pcc-stage > svg").focus()
+    page.keyboard.press("End")
+    readout = page.locator(".pcc-read").inner_text()
+    assert readout.split() == "ALBERT base embedding 3.9 attention 2.4 feed-forward 4.7 total 11".split()  # "rest" has two bars only
+
+
+def test_stacked_bars_touch_when_many_and_each_frame_has_its_range(open_page):
+    page = open_page().show(explorer())
+    ticks = page.locator(".pcc-stage svg text[text-anchor=end]")
+    assert len(extents(page)[0]) == 15
+    small = ticks.all_text_contents()
+    page.get_by_role("combobox", name="preset", exact=True).select_option("a hundred layers")
+    (first,), (second,) = extents(page)  # one outline for each part
+    assert first[:2] == second[:2] and ticks.all_text_contents() != small and "100" in small
+    page.locator(".pcc-stage > svg").focus()
+    page.keyboard.press("End")
+    assert "block 3, layer 64" in page.locator(".pcc-read").inner_text()
+    names = page.locator(".pcc-stage svg text").filter(has_text="block")
+    assert 3 <= names.count() <= 8
+
+
+def test_dense_arcs_pass_over_boxes_and_show_what_is_read(open_page):
+    page = open_page().show(dense())
+    arcs = page.locator(".pcc-stage g[pointer-events=none]")
+    assert arcs.count() == 21
+    thick = """document.querySelectorAll('.pcc-stage path[stroke-width="3"]').length"""
+    assert page.evaluate(thick) == 4
+    chosen = page.locator("[role=radio][aria-checked=true]")
+    assert chosen.get_attribute("aria-label") == "H4, 12×32×32, reads x0 and H1 and H2 and H3"
+    chosen.focus()
+    page.keyboard.press("End")
+    assert page.evaluate(thick) == 6
+    page.keyboard.press("Home")
+    assert page.evaluate(thick) == 0
+    peaks, hits = page.evaluate("""() => {
+        const boxes = [...document.querySelectorAll("[role=radio] rect:nth-of-type(2)")].map((node) => node.getBBox());
+        const peaks = {}, hits = [];
+        for (const path of document.querySelectorAll(".pcc-stage g[pointer-events=none] path")) {
+            const length = path.getTotalLength(), points = Array.from({ length: 101 }, (_, i) => path.getPointAtLength((i / 100) * length));
+            const at = (p) => boxes.findIndex((box) => p.x >= box.x && p.x <= box.x + box.width);
+            const [a, b] = [at(points[0]), at(points[100])];
+            (peaks[b - a] ??= new Set()).add(Math.round(Math.min(...points.map((p) => p.y))));
+            for (const p of points.slice(1, -1)) for (const box of boxes)
+                if (p.x > box.x && p.x < box.x + box.width && p.y > box.y + 0.5 && p.y < box.y + box.height) hits.push([a, b, p.x, p.y]);
+        }
+        return [Object.values(peaks).map((set) => [...set]), hits]; }""")
+    assert hits == [] and len(peaks) == 6
+    assert all(min(near) > max(far) + 5 for near, far in zip(peaks, peaks[1:], strict=False)), peaks
 
 
 def test_heatmap_reads_cells_and_columns(open_page):
@@ -501,6 +696,29 @@ def test_live_one_request_in_flight_latest_wins(open_page):
     page.keyboard.press("ArrowLeft")
     assert not live.get_by_text("ValueError").count() and live.locator(".pcc-waiting").count() == 0
     page.evaluate("stop()")
+
+
+def test_a_preset_asks_a_live_figure(open_page):
+    widget = explorer().widget(controls={"layers": [(16, 16, 16), (3, 3), (5, 31, 64)], "growth rate": [4, 12]})
+    page = open_page().show(curves())
+    page.evaluate(
+        """async ([code, data]) => {
+        window.sent = [];
+        const model = { get: () => data, on() {}, off() {}, send: (message) => sent.push(message) };
+        const el = document.createElement("div"); el.id = "live"; document.body.append(el);
+        const { default: viewer } = await import(URL.createObjectURL(new Blob([code], { type: "text/javascript" })));
+        viewer.render({ model, el }); }""",
+        [module("layers.js"), widget.data],
+    )
+    live = page.locator("#live")
+    preset, note = live.get_by_role("combobox", name="preset", exact=True), live.locator(".pcc-note")
+    assert preset.locator("option").all_text_contents() == ["your own", "DenseNet-BC, L = 100, k = 12", "a hundred layers"]
+    preset.select_option("DenseNet-BC, L = 100, k = 12")
+    assert note.inner_text() == "12, (16, 16, 16), half" and page.evaluate("sent") == []  # the page has it, at other places than before
+    live.get_by_label("growth rate").press("ArrowLeft")
+    preset.select_option("a hundred layers")
+    assert page.evaluate("sent.map((message) => message.ask)") == [[0, 0, 1]]  # one in flight: growth rate 4
+    assert live.get_by_label("layers", exact=True).get_attribute("aria-valuetext") == "5, 31, 64"
 
 
 def test_theme_follows_the_page(open_page, gallery):

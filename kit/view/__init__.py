@@ -1,12 +1,13 @@
 """Figures that live in JupyterLab and on a static page alike.
 
-    from kit.view import Curves, Heatmap, Layers, Network, Picture, Predict
+    from kit.view import Attention, Curves, Heatmap, Layers, Network, Picture, Predict, Tokens
 
 Each viewer's docstring tells its frame; `Figure` tells what all share: controls, captions, `.widget()` for live
 pictures. Importing this also gives matplotlib the look of the lessons.
 """
 
 from kit.view.figure import Figure
+from kit.view.text import Attention, Tokens
 from kit.view.viewers import Curves, Heatmap, Layers, Network, Picture, Predict
 
-__all__ = ["Curves", "Figure", "Heatmap", "Layers", "Network", "Picture", "Predict"]
+__all__ = ["Attention", "Curves", "Figure", "Heatmap", "Layers", "Network", "Picture", "Predict", "Tokens"]

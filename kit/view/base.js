@@ -39,9 +39,21 @@ const CSS = `
 .pcc-controls input[type=range] { flex: 1 1 90px; min-width: 60px; width: 220px; margin: 0; }
 .pcc-controls output { min-width: 3ch; font-variant-numeric: tabular-nums; font-weight: 600; }
 .pcc-note { margin: 0 0 6px; font-weight: 600; min-height: 1.45em; }
-.pcc-read { display: flex; flex-wrap: wrap; gap: 0 16px; min-height: 1.45em; font-variant-numeric: tabular-nums; }
+.pcc-read { display: flex; flex-wrap: wrap; align-content: flex-start; gap: 0 16px; min-height: 1.45em; font-variant-numeric: tabular-nums; }
 .pcc-live [hidden] { display: none; }
-.pcc-read > .pcc-item { white-space: nowrap; }
+.pcc-read > * { overflow-wrap: anywhere; }
+.pcc-write { flex: 1 1 100%; flex-wrap: wrap; }
+.pcc-live textarea { font: inherit; flex: 1 1 260px; min-width: 0; min-height: 2.2em; padding: 3px 6px; box-sizing: border-box; resize: vertical; }
+.pcc-live textarea:focus-visible { outline-offset: -2px; }
+.pcc-live select { font: inherit; min-width: 0; max-width: 100%; padding: 2px 4px; text-overflow: ellipsis; }
+.pcc-dark select, .pcc-dark textarea { color-scheme: dark; }
+.pcc-tokens { --pcc-paper: #fff; line-height: 1.9; }
+.pcc-dark .pcc-tokens { --pcc-paper: #111; }
+.pcc-token { display: inline-block; vertical-align: top; max-width: 100%; margin: 3px 3px 0 0; line-height: 1.35; cursor: default; }
+.pcc-token bdi { display: block; overflow: hidden; text-overflow: ellipsis; white-space: pre; min-width: 1ch; padding: 0 4px; border-radius: 3px;
+border: 1px solid #8885; background: color-mix(in srgb, var(--pcc-tone) var(--pcc-share), var(--pcc-paper)); color: var(--pcc-on-light); }
+.pcc-dark .pcc-token bdi { color: var(--pcc-on-dark); }
+.pcc-token.pcc-at bdi { outline: 2px solid var(--pcc-selected); outline-offset: -1px; }
 .pcc-read svg { display: inline-block; vertical-align: middle; margin-right: 6px; }
 .pcc-read b { font-weight: 600; }
 .pcc-row { display: flex; flex-wrap: wrap; align-items: center; gap: 4px 18px; }
@@ -108,10 +120,15 @@ const within = (v, lo, hi) => Math.max(lo, Math.min(hi, v));
 // ---- arrays: {shape, bits, lo, hi, log, data}, quantised to bytes; the highest code is a gap
 function unpack(array) {
   if (array.values) return array;
-  const bytes = Uint8Array.from(atob(array.data), (c) => c.charCodeAt(0));
+  const text = atob(array.data), bytes = new Uint8Array(text.length);
+  for (let i = 0; i < text.length; i++) bytes[i] = text.charCodeAt(i); // plain loops: attention has millions of weights
   const codes = array.bits === 16 ? new Uint16Array(bytes.buffer) : bytes;
   const top = 2 ** array.bits - 1, step = (array.hi - array.lo) / (top - 1);
-  array.values = Float32Array.from(codes, (c) => (c === top ? NaN : array.log ? 10 ** (array.lo + c * step) : array.lo + c * step));
+  array.values = new Float32Array(codes.length);
+  for (let i = 0; i < codes.length; i++) {
+    const v = array.lo + codes[i] * step;
+    array.values[i] = codes[i] === top ? NaN : array.log ? 10 ** v : v;
+  }
   return array;
 }
 const LUT = (() => {
@@ -131,6 +148,26 @@ function paint(canvas, values, columns, toUnit) { // one pixel per value; gaps s
   canvas.getContext("2d").putImageData(image, 0, 0);
 }
 
+// ---- tokens: text of any script, isolated so that it does not turn the line around
+const isolated = (text) => `\u2068${text}\u2069`;
+const visible = (text) => text.replace(/\n/g, "⏎").replace(/\t/g, "⇥").replace(/^\s*$/, (blank) => "␣".repeat(blank.length || 1));
+const quoted = (text) => `“${isolated(visible(text.length > 24 ? `${[...text].slice(0, 23).join("")}…` : text))}”`;
+function ink(value, role, dark) { // black or white, whichever reads better on the shade
+  const linear = (v) => (v /= 255) <= 0.04 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4, paper = dark ? 17 : 255;
+  const light = [1, 3, 5].map((i) => linear(paper + (parseInt(STYLE.roles[role][+dark].slice(i, i + 2), 16) - paper) * value));
+  return 0.2126 * light[0] + 0.7152 * light[1] + 0.0722 * light[2] > 0.179 ? "#000" : "#fff";
+}
+function shade(node, value, role = "idea") { // 0 is paper, 1 the full colour of the role
+  const style = { tone: `var(--pcc-${role})`, share: `${(100 * value).toFixed(1)}%`, "on-light": ink(value, role, false), "on-dark": ink(value, role, true) };
+  for (const [name, text] of Object.entries(style)) node.style.setProperty(`--pcc-${name}`, text);
+}
+function chip(text, i, value, role) {
+  const node = h("span", { class: "pcc-token", "data-i": i }, h("bdi", {}, visible(text)));
+  shade(node, value, role);
+  return node;
+}
+const place = (event) => { const node = event.target.closest?.(".pcc-token"); return node ? +node.dataset.i : null; }; // the token under the pointer
+
 // ---- series: colour by role, dash by order within the role, marker by role
 function styled(series) {
   const seen = {};
@@ -146,29 +183,50 @@ const MARKERS = {
 };
 const drawMarkers = ({ marker, color }, d) => (marker === "x" ? stroke(d, color, 2) : s("path", { d, fill: color }));
 const drawLine = ({ color, dash }, d) => stroke(d, color, 2.2, { "stroke-dasharray": dash, "stroke-linecap": "round", "stroke-linejoin": "round" });
-const swatch = (line) => s("svg", { width: 26, height: 12, "aria-hidden": "true" }, drawLine(line, "M1 6H25"), drawMarkers(line, `M13 6${MARKERS[line.marker]}`));
+const swatch = (line) => s("svg", { width: 26, height: 12, "aria-hidden": "true" }, ...(line.part ? [s("path", { d: "M7 0h12v12h-12z", fill: line.color })]
+  : [drawLine(line, "M1 6H25"), drawMarkers(line, `M13 6${MARKERS[line.marker]}`)]));
+const total = (values) => values.reduce((sum, v) => (typeof v === "number" ? sum + v : sum), 0);
+function stack(lines, count, X, Y) { // the parts of a bar on one another, the first at the bottom, a hair apart -> a path for each series
+  const slot = X(2) - X(1), touch = count >= 100 || slot < 12, wide = touch ? slot : Math.min(slot * 0.8, 72);
+  return lines.map((_, n) => {
+    const boxes = Array.from({ length: count }, (_, i) => {
+      const under = total(lines.slice(0, n).map((line) => line.y[i])), low = Y(under), top = Y(under + total([lines[n].y[i]]));
+      return [X(i + 1) - wide / 2, X(i + 1) + wide / 2, top, low - (under > 0 && low - top > 3 ? 1 : 0)];
+    });
+    return (touch ? [boxes] : boxes.map((one) => [one])).map((run) => // bars that touch share one outline, or their seams would show
+      `M${run[0][0]} ${run[0][3]}${run.map(([, right, top]) => `V${top}H${right}`).join("")}${
+        run.reverse().map(([left, , , low]) => `V${low}H${left}`).join("")}z`).join("");
+  });
+}
 
 // ---- a chart of series over x: axes, lines or bars, direct labels, a cursor for pointer and keyboard
-function chart(ui, parent, { series, x, y, bars = false, height, head, legend = false, hint, onpick }) {
-  const lines = styled(series), width = ui.width;
+function chart(ui, parent, { series, x, y, bars = false, stacked = false, height, head, legend = false, hint, onpick }) {
+  const lines = styled(series).map((line) => ({ ...line, part: stacked })), width = ui.width;
   height ??= within(width * 0.42, 210, 330);
   const yTicks = ticks(...y.range, height / 40, y.log), yTexts = tickTexts(yTicks, y.log), labels = lines.map((line) => textWidth(line.name) + 16);
   const left = Math.ceil(Math.max(...yTexts.map((text) => textWidth(text)), 16)) + 10;
   const direct = !bars && !legend && lines.length < 9 && Math.max(0, ...labels) < width * 0.34;
-  const box = { left, right: width - (direct ? Math.max(0, ...labels) + 6 : 10), top: 26, bottom: height - 36 };
+  const right = width - (direct ? Math.max(0, ...labels) + 6 : 10), widest = (texts) => Math.max(0, ...texts.map((text) => textWidth(text))) + 12;
+  const fold = bars && x.names?.length < 13 && widest(x.names) * x.names.length > right - left; // names of a few bars may take several lines
+  const names = x.names?.map((name) => (fold ? name.split(" ") : [name])), rows = Math.max(1, ...(names ?? []).map((words) => words.length));
+  const box = { left, right, top: 26, bottom: height - 21 - 15 * rows };
   const X = axis(...x.range, box.left, box.right), Y = axis(...y.range, box.bottom, box.top, y.log);
   const root = s("svg", { width, height, ...explorable(ui.alt) });
   const clip = [box.left - 5, box.top - 5, box.right - box.left + 10, box.bottom - box.top + 5]; // room for whole markers
   const inner = s("svg", { x: clip[0], y: clip[1], width: clip[2], height: clip[3], viewBox: clip.join(" "), style: "overflow:hidden" });
   yTicks.forEach((v, i) => root.append(
     stroke(`M${box.left} ${Y(v)}H${box.right}`, "currentColor", 1, { "stroke-opacity": 0.14 }), label(box.left - 7, Y(v) + 4, yTexts[i], "end")));
-  const xTicks = x.names
-    ? every(x.names, box.right - box.left, Math.max(...x.names.map((name) => textWidth(name))) + 12).map((i) => [i + 1, x.names[i]])
-    : ticks(...x.range, width / 90).map((v) => [v, show(+v.toPrecision(6))]);
-  for (const [v, text] of xTicks) root.append(label(X(v), box.bottom + 17, text, "middle"));
+  const xTicks = names
+    ? every(x.names, box.right - box.left, widest(names.flat())).map((i) => [i + 1, names[i]])
+    : ticks(...x.range, width / 90).map((v) => [v, [show(+v.toPrecision(6))]]);
+  for (const [v, words] of xTicks) {
+    const half = (widest(words) - 12) / 2, px = names ? within(X(v), half, width - half) : X(v);
+    if (Math.abs(px - X(v)) < 12) root.append(...words.map((word, i) => label(px, box.bottom + 17 + 15 * i, word, "middle")));
+  }
   root.append(stroke(`M${box.left} ${box.top}V${box.bottom}H${box.right}`, "currentColor", 1, { "stroke-opacity": 0.6 }),
     label(0, 13, y.label), label(box.right, height - 4, x.label, "end"), inner);
   const band = ((box.right - box.left) / Math.max(1, ...lines.map((line) => line.x.length))) * 0.8, broken = [];
+  const stacks = stacked && stack(lines, Math.max(...lines.map((line) => line.x.length)), X, Y);
   lines.forEach((line, n) => {
     let d = "", dots = "", last = -99, open = false;
     line.x.forEach((at, i) => {
@@ -176,6 +234,8 @@ function chart(ui, parent, { series, x, y, bars = false, height, head, legend = 
       if (Number.isNaN(py) || Number.isNaN(px)) {
         open = false;
         if (typeof line.y[i] === "string") broken.push(px);
+      } else if (stacked) {
+        d = stacks[n];
       } else if (bars) {
         const side = band / lines.length, zero = y.log ? box.bottom : within(Y(0), box.top, box.bottom);
         d += `M${(px - band / 2 + n * side).toFixed(2)} ${zero}V${py.toFixed(2)}h${(side * 0.92).toFixed(2)}V${zero}z`;
@@ -218,6 +278,7 @@ function chart(ui, parent, { series, x, y, bars = false, height, head, legend = 
         mark.append(s("circle", { cx: px, cy: py, r: 5, fill: line.color, stroke: SELECTED, "stroke-width": 2 }));
       items.push({ line, text: line.name, value: show(line.y[k]) });
     }
+    if (stacked) items.push({ text: "total", value: show(total(lines.map((line) => line.y[i]))) });
     ui.read(head(stops[i]), items, null, aloud);
     onpick?.(stops[i]);
   }
@@ -276,26 +337,89 @@ function figure(viewer) {
         return { set, node: controls.appendChild(h("label", {}, name, input, value)) };
       },
       radios(name, labels, start, change) {
-        const option = (text, i) =>
-          h("label", {}, h("input", { type: "radio", name: `pcc-${group}-${name}`, checked: i === start, onchange: () => change(i), ...OWN_KEYS }), text);
-        controls.append(h("fieldset", {}, h("legend", {}, name), labels.map(option)));
+        const inputs = labels.map((_, i) =>
+          h("input", { type: "radio", name: `pcc-${group}-${name}`, checked: i === start, onchange: () => change(i), ...OWN_KEYS }));
+        controls.append(h("fieldset", {}, h("legend", {}, name), labels.map((text, i) => h("label", {}, inputs[i], text))));
+        return { set: (i) => { inputs[i].checked = true; } };
+      },
+      select(name, labels, start, change) {
+        const input = h("select", { "aria-label": name, onchange: () => change(input.selectedIndex), ...OWN_KEYS }, labels.map((text) => h("option", {}, text)));
+        const set = (i) => { input.selectedIndex = i; };
+        set(start);
+        return { set, node: controls.appendChild(h("label", {}, name, input)) };
+      },
+      write(name, most, change) { // the reader's own text, sent by Enter or by a pause
+        let pause = 0;
+        const status = h("span", { role: "status" });
+        const box = h("textarea", { rows: 1, dir: "auto", placeholder: "Type, then press Enter", ...OWN_KEYS });
+        const send = () => {
+          clearTimeout(pause);
+          if (!root.isConnected) return;
+          const text = box.value.trim(), letters = [...(text.toWellFormed?.() ?? text)], long = letters.length > most;
+          status.textContent = !text ? "Nothing typed yet: the picture stays" : long ? `Only the first ${most} of ${letters.length} characters are used` : "";
+          text ? change(letters.slice(0, most).join("")) : box.focus();
+        };
+        box.addEventListener("input", (event) => { // while a Korean syllable is being composed, nothing is sent
+          clearTimeout(pause);
+          if (!event.isComposing) pause = setTimeout(send, 700);
+        });
+        box.addEventListener("compositionend", () => {
+          clearTimeout(pause);
+          pause = setTimeout(send, 700);
+        });
+        box.addEventListener("keydown", (event) => {
+          if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
+          event.preventDefault();
+          send();
+        });
+        controls.append(h("label", { class: "pcc-write" }, `your own ${name}`, box), status);
+        return { send };
       },
     };
-    data.controls.forEach(({ name, labels, slider }, n) =>
-      (slider ? ui.slider : ui.radios)(name, labels, at[n], (i) => { at[n] = i; refresh(true); }));
+    const choose = (n, i) => {
+      at[n] = i;
+      delete failed[key()]; // asked again, it may succeed
+      refresh(true);
+    };
+    const presets = data.presets ?? [], fits = (preset) => preset?.at.every((i, n) => i === null || i === at[n]);
+    let preset = null, presetList = null; // the one whose settings are shown
+    if (presets.length) {
+      presetList = ui.select("preset", ["your own", ...presets.map(({ name }) => name)], 0, (k) => {
+        preset = presets[k - 1];
+        preset.at.forEach((i, n) => i !== null && sets[n]((at[n] = i)));
+        delete failed[key()];
+        refresh(true);
+      });
+      presetList.node.querySelector("option").disabled = true; // it tells; to have it, move a control
+    }
+    const sets = data.controls.map(({ name, labels, slider, write }, n) => {
+      const long = write || labels.length > 6 || labels.join("").length > 80, kind = slider ? ui.slider : long ? ui.select : ui.radios;
+      if (!write) return kind(name, labels, at[n], (i) => choose(n, i)).set;
+      const list = kind(name, [...labels, "your own"], at[n], (i) => (i < labels.length ? choose(n, i) : box.send()));
+      const box = ui.write(name, write, (text) => {
+        list.set(labels.length);
+        choose(n, text);
+      });
+      return list.set;
+    });
     root.replaceChildren(h("style", {}, CSS), controls, note, problem, readout, stage, said);
     if (root !== el) root.append(h("p", { style: "margin:.5em 0" }, data.caption)); // a live widget has no figcaption of its own
     const draw = viewer(ui);
-    const key = () => at.reduce((sum, i, n) => sum * data.controls[n].labels.length + i, 0);
+    const typed = new Map(); // the last few frames of typed text
+    const keyOf = (ask) => (ask.some((i) => typeof i === "string") ? JSON.stringify(ask)
+      : ask.reduce((sum, i, n) => sum * data.controls[n].labels.length + i, 0));
+    const key = () => keyOf(at);
     function refresh(aloud) {
-      const k = key(), frame = data.frames[k];
+      const k = key(), frame = data.frames[k] ?? typed.get(k);
+      if (!fits(preset)) preset = presets.find(fits);
+      presetList?.set(presets.indexOf(preset) + 1);
       root.classList.toggle("pcc-waiting", !frame && !failed[k]);
       problem.textContent = failed[k] ?? "";
       if (frame && width) {
         note.textContent = frame.note ?? "";
         note.hidden = !frame.note;
         draw(frame);
-        if (aloud) ui.say([...data.controls.map((control, n) => `${control.name} ${control.labels[at[n]]}`), frame.note ?? ""].join(", "));
+        if (aloud) ui.say([...data.controls.map((control, n) => `${control.name} ${control.labels[at[n]] ?? at[n]}`), frame.note ?? ""].join(", "));
       } else if (!frame && !failed[k] && asked === null) { // one request in flight; its answer asks for the latest
         asked = k;
         model.send({ ask: [...at] });
@@ -303,9 +427,10 @@ function figure(viewer) {
     }
     const answered = (message) => {
       if (!("ask" in message)) return;
-      const k = message.ask.reduce((sum, i, n) => sum * data.controls[n].labels.length + i, 0);
-      if (message.frame) data.frames[k] = message.frame;
-      else failed[k] = message.problem;
+      const k = keyOf(message.ask);
+      if (message.problem) failed[k] = message.problem;
+      else if (typeof k === "number") data.frames[k] = message.frame;
+      else if (typed.set(k, message.frame).size > 8) typed.delete(typed.keys().next().value);
       asked = null;
       refresh(k === key());
     };
@@ -317,6 +442,7 @@ function figure(viewer) {
       pen.fillStyle = getComputedStyle(root).color;
       pen.fillRect(0, 0, 1, 1);
       const [r, g, b] = pen.getImageData(0, 0, 1, 1).data, dark = 0.3 * r + 0.6 * g + 0.1 * b > 128;
+      root.classList.toggle("pcc-dark", dark);
       for (const [role, colors] of Object.entries(STYLE.roles)) root.style.setProperty(`--pcc-${role}`, colors[dark ? 1 : 0]);
     };
     const retheme = () => { theme(); setTimeout(theme, 400); }; // pages fade from theme to theme

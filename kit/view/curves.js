@@ -2,6 +2,7 @@
 const render = figure((ui) => {
   const { options } = ui;
   return (frame) => {
+    const x_label = frame.x_label ?? options.x_label;
     const numbers = (name) => frame.series.flatMap((line) => line[name]).filter((v) => typeof v === "number");
     const xs = numbers("x"), ys = numbers("y").filter((v) => !options.log || v > 0);
     const span = (values, room) => {
@@ -19,9 +20,9 @@ const render = figure((ui) => {
     }
     chart(ui, ui.stage, {
       series: frame.series,
-      x: { label: options.x_label, range: options.x_range ?? span(xs) },
+      x: { label: x_label, range: options.x_range ?? span(xs) },
       y: { label: options.y_label, log: options.log, range: options.y_range ?? span(ys, true) },
-      head: (v) => `${options.x_label} ${show(v)}`,
+      head: (v) => `${x_label} ${show(v)}`,
       hint: options.total ? null : "Point at the chart, or use ← →",
     });
   };

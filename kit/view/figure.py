@@ -28,19 +28,25 @@ class Figure:
 
     frames: one frame; with `controls` a dict {tuple of control values: frame} that covers every combination, or a function
     called by keyword (a control's name as an identifier: "batch norm" -> batch_norm) for each of them.
-    controls: {name: values}; numbers make a slider, everything else a choice. start: {name: value}, otherwise the first values.
+    controls: {name: values}; numbers, or tuples of numbers, make a slider, everything else a choice. start: {name: value},
+    otherwise the first values. presets: {name: {control: value}}, settings of some or all controls to be had by one choice.
     caption says what to see in the figure; alt says it to those who cannot see it.
     """
 
     script = ""  # the viewer's JavaScript file
 
-    def __init__(self, frames, *, caption, alt, controls=None, start=None, options=None):
+    def __init__(self, frames, *, caption, alt, controls=None, start=None, presets=None, options=None):
         self.caption, self.alt = (self._sentence(what, text) for what, text in (("caption", caption), ("alt", alt)))
         self.controls = {name: list(values) for name, values in (controls or {}).items()}
         for name, values in self.controls.items():
-            if not values or len(set(values)) < len(values):
-                raise ValueError(f"control {name!r} needs at least one value and none twice, not {values}")
-        self.start = self._choose(start or {})
+            if not values or any(isinstance(value, list) for value in values) or len(set(values)) < len(values):
+                raise ValueError(f"control {name!r} needs at least one value, none twice and no lists (tuples will do), not {values}")
+        self.start = self._choose(start or {}, "start")
+        self.presets = presets or {}
+        for name, settings in self.presets.items():
+            if not isinstance(settings, dict) or not settings:
+                raise ValueError(f"preset {name!r} needs {{control: value}}, not {settings!r}")
+            self._choose(settings, f"preset {name!r}")
         self.compute = frames if callable(frames) else None
         grid = list(itertools.product(*self.controls.values()))
         raw = {values: self._run(values) for values in grid} if self.compute else self._covering(frames, grid)
@@ -68,11 +74,11 @@ class Figure:
             raise ValueError(f"{type(self).__name__} needs {what}=..., a sentence, not {text!r}")
         return " ".join(text.split())
 
-    def _choose(self, start):
-        for name, value in start.items():
+    def _choose(self, settings, what):
+        for name, value in settings.items():
             if value not in self.controls.get(name, []):
-                raise ValueError(f"start: {name}={value!r} is not among the controls {self.controls}")
-        return tuple(start.get(name, values[0]) for name, values in self.controls.items())
+                raise ValueError(f"{what}: {name}={value!r} is not among the controls {self.controls}")
+        return tuple(settings.get(name, values[0]) for name, values in self.controls.items())
 
     def _run(self, values, controls=None):
         return self.compute(**{re.sub(r"\W+", "_", name): value for name, value in zip(controls or self.controls, values, strict=True)})
@@ -82,7 +88,7 @@ class Figure:
             return {(): frames}
         if not isinstance(frames, dict):
             raise ValueError(f"{type(self).__name__}: with controls, frames are a dict or a function, not {type(frames).__name__}")
-        frames = {key if isinstance(key, tuple) else (key,): frame for key, frame in frames.items()}
+        frames = {key if isinstance(key, tuple) and (key,) not in grid else (key,): frame for key, frame in frames.items()}
         lacking, extra = [key for key in grid if key not in frames], [key for key in frames if key not in grid]
         if lacking or extra:
             what = f"no frame for {lacking[0]}" if lacking else f"a frame for {extra[0]}, which the controls do not have"
@@ -98,17 +104,23 @@ class Figure:
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"{type(self).__name__}: not a frame ({type(error).__name__}: {error}); see its docstring") from error
 
-    def _data(self, controls, start, frames):
+    def _data(self, controls, start, frames, write=()):
         labels = {name: [_label(value) for value in values] for name, values in controls.items()}
         return {
             "controls": [
                 {
                     "name": name,
                     "labels": labels[name],
-                    "slider": all(isinstance(value, Number) and not isinstance(value, bool) for value in values),
+                    "slider": all(_slides(value) for value in values),
                     "start": values.index(begin),
+                    **({"write": write[name]} if name in write else {}),
                 }
                 for (name, values), begin in zip(controls.items(), start, strict=True)
+            ],
+            "presets": [
+                {"name": name, "at": [values.index(settings[one]) if one in settings else None for one, values in controls.items()]}
+                for name, settings in self.presets.items()
+                if all(value in controls[one] for one, value in settings.items())  # a live figure may have other values
             ],
             "frames": [frames.get(values) for values in itertools.product(*controls.values())],
             "options": self.options,
@@ -120,7 +132,8 @@ class Figure:
     @functools.cached_property
     def html(self):
         """The figure as HTML that needs nothing else: no kernel, no network, no file."""
-        data = json.dumps(self._data(self.controls, self.start, self.frames), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        data = self._data(self.controls, self.start, self.frames)
+        data = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
         for sign in "<>&":  # no character in the data may end the script or be taken for markup
             data = data.replace(sign, f"\\u{ord(sign):04x}")
         identity = hashlib.sha256("\n".join([self.script, self.caption, self.alt]).encode()).hexdigest()[:12]
@@ -146,8 +159,10 @@ class Figure:
         return f"<{type(self).__name__}: {self.caption}>"
 
     # -- the live face
-    def widget(self, controls=None):
-        """The same figure fed by the kernel. controls: wider lists, or further parameters of the frame function (which need a default)."""
+    def widget(self, controls=None, write=None):
+        """The same figure fed by the kernel. controls: wider lists, or further parameters of the frame function (which need a default).
+        write: {name of a control whose values are strings: most characters} adds a box for the reader's own text.
+        """
         controls = {name: list(values) for name, values in (controls or {}).items()}
         if controls and not self.compute:
             raise ValueError("only frames given as a function can be computed for other controls; these were given as data")
@@ -158,20 +173,35 @@ class Figure:
             if parameter is None or parameter.default is parameter.empty:
                 raise ValueError(f"control {name!r} must be a parameter, with a default, of the function; it has {', '.join(parameters)}")
             defaults[name] = parameter.default
+        write = write or {}
+        for name, most in write.items():
+            if not self.compute or not all(isinstance(value, str) for value in wide.get(name, [None])):
+                raise ValueError(f"write: {name!r} must be a control whose values are strings, of frames given as a function")
+            if not isinstance(most, int) or most < 1:
+                raise ValueError(f"write: {name!r} needs the most characters that may be typed, 1 or more, not {most!r}")
         begin = dict(zip(self.controls, self.start, strict=True)) | defaults
         start = tuple(begin[name] if begin[name] in values else values[0] for name, values in wide.items())
         known = {values + tuple(defaults[name] for name in wide if name in defaults): frame for values, frame in self.frames.items()}
         if start not in known:
             known[start] = self._checked(self._run(start, wide))
-        widget = widget_class(self.script)(data=self._data(wide, start, known))
+        widget = widget_class(self.script)(data=self._data(wide, start, known, write))
         widget.face = self._repr_mimebundle_()
 
+        typed = {}  # the last few frames of the reader's own texts
+
+        def frame_of(ask):  # an index into each control's values, or the text itself
+            pairs = list(zip(wide.items(), ask, strict=True))
+            values = tuple(one[: write[name]] if isinstance(one, str) else choices[one] for (name, choices), one in pairs)
+            cache = typed if any(isinstance(one, str) for one in ask) else known
+            if values not in cache:
+                cache[values] = self._checked(self._run(values, wide))
+            if len(typed) > 8:
+                del typed[next(iter(typed))]
+            return cache[values]
+
         def answer(_, message, buffers):  # one message per setting that the page lacks
-            values = tuple(choices[i] for choices, i in zip(wide.values(), message["ask"], strict=True))
             try:
-                if values not in known:
-                    known[values] = self._checked(self._run(values, wide))
-                widget.send({"ask": message["ask"], "frame": known[values]})
+                widget.send({"ask": message["ask"], "frame": frame_of(message["ask"])})
             except Exception as error:  # the reader sees one line; the picture before stays
                 line = " ".join(str(error).split())[:200]
                 widget.send({"ask": message["ask"], "problem": f"{type(error).__name__}: {line}"})
@@ -209,7 +239,13 @@ def module(script):
 
 
 # -- packing
+def _slides(value):
+    return all(map(_slides, value)) if isinstance(value, tuple) else isinstance(value, Number) and not isinstance(value, bool)
+
+
 def _label(value):
+    if isinstance(value, tuple):
+        return ", ".join(map(_label, value))
     return {True: "on", False: "off"}[value] if isinstance(value, bool) else f"{value:g}" if isinstance(value, float) else str(value)
 
 

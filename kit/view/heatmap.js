@@ -22,7 +22,7 @@ const render = figure((ui) => {
     const place = (r, c) => `${named(options.y_label, rowNames[r])}, ${named(options.x_label, columnNames[c])}`;
     column = within(column, 0, columns - 1);
 
-    const abreast = ui.width >= 300 * panels.length ? panels.length : 1;
+    const abreast = ui.width >= within(30 * columns, 200, 300) * panels.length ? panels.length : 1;
     const full = Math.floor(Math.min((ui.width - 24 * (abreast - 1)) / abreast, 720));
     const left = Math.ceil(widest(rowNames)) + 28, top = 24, w = full - left - 8;
     const tall = within((w * rows) / columns, Math.min(rows * 22, abreast > 1 ? 230 : 180), 380);

@@ -1,5 +1,5 @@
 // A network, data flowing left to right: width of a box means channels, height means image size, an arc is a shortcut.
-const ARC = { identity: "", projection: "7 4", "zero-pad": "2 3" };
+const ARC = { identity: "", projection: "7 4", "zero-pad": "2 3", concat: "" };
 const FILL = { input: 0, sum: 0, pool: 0.06, fc: 0.1, conv: 0.16, block: 0.3 };
 const ROUND = 26; // a sum is a circle
 const least = (values) => values.reduce((a, b) => Math.min(a, b), Infinity), greatest = (values) => values.reduce((a, b) => Math.max(a, b), -Infinity);
@@ -8,15 +8,20 @@ const render = figure((ui) => {
   let picked = ui.options.picked, map = null; // both survive a change of frame
   return (frame) => {
     const { nodes, shortcuts } = frame, place = new Map(nodes.map((node, i) => [node.id, i])), many = nodes.length > 30;
+    const concat = shortcuts.filter(([, , kind]) => kind === "concat");
     if (!place.has(picked)) picked = (nodes.find((node) => node.maps) ?? nodes[0]).id;
 
     // boxes: as wide as the room allows; where it is short, the drawing scrolls
     const channels = greatest(nodes.map((node) => node.channels ?? 1)), size = greatest(nodes.map((node) => node.size ?? 1));
-    const gap = many ? 3 : nodes.length > 16 ? 6 : 12, thin = many ? 5 : 10, tallest = 110, low = 22;
-    const shares = nodes.map((node) => (node.channels ?? 0) / channels), room = ui.width - 4 - (gap + thin) * nodes.length;
-    const scale = within(room / (shares.reduce((a, b) => a + b, 0) || 1), 3, nodes.length > 8 ? 56 : 90);
+    const close = many ? 3 : nodes.length > 16 ? 6 : 12, thin = many ? 5 : 10, tallest = 110, low = 22;
+    const shares = nodes.map((node) => (node.channels ?? 0) / channels), room = ui.width - 4 - (close + thin) * nodes.length;
+    const sum = shares.reduce((a, b) => a + b, 0) || 1, scale = within(room / sum, 3, nodes.length > 8 ? 56 : 90);
+    const gap = concat.length ? within(close + (room - scale * sum) / nodes.length, close, 36) : close; // many arcs need air
     const lift = (a, b) => 14 + Math.min(b - a, 6) * 4;
-    const arcs = shortcuts.length ? 16 + greatest(shortcuts.map(([from, to]) => lift(place.get(from), place.get(to)))) : 8;
+    const span = ([from, to]) => place.get(to) - place.get(from);
+    const rise = within(110 / Math.max(1, ...concat.map(span)), 3, 20); // how much higher a concat arc goes for each node that it spans
+    const arcs = shortcuts.length
+      ? greatest(shortcuts.map((one) => (one[2] === "concat" ? 12 + rise * span(one) : 16 + lift(place.get(one[0]), place.get(one[1]))))) : 8;
     const middle = arcs + tallest / 2, floor = arcs + tallest;
     let x = 2;
     const boxes = nodes.map((node, i) => {
@@ -27,19 +32,29 @@ const render = figure((ui) => {
       return box;
     });
 
-    const svg = s("svg", { width: Math.ceil(x - gap + 2), height: floor + 40, role: "radiogroup", "aria-label": ui.alt },
+    const inside = (i) => textWidth(nodes[i].label) + 4 < boxes[i].w; // where all is joined to all, names that do not fit go below
+    const below = nodes.map((_, i) => concat.length > 0 && nodes[i].kind !== "sum" && !inside(i)), foot = floor + (below.includes(true) ? 18 : 0);
+    const svg = s("svg", { width: Math.ceil(x - gap + 2), height: foot + 40, role: "radiogroup", "aria-label": ui.alt },
       stroke(boxes.slice(1).map((box) => `M${box.x - gap} ${middle}h${gap}`).join(""), "currentColor", 1.5));
     const items = boxes.map(({ x, y, w, tall }, i) => {
-      const { kind, label: name, shape } = nodes[i], go = (k) => () => choose(k, true);
-      const item = s("g", { role: "radio", "aria-label": [name, shape].filter(Boolean).join(", "), style: "cursor:pointer", onclick: go(i), ...OWN_KEYS },
+      const { kind, label: name, shape, id } = nodes[i], go = (k) => () => choose(k, true);
+      const read = concat.filter(([, to]) => to === id).map(([from]) => nodes[place.get(from)].label).join(" and ");
+      const item = s("g", { role: "radio", "aria-label": [name, shape, read && `reads ${read}`].filter(Boolean).join(", "), style: "cursor:pointer", onclick: go(i), ...OWN_KEYS },
         s("rect", { x: x - gap / 2, y: arcs, width: w + gap, height: tallest, fill: "transparent" }), // what a finger can hit
         s("rect", { x, y, width: w, height: tall, rx: kind === "sum" ? ROUND / 2 : 2, fill: "currentColor", "fill-opacity": FILL[kind], stroke: "currentColor" }),
-        textWidth(name) + 4 < w && label(x + w / 2, middle + 4, name, "middle"));
+        inside(i) && label(x + w / 2, middle + 4, name, "middle"));
       arrows(item, { ArrowRight: go(i + 1), ArrowDown: go(i + 1), ArrowLeft: go(i - 1), ArrowUp: go(i - 1), Home: go(0), End: go(nodes.length - 1) });
       svg.append(item);
+      if (below[i] && textWidth(name) + 2 < w + gap) svg.append(label(x + w / 2, floor + 14, name, "middle"));
       return item;
     });
-    for (const [from, to, kind] of shortcuts) { // from the end of one box, over those between, to the sum, or the end of the box that holds it
+    const joints = concat.map((one) => { // from the top of one box, over those between, to the top of the other
+      const [start, end] = [boxes[place.get(one[0])], boxes[place.get(one[1])]], from = start.end - Math.min(start.w / 4, 8), tip = end.x + Math.min(end.w / 4, 8);
+      const roof = least(boxes.slice(place.get(one[0]), place.get(one[1]) + 1).map((box) => box.y)) - 6, top = roof - (rise * span(one) * 4) / 3;
+      return svg.appendChild(s("g", { "pointer-events": "none" },
+        stroke(`M${from} ${start.y}V${roof}C${from} ${top} ${tip} ${top} ${tip} ${roof}V${end.y}`, IDEA), s("circle", { cx: tip, cy: end.y - 2, r: 3, fill: IDEA })));
+    });
+    for (const [from, to, kind] of shortcuts.filter((one) => !concat.includes(one))) { // from the end of one box, over those between, to the sum, or the end of the box that holds it
       const [a, b] = [place.get(from), place.get(to)], [start, end] = [boxes[a], boxes[b]];
       const tip = nodes[b].kind === "sum" ? end.x + ROUND / 2 : end.end;
       const top = Math.max(6, least(boxes.slice(a, b + 1).map((box) => box.y)) - lift(a, b));
@@ -49,11 +64,12 @@ const render = figure((ui) => {
         stroke(`M${start.end} ${start.y}${way}`, IDEA, 2, { "stroke-dasharray": ARC[kind] }),
         s("circle", { cx: tip, cy: end.y - 2, r: many ? 2.2 : 3.4, fill: IDEA })));
     }
-    for (let i = 0, j = 0; i < nodes.length; i = j) { // one label under each run of equal shapes
+    for (let i = 0, j = 0, edge = 0; i < nodes.length; i = j) { // one label under each run of equal shapes
       for (j = i + 1; j < nodes.length && nodes[j].shape === nodes[i].shape; j++);
-      const from = boxes[i].x, to = boxes[j - 1].end, text = nodes[i].shape;
-      if (text && textWidth(text) <= to - from + gap)
-        svg.append(stroke(`M${from} ${floor + 6}H${to}`, "currentColor", 1, { "stroke-opacity": 0.5 }), label((from + to) / 2, floor + 22, text, "middle"));
+      const from = boxes[i].x, to = boxes[j - 1].end, text = nodes[i].shape, half = textWidth(text ?? "") / 2, px = Math.max(half, (from + to) / 2);
+      if (!text || 2 * half > to - from + gap || px - half < edge) continue;
+      edge = px + half;
+      svg.append(stroke(`M${from} ${foot + 6}H${to}`, "currentColor", 1, { "stroke-opacity": 0.5 }), label(px, foot + 22, text, "middle"));
     }
     const arc = (kind) => s("svg", { width: 30, height: 10, class: "pcc-key", "aria-hidden": "true" },
       stroke("M1 9C6 0 24 0 29 9", IDEA, 2, { "stroke-dasharray": ARC[kind] }));
@@ -69,6 +85,12 @@ const render = figure((ui) => {
         fill(item, { tabindex: mine ? 0 : -1, "aria-checked": `${mine}` }, []);
         fill(face, { fill: mine ? SELECTED : "currentColor", "fill-opacity": mine ? 1 : FILL[nodes[k].kind], "stroke-width": mine ? 2.5 : 1 }, []);
         if (name) name.style.fill = mine ? "#000" : "";
+      });
+      joints.forEach((joint, k) => { // what the node reads is thick; what reads it, plain; all else, faint
+        const [from, to] = concat[k], reads = to === picked;
+        fill(joint, { opacity: reads ? 1 : from === picked ? 0.8 : 0.35 }, []);
+        fill(joint.firstChild, { "stroke-width": reads ? 3 : 1.5 }, []);
+        if (reads) svg.append(joint);
       });
       if (byHand) {
         items[i].focus({ preventScroll: true });

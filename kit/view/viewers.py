@@ -4,16 +4,18 @@ import hashlib
 import io
 import time
 from html import escape
+from itertools import cycle, zip_longest
 
 import matplotlib.pyplot as plt
 import numpy as np
 from IPython import get_ipython
 from IPython.display import display
 from matplotlib.colors import LinearSegmentedColormap, LogNorm, Normalize
-from matplotlib.patches import Ellipse, FancyArrowPatch, Rectangle
+from matplotlib.patches import Ellipse, FancyArrowPatch, PathPatch, Rectangle
+from matplotlib.path import Path
 
 from kit.view.figure import Figure, array, image, number, numbers, quantise, role_of, widget_class
-from kit.view.style import DASHES, RAMP, ROLES
+from kit.view.style import DASHES, NAMED, RAMP, ROLES
 
 
 def _range(values, log, zero=False):
@@ -39,16 +41,33 @@ def _fixed(given, computed, log):
     return [number(lo), number(hi)], True
 
 
+def _colours(series):
+    """The role of each series; those without one take the extra colours in turn."""
+    extras = cycle(role for role in ROLES if role not in NAMED)
+    return [line.get("role") or next(extras) for line in series]
+
+
+def _heights(series, stacked):
+    """What an axis must reach: every value, or the total of every bar."""
+    rows = [line["values"] for line in series]
+    if not stacked:
+        return [value for row in rows for value in row]
+    return [sum(value for value in parts if not isinstance(value, str)) for parts in zip_longest(*rows, fillvalue=0)]
+
+
 def _plot(axes, series, options, y_range, bars=False):
     """Series in the viewers' look on matplotlib axes: same colours, dashes and markers."""
-    seen, extra = {}, 0
-    for n, line in enumerate(series):
-        name = line.get("role") or f"extra{extra % 3}"
-        extra += "role" not in line
+    seen, count, under = {}, max(len(line["x"]) for line in series), 0
+    for n, (line, name) in enumerate(zip(series, _colours(series), strict=True)):
         nth = line.get("dash", seen.get(name, 0)) % len(DASHES)
         seen[name] = seen.get(name, 0) + 1
         light, _, marker = ROLES[name]
         y = [np.nan if isinstance(value, str) else value for value in line["y"]]
+        if options.get("stacked"):
+            y, wide = np.pad(np.nan_to_num(y), (0, count - len(y))), 1 if count >= 60 else min(0.8, 0.12 * count)
+            axes.bar(range(1, count + 1), y, wide, under, color=light, label=line["name"], antialiased=count < 60)
+            under = under + y
+            continue
         if bars:
             axes.bar(np.array(line["x"]) - 0.4 + 0.8 * (n + 0.5) / len(series), y, 0.74 / len(series), color=light, label=line["name"])
             continue
@@ -64,17 +83,24 @@ class Layers(Figure):
     """One value per layer, one to three series.
 
     frame: {"series": [{"name", "values", "role"}], "labels": names of the layers or None, "note": a line above or None}
-    kind: "bars" or "line" (default: lines on a log axis). y_range: (low, high); otherwise the range over all frames.
+    kind: "bars", "stacked" or "line" (default: lines on a log axis); stacked: the series are the parts of one bar, the
+    first at the bottom, each of its own colour. y_range: (low, high) or "frame", the range of the frame shown; otherwise
+    the range over all frames.
     """
 
     script = "layers.js"
 
     def __init__(self, frames, *, y_label, x_label="layer", log=False, kind=None, y_range=None, **common):
-        if kind not in (None, "bars", "line"):
-            raise ValueError(f"kind is 'bars' or 'line', not {kind!r}")
-        bars = kind == "bars" or (kind is None and not log)
+        if kind not in (None, "bars", "stacked", "line"):
+            raise ValueError(f"kind is 'bars', 'stacked' or 'line', not {kind!r}")
+        if isinstance(y_range, str) and y_range != "frame":
+            raise ValueError(f"y_range is (low, high) or 'frame', not {y_range!r}")
+        stacked, bars = kind == "stacked", kind in ("bars", "stacked") or (kind is None and not log)
+        if stacked and log:
+            raise ValueError("stacked bars need a linear axis, log=False: on a log axis parts do not add up")
         self._given = y_range
-        super().__init__(frames, options={"x_label": x_label, "y_label": y_label, "log": log, "bars": bars}, **common)
+        options = {"x_label": x_label, "y_label": y_label, "log": log, "bars": bars, "stacked": stacked}
+        super().__init__(frames, options=options, **common)
 
     def _pack(self, frame):
         series = [
@@ -84,17 +110,32 @@ class Layers(Figure):
         labels = frame.get("labels")
         if not series or (labels is not None and len(labels) != max(len(line["values"]) for line in series)):
             raise ValueError("Layers: a frame needs at least one series, and as many labels as layers (or none)")
-        return {"series": series, **({"labels": [str(label) for label in labels]} if labels is not None else {})}
+        if self.options["stacked"]:
+            colours = _colours(series)
+            if len(set(colours)) < len(colours):
+                raise ValueError(f"Layers: stacked parts need colours of their own, so no role twice and at most 3 without, not {colours}")
+            if any(not isinstance(value, str) and value < 0 for line in series for value in line["values"]):
+                raise ValueError("Layers: the parts of stacked bars are 0 or more")
+        packed = {"series": series, **({"labels": [str(label) for label in labels]} if labels is not None else {})}
+        if self._given == "frame":
+            packed["y_range"] = _range(_heights(series, self.options["stacked"]), self.options["log"], zero=True)
+        return packed
 
     def _share(self, frames):
         log = self.options["log"]
-        values = [value for frame in frames for line in frame["series"] for value in line["values"]]
-        y_range, fixed = _fixed(self._given, _range(values, log, zero=True), log)
+        values = [value for frame in frames for value in _heights(frame["series"], self.options["stacked"])]
+        y_range, fixed = _fixed(None if self._given == "frame" else self._given, _range(values, log, zero=True), log)
         return {"y_range": y_range, "fixed": fixed}
 
     def _draw(self, canvas, frame):
-        series = [line | {"x": range(1, len(line["values"]) + 1), "y": line["values"]} for line in self._pack(frame)["series"]]
-        _plot(canvas.subplots(), series, self.options, self.options["y_range"], self.options["bars"])
+        frame, axes = self._pack(frame), canvas.subplots()
+        series = [line | {"x": range(1, len(line["values"]) + 1), "y": line["values"]} for line in frame["series"]]
+        _plot(axes, series, self.options, frame.get("y_range", self.options["y_range"]), self.options["bars"])
+        if labels := frame.get("labels"):
+            labels = [label.replace(" ", "\n") for label in labels] if len(labels) < 13 else labels
+            longest = max(len(line) for label in labels for line in label.split("\n"))
+            shown = range(0, len(labels), -(-len(labels) * (longest + 2) // 90))
+            axes.set_xticks([i + 1 for i in shown], [labels[i] for i in shown])
 
 
 class Heatmap(Figure):
@@ -155,7 +196,7 @@ class Heatmap(Figure):
 class Curves(Figure):
     """Curves over a common x, such as losses over steps.
 
-    frame: {"series": [{"name", "x", "y", "role", "dash": 0 solid, 1 dashed, 2 dotted}], "note"}
+    frame: {"series": [{"name", "x", "y", "role", "dash": 0 solid, 1 dashed, 2 dotted}], "x_label": where frames differ in it, "note"}
     y_range: (low, high); otherwise the range of the frame shown.
     """
 
@@ -170,7 +211,8 @@ class Curves(Figure):
     def _pack(self, frame):
         if not frame["series"]:
             raise ValueError("Curves: a frame needs at least one series")
-        return {"series": [self._line(**line) for line in frame["series"]]}
+        own = {"x_label": str(frame["x_label"])} if frame.get("x_label") else {}
+        return {"series": [self._line(**line) for line in frame["series"]], **own}
 
     @staticmethod
     def _line(name, x, y, role=None, dash=None):
@@ -180,7 +222,8 @@ class Curves(Figure):
         return {"name": str(name), "x": x, "y": y, **role_of(role), **({} if dash is None else {"dash": int(dash)})}
 
     def _draw(self, canvas, frame):
-        _plot(canvas.subplots(), self._pack(frame)["series"], self.options, self.options.get("y_range"))
+        packed = self._pack(frame)
+        _plot(canvas.subplots(), packed["series"], self.options | packed, self.options.get("y_range"))
 
     @staticmethod
     def live(*, x_label, y_label, total, log=False):
@@ -227,12 +270,13 @@ class Network(Figure):
     """A network, data flowing left to right: a box's width means channels, its height image size, an arc is a shortcut.
 
     frame: {"nodes": [{"id", "label", "kind", "channels", "size", "shape", "text", "maps": (n, height, width)}],
-    "shortcuts": [[from_id, to_id, "identity" | "projection" | "zero-pad"]], "note"}; a node needs id and kind, one of
-    input, conv, block, sum, pool, fc; a sum is a circle. At most 32 maps are shown. picked: the id of the node open at first.
+    "shortcuts": [[from_id, to_id, "identity" | "projection" | "zero-pad" | "concat"]], "note"}; a node needs id and kind, one of
+    input, conv, block, sum, pool, fc; a sum is a circle. Of concat arcs, those into the chosen node stand out.
+    At most 32 maps are shown. picked: the id of the node open at first.
     """
 
     script = "network.js"
-    KINDS, SHORTCUTS = ("input", "conv", "block", "sum", "pool", "fc"), ("identity", "projection", "zero-pad")
+    KINDS, SHORTCUTS = ("input", "conv", "block", "sum", "pool", "fc"), ("identity", "projection", "zero-pad", "concat")
 
     def __init__(self, frames, *, picked=None, **common):
         super().__init__(frames, options={"picked": picked}, **common)
@@ -273,13 +317,22 @@ class Network(Figure):
                 axes.add_patch(Rectangle((x, -tall / 2), wide, tall, facecolor=fill, edgecolor="0.3"))
                 place[node["id"]] = (x, x + wide, tall / 2)
             x += wide + 0.15 * unit
+        order, roof = list(place), 0.9
         for start, end, kind in frame.get("shortcuts") or []:
-            (_, x0, y0), (_, x1, y1) = place[start], place[end]
+            (_, x0, y0), (left, x1, y1) = place[start], place[end]
+            if kind == "concat":  # a curve above all boxes between, the higher the more of them
+                a, b = order.index(start), order.index(end)
+                base, rise = max(tall for _, _, tall in list(place.values())[a : b + 1]) + 0.03, 0.7 * (b - a) / len(order)
+                corners = [(x0, y0), (x0, base), (x0, base + rise), (left, base + rise), (left, base), (left, y1)]
+                line = Path(corners, [Path.MOVETO, Path.LINETO, *3 * [Path.CURVE4], Path.LINETO])
+                axes.add_patch(PathPatch(line, fill=False, edgecolor=ROLES["idea"][0], linewidth=1.2))
+                roof = max(roof, base + rise)
+                continue
             dash = {"identity": "-", "projection": "--", "zero-pad": ":"}[kind]
             bend = f"arc3,rad={-min(0.5, 0.9 / max(x1 - x0, 0.1)):.3f}"
             look = {"arrowstyle": "-", "linestyle": dash, "linewidth": 2, "color": ROLES["idea"][0]}
             axes.add_patch(FancyArrowPatch((x0, y0), (x1, y1), connectionstyle=bend, **look))
-        axes.set(xlim=(-0.2, x), ylim=(-0.55, 0.9))
+        axes.set(xlim=(-0.2, x), ylim=(-0.55, roof))
         axes.axis("off")
 
 
@@ -353,6 +406,6 @@ class Picture(Figure):
     def _fallback(self):
         return image(self._png, self.alt)
 
-    def widget(self, controls=None):
+    def widget(self, controls=None, write=None):
         """A still picture has no live face."""
         raise ValueError("a Picture is still; use a viewer for a live figure")

@@ -1,0 +1,66 @@
+"""Long experiments, run once and stored: ``python -m kit.study LESSON``, or ``make study-LESSON``.
+
+A lesson with a study has ``STUDY``, {name: function(seed) -> {measurement: number}}, and ``STUDY_SEEDS``. Every run is stored in
+``lessons/studies/LESSON.json`` as soon as it is over, so an interrupted study goes on where it stopped. Lessons plot what is stored.
+"""
+
+import datetime
+import importlib
+import json
+import platform
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+LESSONS = Path(__file__).parents[1] / "lessons"
+FOLDER = LESSONS / "studies"
+
+
+def versions():
+    return {"python": platform.python_version(), **{name: version(name) for name in ("numpy", "torch")}}
+
+
+def read(lesson, folder=FOLDER):
+    """The stored runs of a lesson's study, {name: [{"seed", measurement: number, …}]}."""
+    return json.loads((Path(folder) / f"{lesson}.json").read_text("utf-8"))["runs"]
+
+
+def run(lesson, studied, seeds, folder=FOLDER):
+    """Run what is not yet stored of ``studied``, {name: function(seed)}, for each seed.
+
+    Raises ValueError when the stored runs were made with other versions or measured other things: numbers of different origin do not mix.
+    """
+    path = Path(folder) / f"{lesson}.json"
+    stored = json.loads(path.read_text("utf-8")) if path.exists() else {"versions": versions(), "runs": {}}
+    if stored["versions"] != versions():
+        raise ValueError(f"{path} was made with {stored['versions']}, here are {versions()}; delete it to run the whole study again")
+    if foreign := stored["runs"].keys() - studied.keys():
+        raise ValueError(f"{path} has runs of {', '.join(sorted(foreign))}, which the study no longer has; delete them or the file")
+    done = {(name, one["seed"]) for name, runs in stored["runs"].items() for one in runs}
+    due = [(name, seed) for seed in seeds for name in studied if (name, seed) not in done]
+    for name, seed in (bar := tqdm(due, desc=lesson)):
+        bar.set_postfix_str(f"{name}, seed {seed}")
+        measured = {key: round(float(value), 6) for key, value in studied[name](seed).items()}
+        stored["runs"].setdefault(name, []).append({"seed": seed, **measured})
+        stored["date"] = datetime.date.today().isoformat()
+        partial = path.with_suffix(".partial")
+        partial.write_text(json.dumps(stored, indent=1, ensure_ascii=False) + "\n", "utf-8")
+        partial.replace(path)
+
+
+def main():
+    lessons = [name for name in sys.argv[1:] if (LESSONS / f"{name}.py").exists()]
+    if len(lessons) != 1 or not hasattr(module := importlib.import_module(f"lessons.{lessons[0]}"), "STUDY"):
+        sys.exit("error: name one lesson that has a study, as in: python -m kit.study densenet")
+    torch.set_num_threads(1)
+    try:
+        run(lessons[0], module.STUDY, module.STUDY_SEEDS)
+    except ValueError as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    main()

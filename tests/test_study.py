@@ -1,0 +1,60 @@
+"""Long experiments: what is stored, what is run again, what is refused."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from kit import study
+
+
+@pytest.fixture
+def ran():
+    return []
+
+
+@pytest.fixture
+def studied(ran):
+    def one(name):
+        return lambda seed: ran.append((name, seed)) or {"error": len(name) + seed / 3}
+
+    return {name: one(name) for name in ("a", "bb")}
+
+
+def test_runs_are_stored_with_date_seeds_and_versions(tmp_path, studied, ran):
+    study.run("x", studied, range(2), tmp_path)
+    assert ran == [("a", 0), ("bb", 0), ("a", 1), ("bb", 1)]
+    assert study.read("x", tmp_path) == {"a": [{"seed": 0, "error": 1.0}, {"seed": 1, "error": 1.333333}],
+                                         "bb": [{"seed": 0, "error": 2.0}, {"seed": 1, "error": 2.333333}]}
+    whole = json.loads((tmp_path / "x.json").read_text())
+    assert whole["versions"].keys() >= {"python", "torch"} and len(whole["date"]) == 10
+
+
+def test_an_interrupted_study_goes_on_where_it_stopped(tmp_path, studied, ran):
+    def power_cut(seed):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        study.run("x", studied | {"bb": power_cut}, range(2), tmp_path)
+    study.run("x", studied, range(2), tmp_path)
+    assert ran == [("a", 0), ("bb", 0), ("a", 1), ("bb", 1)]
+    study.run("x", studied, range(2), tmp_path)
+    assert len(ran) == 4
+    assert [path.name for path in tmp_path.iterdir()] == ["x.json"]
+
+
+def test_numbers_of_other_versions_or_of_another_study_do_not_mix(tmp_path, studied, ran, monkeypatch):
+    study.run("x", studied, range(1), tmp_path)
+    with pytest.raises(ValueError, match="has runs of bb, which the study no longer has"):
+        study.run("x", {"a": studied["a"]}, range(2), tmp_path)
+    monkeypatch.setattr(study, "versions", lambda: {"torch": "9"})
+    with pytest.raises(ValueError, match="was made with .* here are .*'9'.* delete it"):
+        study.run("x", studied, range(2), tmp_path)
+    assert len(ran) == 2
+
+
+@pytest.mark.parametrize("names", [[], ["nothing"], ["resnet"], ["densenet", "resnet"]])
+def test_a_lesson_without_a_study_is_refused(names):
+    run = subprocess.run([sys.executable, "-m", "kit.study", *names], capture_output=True, text=True)
+    assert run.returncode == 1 and "name one lesson that has a study" in run.stderr and "Traceback" not in run.stderr
