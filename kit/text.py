@@ -5,12 +5,16 @@ What takes seconds to make is cached in the user's cache folder, and made again 
 
 import bz2
 import hashlib
+import io
 import json
 import os
 import re
 import sys
 import sysconfig
+import tokenize
+from collections import Counter
 from contextlib import suppress
+from functools import partial
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -34,7 +38,7 @@ def cached(name, settings, make):
     packages = {package: version(package) for package in ("gensim", "tokenizers")}
     key = json.dumps([sys.version, packages, settings, Path(__file__).read_text("utf-8")])
     path = user_cache_path("papers-cell-by-cell") / f"{name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.json"
-    with suppress(OSError, ValueError):
+    with suppress(OSError, ValueError, TypeError, KeyError, AttributeError):
         stored = json.loads(path.read_text("utf-8"))
         if hashlib.sha256(stored["value"].encode()).hexdigest() == stored["sha256"]:
             return json.loads(stored["value"])
@@ -54,21 +58,25 @@ def prose(text):
     return "\n".join(re.sub(r"\s+", " ", line) for line in kept if not re.search(r"[|{}<>=]|\[\[|\]\]", line))
 
 
-def gensim_file(name):
-    return Path(find_spec("gensim").submodule_search_locations[0], "test", "test_data", name)  # found, not imported: that takes a second
+def package_file(package, *path):
+    """The path of a file or folder in an installed package, which is found without importing it."""
+    return Path(find_spec(package).submodule_search_locations[0], *path)
+
+
+GENSIM = partial(package_file, "gensim", "test", "test_data")
 
 
 def wikipedia():
     """Articles of the English Wikipedia, a sample that comes with gensim (CC BY-SA)."""
     from gensim.corpora.wikicorpus import extract_pages, filter_wiki
 
-    with bz2.open(gensim_file("enwiki-latest-pages-articles1.xml-p000000010p000030302-shortened.bz2")) as file:
+    with bz2.open(GENSIM("enwiki-latest-pages-articles1.xml-p000000010p000030302-shortened.bz2")) as file:
         return [prose(filter_wiki(text)) for title, text, _ in extract_pages(file) if ":" not in title]
 
 
 def news():
     """News of 2001 from the Australian Broadcasting Corporation, collected by M. Lee et al. (2005), out of gensim."""
-    return gensim_file("lee_background.cor").read_text("utf-8").splitlines()
+    return GENSIM("lee_background.cor").read_text("utf-8").splitlines()
 
 
 def documentation():
@@ -91,7 +99,7 @@ def corpus(name):
     """The Corpus `name`, one of wikipedia, news, documentation, code; every tenth document of over 400 characters is held out."""
     if name not in SOURCES:
         raise ValueError(f"there is no corpus {name!r}; there are {', '.join(SOURCES)}")
-    texts = cached(name, [], lambda: [text for text in SOURCES[name]() if len(text) > 400])
+    texts = cached(name, [], lambda: list(dict.fromkeys(text for text in SOURCES[name]() if len(text) > 400)))
     return Corpus([text for i, text in enumerate(texts) if i % 10 != 9], texts[9::10])
 
 
@@ -119,10 +127,34 @@ def tokenizer(*names, size=2000):
     return assemble(models.WordPiece({piece: i for i, piece in enumerate(pieces)}, unk_token="[UNK]"))
 
 
-def windows(documents, tokenizer, length):
-    """The token ids of the documents, each cut into windows of `length`, `(n, length)` int64; the rest of a document is left out."""
-    rows = [torch.tensor(encoding.ids) for encoding in tokenizer.encode_batch(documents)]
-    return torch.cat([ids[: len(ids) // length * length].view(-1, length) for ids in rows])
+def python_tokens(size=1000):
+    """(vocabulary, Corpus of lists of ids): the corpus `code` in tokens of Python's grammar, the `size` most frequent; the rest is [UNK].
+
+    Comments are left out; every string is STRING; NEWLINE, INDENT and DEDENT are tokens.
+    """
+
+    def tokens(source):
+        found = tokenize.generate_tokens(io.StringIO(source).readline)
+        pairs = ((re.sub("^[FT]STRING_START$", "STRING", tokenize.tok_name[token.type]), token.string) for token in found)
+        left_out = {"COMMENT", "NL", "ENDMARKER", "FSTRING_MIDDLE", "FSTRING_END", "TSTRING_MIDDLE", "TSTRING_END"}
+        named = {"STRING", "NEWLINE", "INDENT", "DEDENT"}
+        return [name if name in named else string for name, string in pairs if name not in left_out]
+
+    def make():
+        parts = [[tokens(source) for source in part] for part in corpus("code")]
+        counts = Counter(token for document in parts[0] for token in document)
+        vocabulary = SPECIAL + sorted(counts, key=lambda token: (-counts[token], token))[: size - len(SPECIAL)]
+        number = {token: i for i, token in enumerate(vocabulary)}
+        return vocabulary, [[[number.get(token, 1) for token in document] for document in part] for part in parts]
+
+    vocabulary, parts = cached("python", [size], make)
+    return vocabulary, Corpus(*parts)
+
+
+def windows(documents, length):
+    """Documents (lists of token ids), each cut into windows of `length`, `(n, length)` int64; what is left of a document is left out."""
+    rows = [torch.tensor(ids[: len(ids) // length * length]).view(-1, length) for ids in documents]
+    return torch.cat([row for row in rows if len(row)]).long()
 
 
 def batches(rows, batch_size, steps, seed):
