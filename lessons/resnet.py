@@ -31,7 +31,6 @@ from kit.probe import activations, gradient_norms
 # from copy import deepcopy
 # from itertools import product
 #
-# import matplotlib.pyplot as plt
 # import numpy as np
 #
 # from kit.claims import claim, recap
@@ -53,12 +52,8 @@ from kit.probe import activations, gradient_norms
 
 # %% tags=["active-ipynb"]
 # train_set, test_set = digits()
-# figure, axes = plt.subplots(1, 10, figsize=(8, 1.1))
-# for digit, axis in enumerate(axes):
-#     axis.imshow(train_set.images[train_set.labels == digit][0, 0], cmap="gray_r")
-#     axis.set_title(digit)
-#     axis.axis("off")
-# Picture(figure, caption="One training image of each class.", alt="The handwritten digits 0 to 9, 8×8 pixels.")
+# first = [train_set.images[train_set.labels == digit][0, 0] for digit in range(10)]
+# Picture.row(first, range(10), caption="One training image of each class.", alt="The handwritten digits 0 to 9, 8×8 pixels.")
 
 # %% [markdown]
 # In 2015 the leading networks on ImageNet were stacks of sixteen to thirty layers (§1).
@@ -790,12 +785,8 @@ def from_pretrained(folder):
 # with torch.no_grad():
 #     answers = resnet20(test_set.images).softmax(1)
 # doubt = answers.max(1).values.argsort()[:8]
-# figure, axes = plt.subplots(1, 8, figsize=(8, 1.4))
-# for index, axis in zip(doubt, axes):
-#     axis.imshow(test_set.images[index, 0], cmap="gray_r")
-#     axis.set_title(f"says {answers[index].argmax()}, is {test_set.labels[index]}", fontsize=10)
-#     axis.axis("off")
-# Picture(figure, caption="The eight test images that it is least sure of: its answer, and the truth.",
+# titles = [f"says {answers[index].argmax()}, is {test_set.labels[index]}" for index in doubt]
+# Picture.row(test_set.images[doubt, 0], titles, caption="The eight test images that it is least sure of: its answer, and the truth.",
 #         alt="Eight small images of digits, most of them hard to read.")
 
 # %% [markdown]

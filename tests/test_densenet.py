@@ -1,6 +1,7 @@
 """The DenseNet lesson against the paper's numbers, against a reference implementation, and with bad input."""
 
 import json
+import math
 import re
 
 import pytest
@@ -142,6 +143,8 @@ def test_saved_for_backward_counts_each_storage_once_and_no_weights():
     both = nn.ModuleList([layer, nn.Linear(4, 3)])
     both.forward = lambda x: both[0](x) + both[1](x)
     assert saved_for_backward(both, x) == 5 * 4 * 4
+    with torch.no_grad(), pytest.raises(ValueError, match="gradients are switched off"):
+        saved_for_backward(layer, x)
 
 
 def test_feature_use_on_weights_that_are_known():
@@ -151,11 +154,11 @@ def test_feature_use_on_weights_that_are_known():
         reader.weight[:, :11], reader.weight[:, 11:] = -1.0, 3.0
         model.fc.weight.fill_(0.5)
     use = feature_use(model, 2)
-    assert use.shape == (3, 3) and use.isnan().tolist() == [[False] * 3, [True, False, False], [True, True, False]]
-    assert use[:2, 1].tolist() == [0.5, 1.5] and use[0, 0] == 1
+    assert use.shape == (3, 3) and use.isnan().tolist() == [[True, False, False], [True, False, False], [True, True, False]]
+    assert use[:2, 1].tolist() == [0.5, 1.5]
     assert torch.equal(feature_use(model, 3)[:, 2], torch.ones(3))     # the classifier is the last reader
     bottleneck = cifar_net(16, 3, BottleneckLayer, 0.5, stem_width=5)
-    assert feature_use(bottleneck, 1).nanmean(0).tolist() == pytest.approx([1, 1, 1])
+    assert feature_use(bottleneck, 1).nanmean(0)[1:].tolist() == pytest.approx([1, 1])
 
 
 # ---- the contest and its study
@@ -250,8 +253,20 @@ def test_wrong_depth(depth, layer, unit):
 
 @pytest.mark.parametrize("compression", [0, -0.5, 1.5])
 def test_wrong_compression(compression):
-    with pytest.raises(ValueError, match=f"above 0 and at most 1, not {compression}"):
+    with pytest.raises(ValueError, match=f"above 0 and at most 1, .* not {compression}, 12"):
         cifar_net(10, 12, compression=compression)
+
+
+def test_wrong_growth_rate():
+    with pytest.raises(ValueError, match="the growth rate at least 1, not 1.0, 0"):
+        cifar_net(10, 0)
+
+
+def test_a_transition_keeps_a_channel_and_changes_reach_every_variant():
+    assert cifar_net(10, 1, compression=0.01).features.transition1.conv.out_channels == 1
+    assert inputs_of(1, (2, 2, 2), 0.01, 16)[0][1] == [1, 2]
+    with torch.device("meta"):
+        assert all(build(name, growth_rate=3) for name in VARIANTS)
 
 
 def test_the_stem_of_a_large_network_grows_with_the_growth_rate():
@@ -292,7 +307,39 @@ def only_first(layer, maps):
 def writes(layer, maps):
     result = slices()(layer, maps)
     layer.conv.weight.data.zero_()
-    return result if result is not None else None
+    return result
+
+
+def fills_a_buffer(layer, maps):
+    buffer, start = torch.empty(2, 9, 5, 5), 0
+    for x in maps:
+        buffer[:, start:start + x.shape[1]] = x
+        start += x.shape[1]
+    return layer(buffer)
+
+
+def no_norm(layer, maps):
+    parts = layer.conv.weight.split([x.shape[1] for x in maps], 1)  # right for all maps together only
+    return sum(F.conv2d(F.relu(x), part, padding=1) for x, part in zip(maps, parts))
+
+
+def own_statistics(layer, maps):
+    total, start = 0, 0
+    for x in maps:
+        own = slice(start, start + x.shape[1])
+        x = F.batch_norm(x, None, None, layer.norm.weight[own], layer.norm.bias[own], training=True, eps=layer.norm.eps)
+        total, start = total + F.conv2d(F.relu(x), layer.conv.weight[:, own], padding=1), own.stop
+    return total
+
+
+def split_at_once(layer, maps):
+    """Right, another way: everything cut into parts before the loop."""
+    sizes, norm = [x.shape[1] for x in maps], layer.norm
+    kernels = layer.conv.weight.split(sizes, 1)
+    scales, shifts = (norm.weight / (norm.running_var + norm.eps).sqrt()), norm.bias
+    shifts = (shifts - scales * norm.running_mean).split(sizes)
+    parts = zip(maps, kernels, scales.split(sizes), shifts)
+    return sum(F.conv2d(F.relu(x * a[:, None, None] + b[:, None, None]), kernel, padding=1) for x, kernel, a, b in parts)
 
 
 def silenced(shift=0, reader_shift=0, also=None):
@@ -306,6 +353,11 @@ def silenced(shift=0, reader_shift=0, also=None):
     return silence
 
 
+def hard_coded(block, reader, source):
+    with torch.no_grad():
+        block.layers[reader - 1].conv.weight[:, 0 if source == 0 else 1 + 4 * source:5 + 4 * source] = 0
+
+
 def first_is_narrow(block, reader, source):
     with torch.no_grad():
         block.layers[reader - 1].conv.weight[:, 4 * source:4 * source + 4] = 0
@@ -314,23 +366,31 @@ def first_is_narrow(block, reader, source):
 @pytest.mark.parametrize(("check", "wrong", "hint"), [
     ("final_channels", channels(last=True), "no transition after the last block"),
     ("final_channels", channels(transition=lambda m, theta: m), "keeps only"),
-    ("final_channels", channels(start=lambda stem: 0), "follow one block|stem's channels"),
-    ("final_channels", channels(transition=lambda m, theta: round(theta * m + 0.4)), "round down"),
+    ("final_channels", channels(start=lambda stem: 0), "stem's channels"),
+    ("final_channels", channels(transition=lambda m, theta: math.ceil(theta * m)), "round down"),
+    ("final_channels", channels(transition=lambda m, theta: m // 2 if theta < 1 else m), "θ = 0.25 your function"),
+    ("final_channels", lambda *case: int(channels(transition=lambda m, theta: theta * m)(*case)), "round down"),
     ("final_channels", channels(transition=lambda m, theta: theta * m), "a whole number"),
     ("final_channels", lambda *case: None, "a whole number of channels, not None"),
     ("without_concatenation", lambda layer, maps: layer(torch.cat(maps, 1)), "it concatenates"),
+    ("without_concatenation", lambda layer, maps: layer(torch.hstack(maps)), "it concatenates"),
+    ("without_concatenation", lambda layer, maps, join=torch.cat: layer(join(maps, 1)), "it concatenates"),
+    ("without_concatenation", fills_a_buffer, "it concatenates"),
     ("without_concatenation", lambda layer, maps: None, "a tensor, not NoneType"),
     ("without_concatenation", only_first, "only the first map"),
     ("without_concatenation", slices(padding=0), "the shape should be"),
-    ("without_concatenation", slices(relu=lambda x: x), "the values differ"),
+    ("without_concatenation", slices(relu=lambda x: x), "the ReLU is missing"),
     ("without_concatenation", slices(norm=lambda layer, own: slice(0, own.stop - own.start)), "the values differ"),
     ("without_concatenation", slices(kernel=lambda own: slice(0, own.stop - own.start)), "the values differ"),
-    ("without_concatenation", writes, "the layer has changed|the values differ|only the first"),
+    ("without_concatenation", writes, "the layer has changed"),
+    ("without_concatenation", no_norm, "the batch norm is missing"),
+    ("without_concatenation", own_statistics, "the batch's own statistics"),
     ("silence", lambda *case: None, "no weight has changed"),
     ("silence", silenced(shift=-1), "channels 9 to 12 to zero; yours zeroes"),
     ("silence", silenced(reader_shift=1), "should change 'layers.2.conv.weight' alone"),
     ("silence", silenced(also=True), "alone, it changed"),
     ("silence", first_is_narrow, "to zero; yours zeroes"),
+    ("silence", hard_coded, "to zero; yours zeroes"),
 ])
 def test_planted_wrong_answers_fail(check, wrong, hint):
     line = verdict(wrong, checker("densenet", check))
@@ -338,5 +398,8 @@ def test_planted_wrong_answers_fail(check, wrong, hint):
 
 
 def test_the_fault_free_plants_pass():
-    for check, answer in (("final_channels", channels()), ("without_concatenation", slices()), ("silence", silenced())):
+    for check, answer in (
+        ("final_channels", channels()), ("without_concatenation", slices()),
+        ("without_concatenation", split_at_once), ("silence", silenced()),
+    ):
         assert verdict(answer, checker("densenet", check)).startswith("✓")

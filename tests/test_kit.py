@@ -144,5 +144,9 @@ def test_mnist_is_averaged_standardised_and_always_split_alike():
     large, _ = mnist(size=28)
     small = large.images.reshape(2000, 1, 14, 2, 14, 2).mean((3, 5))
     assert torch.allclose((small - small.mean()) / small.std(), train_set.images, atol=1e-4)
-    with pytest.raises(ValueError, match="should divide 28, not 15"):
-        mnist(size=15)
+    for size in (15, 0, -14):
+        with pytest.raises(ValueError, match=f"should divide 28, not {size}"):
+            mnist(size=size)
+    for train_size in (0, 5000, -1):
+        with pytest.raises(ValueError, match=f"5,000 images on either side, not {train_size}"):
+            mnist(train_size)

@@ -48,13 +48,29 @@ def test_numbers_of_other_versions_or_of_another_study_do_not_mix(tmp_path, stud
     study.run("x", studied, range(1), tmp_path)
     with pytest.raises(ValueError, match="has runs of bb, which the study no longer has"):
         study.run("x", {"a": studied["a"]}, range(2), tmp_path)
+    with pytest.raises(ValueError, match="has error, seed of each run, now it would be loss, seed"):
+        study.run("x", {name: lambda seed: {"loss": 1.0} for name in studied}, range(2), tmp_path)
     monkeypatch.setattr(study, "versions", lambda: {"torch": "9"})
     with pytest.raises(ValueError, match="was made with .* here are .*'9'.* delete it"):
         study.run("x", studied, range(2), tmp_path)
     assert len(ran) == 2
 
 
-@pytest.mark.parametrize("names", [[], ["nothing"], ["resnet"], ["densenet", "resnet"]])
+@pytest.mark.parametrize("names", [[], ["nothing"], ["resnet"], ["densenet", "resnet"], ["../kit/study"]])
 def test_a_lesson_without_a_study_is_refused(names):
     run = subprocess.run([sys.executable, "-m", "kit.study", *names], capture_output=True, text=True)
     assert run.returncode == 1 and "name one lesson that has a study" in run.stderr and "Traceback" not in run.stderr
+
+
+@pytest.mark.parametrize("content", [None, "", "{", "[]", "{}"])
+def test_a_missing_or_damaged_file_is_named(tmp_path, content):
+    if content is not None:
+        (tmp_path / "x.json").write_text(content)
+    with pytest.raises(ValueError, match="x.json is missing or damaged"):
+        study.read("x", tmp_path)
+
+
+def test_what_is_no_number_is_not_stored(tmp_path):
+    with pytest.raises(ValueError, match="JSON"):
+        study.run("x", {"a": lambda seed: {"error": float("nan")}}, range(1), tmp_path)
+    assert not (tmp_path / "x.json").exists()

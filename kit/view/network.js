@@ -35,7 +35,7 @@ const render = figure((ui) => {
     const inside = (i) => textWidth(nodes[i].label) + 4 < boxes[i].w; // where all is joined to all, names that do not fit go below
     const below = nodes.map((_, i) => concat.length > 0 && nodes[i].kind !== "sum" && !inside(i)), foot = floor + (below.includes(true) ? 18 : 0);
     const svg = s("svg", { width: Math.ceil(x - gap + 2), height: foot + 40, role: "radiogroup", "aria-label": ui.alt },
-      stroke(boxes.slice(1).map((box) => `M${box.x - gap} ${middle}h${gap}`).join(""), "currentColor", 1.5));
+      concat.length || stroke(boxes.slice(1).map((box) => `M${box.x - gap} ${middle}h${gap}`).join(""), "currentColor", 1.5));
     const items = boxes.map(({ x, y, w, tall }, i) => {
       const { kind, label: name, shape, id } = nodes[i], go = (k) => () => choose(k, true);
       const read = concat.filter(([, to]) => to === id).map(([from]) => nodes[place.get(from)].label).join(" and ");
@@ -73,9 +73,9 @@ const render = figure((ui) => {
     }
     const arc = (kind) => s("svg", { width: 30, height: 10, class: "pcc-key", "aria-hidden": "true" },
       stroke("M1 9C6 0 24 0 29 9", IDEA, 2, { "stroke-dasharray": ARC[kind] }));
-    const kinds = [...new Set(shortcuts.map(([, , kind]) => kind))].map((kind) => h("span", {}, arc(kind), `${kind} shortcut`));
+    const kinds = [...new Set(shortcuts.map(([, , kind]) => kind))].map((kind) => h("span", {}, arc(kind), kind === "concat" ? "concatenated" : `${kind} shortcut`));
     const scroll = h("div", { style: "overflow-x:auto;padding:2px 0" }, svg), detail = h("div");
-    ui.stage.replaceChildren(h("div", { class: "pcc-row" }, kinds, h("span", {}, "width: channels"), h("span", {}, "height: image size")), scroll, detail);
+    ui.stage.replaceChildren(h("div", { class: "pcc-row" }, kinds, h("span", {}, "width: channels"), new Set(nodes.map((node) => node.size)).size > 1 && h("span", {}, "height: image size")), scroll, detail);
 
     function choose(i, byHand) {
       if (!nodes[i]) return;

@@ -399,6 +399,16 @@ class Picture(Figure):
         plt.close(drawing)
         self._png = file.getvalue()
 
+    @classmethod
+    def row(cls, images, titles, *, caption, alt):
+        """Grey images `(n, height, width)` side by side, each under its title."""
+        drawing, axes = plt.subplots(1, len(titles), figsize=(8, 1.4), squeeze=False)
+        for picture, title, axis in zip(images, titles, axes[0], strict=True):
+            axis.imshow(picture, cmap="gray_r")
+            axis.set_title(title, loc="center", fontsize=10, fontweight="normal")
+            axis.axis("off")
+        return cls(drawing, caption=caption, alt=alt)
+
     @property
     def html(self):
         return self._frame(hashlib.sha256("\n".join([self.caption, self.alt]).encode()).hexdigest()[:12])
