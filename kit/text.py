@@ -1,0 +1,165 @@
+"""Real text out of installed packages: documents, a WordPiece tokenizer trained on them, windows of token ids.
+
+What takes seconds to make is cached in the user's cache folder, and made again when a package or this file changes.
+"""
+
+import bz2
+import hashlib
+import io
+import json
+import os
+import re
+import sys
+import sysconfig
+import tokenize
+from collections import Counter
+from contextlib import suppress
+from functools import partial
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from platformdirs import user_cache_path
+
+SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]  # ids 0 to 4
+
+
+class Corpus(NamedTuple):
+    """Documents to train on and documents held out, as lists of str; the split is the same for every seed."""
+
+    train: list
+    heldout: list
+
+
+def cached(name, settings, make):
+    """What `make()` returns (anything JSON holds), kept in a file that `settings` name; a broken file is made again."""
+    packages = {package: version(package) for package in ("gensim", "tokenizers")}
+    key = json.dumps([sys.version, packages, settings, Path(__file__).read_text("utf-8")])
+    path = user_cache_path("papers-cell-by-cell") / f"{name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.json"
+    with suppress(OSError, ValueError, TypeError, KeyError, AttributeError):
+        stored = json.loads(path.read_text("utf-8"))
+        if hashlib.sha256(stored["value"].encode()).hexdigest() == stored["sha256"]:
+            return json.loads(stored["value"])
+    value = json.dumps(make())
+    part = path.with_suffix(f".{os.getpid()}")
+    with suppress(OSError):  # a folder that cannot be written to costs time, nothing else
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part.write_text(json.dumps({"sha256": hashlib.sha256(value.encode()).hexdigest(), "value": value}), "utf-8")
+        part.replace(path)
+    return json.loads(value)
+
+
+def prose(text):
+    """The paragraphs of `text` that are sentences: no headings, lists, tables or markup."""
+    lines = (re.sub(r"'{2,}", "", line.strip()) for line in text.splitlines())
+    kept = (line for line in lines if len(line) > 80 and re.match(r'[\w"(]', line) and re.search(r'[.!?]["”)]?$', line))
+    return "\n".join(re.sub(r"\s+", " ", line) for line in kept if not re.search(r"[|{}<>=]|\[\[|\]\]", line))
+
+
+def package_file(package, *path):
+    """The path of a file or folder in an installed package, which is found without importing it."""
+    return Path(find_spec(package).submodule_search_locations[0], *path)
+
+
+GENSIM = partial(package_file, "gensim", "test", "test_data")
+
+
+def wikipedia():
+    """Articles of the English Wikipedia, a sample that comes with gensim (CC BY-SA)."""
+    from gensim.corpora.wikicorpus import extract_pages, filter_wiki
+
+    with bz2.open(GENSIM("enwiki-latest-pages-articles1.xml-p000000010p000030302-shortened.bz2")) as file:
+        return [prose(filter_wiki(text)) for title, text, _ in extract_pages(file) if ":" not in title]
+
+
+def news():
+    """News of 2001 from the Australian Broadcasting Corporation, collected by M. Lee et al. (2005), out of gensim."""
+    return GENSIM("lee_background.cor").read_text("utf-8").splitlines()
+
+
+def documentation():
+    """The reference manual of Python as `help()` shows it."""
+    from pydoc_data.topics import topics
+
+    return [prose(re.sub(r"(\S)\n(?! |\n)", r"\1 ", text)) for _, text in sorted(topics.items())]
+
+
+def code():
+    """Modules of Python's standard library."""
+    files = sorted(Path(sysconfig.get_path("stdlib")).glob("*.py"))
+    return [path.read_text("utf-8") for path in files]
+
+
+SOURCES = {source.__name__: source for source in (wikipedia, news, documentation, code)}
+
+
+def corpus(name):
+    """The Corpus `name`, one of wikipedia, news, documentation, code; every tenth document of over 400 characters is held out."""
+    if name not in SOURCES:
+        raise ValueError(f"there is no corpus {name!r}; there are {', '.join(SOURCES)}")
+    texts = cached(name, [], lambda: list(dict.fromkeys(text for text in SOURCES[name]() if len(text) > 400)))
+    return Corpus([text for i, text in enumerate(texts) if i % 10 != 9], texts[9::10])
+
+
+def tokenizer(*names, size=2000):
+    """A lower-casing WordPiece tokenizer (of the tokenizers library) of `size` pieces, trained on the training documents of `names`.
+
+    Characters outside ASCII and their accents become [UNK].
+    """
+    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+
+    def assemble(model):
+        made = Tokenizer(model)
+        made.normalizer, made.pre_tokenizer = normalizers.BertNormalizer(), pre_tokenizers.BertPreTokenizer()
+        made.decoder = decoders.WordPiece()
+        return made
+
+    def train():
+        learner = assemble(models.WordPiece(unk_token="[UNK]"))
+        trainer = trainers.WordPieceTrainer(vocab_size=size, special_tokens=SPECIAL, show_progress=False)
+        texts = (text.encode("ascii", "ignore").decode() for name in names for text in corpus(name).train)
+        learner.train_from_iterator(texts, trainer)
+        return SPECIAL + sorted(learner.get_vocab().keys() - set(SPECIAL))  # the library numbers them anew at each training
+
+    pieces = cached("tokenizer", [names, size], train)
+    return assemble(models.WordPiece({piece: i for i, piece in enumerate(pieces)}, unk_token="[UNK]"))
+
+
+def python_tokens(size=1000):
+    """(vocabulary, Corpus of lists of ids): the corpus `code` in tokens of Python's grammar, the `size` most frequent; the rest is [UNK].
+
+    Comments are left out; every string is STRING; NEWLINE, INDENT and DEDENT are tokens.
+    """
+
+    def tokens(source):
+        found = tokenize.generate_tokens(io.StringIO(source).readline)
+        pairs = ((re.sub("^[FT]STRING_START$", "STRING", tokenize.tok_name[token.type]), token.string) for token in found)
+        left_out = {"COMMENT", "NL", "ENDMARKER", "FSTRING_MIDDLE", "FSTRING_END", "TSTRING_MIDDLE", "TSTRING_END"}
+        named = {"STRING", "NEWLINE", "INDENT", "DEDENT"}
+        return [name if name in named else string for name, string in pairs if name not in left_out]
+
+    def make():
+        parts = [[tokens(source) for source in part] for part in corpus("code")]
+        counts = Counter(token for document in parts[0] for token in document)
+        vocabulary = SPECIAL + sorted(counts, key=lambda token: (-counts[token], token))[: size - len(SPECIAL)]
+        number = {token: i for i, token in enumerate(vocabulary)}
+        return vocabulary, [[[number.get(token, 1) for token in document] for document in part] for part in parts]
+
+    vocabulary, parts = cached("python", [size], make)
+    return vocabulary, Corpus(*parts)
+
+
+def windows(documents, length):
+    """Documents (lists of token ids), each cut into windows of `length`, `(n, length)` int64; what is left of a document is left out."""
+    rows = [torch.tensor(ids[: len(ids) // length * length]).view(-1, length) for ids in documents]
+    return torch.cat([row for row in rows if len(row)]).long()
+
+
+def batches(rows, batch_size, steps, seed):
+    """A list of `steps` batches of rows of a tensor, each row once before any comes again, in a random order."""
+    generator, order = torch.Generator().manual_seed(seed), torch.tensor([], dtype=torch.long)
+    while len(order) < batch_size * steps:
+        order = torch.cat([order, torch.randperm(len(rows), generator=generator)])
+    return list(rows[order[: batch_size * steps]].split(batch_size))

