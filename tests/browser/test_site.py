@@ -12,7 +12,7 @@ from axe_playwright_python.sync_playwright import Axe
 ROOT = Path(__file__).parents[2]
 LESSONS = [path.stem for path in sorted((ROOT / "lessons").glob("[!_]*.py"))]
 PAGES = ["index", *LESSONS]
-PICTURES = """figure => [...figure.querySelectorAll('.pcc-live svg, .pcc-live canvas')]
+PICTURES = """figure => [...figure.querySelectorAll('.pcc-live :is(svg, canvas, .pcc-tokens)')]
     .map(picture => picture.toDataURL ? picture.toDataURL() : picture.outerHTML).join()"""
 
 
