@@ -151,6 +151,15 @@ def python_tokens(size=1000):
     return vocabulary, Corpus(*parts)
 
 
+def check_ids(ids, count, what):
+    """Raise ValueError unless `ids` is an integer tensor `(batch, tokens)` of numbers from 0 to `count - 1`."""
+    if not isinstance(ids, torch.Tensor) or ids.ndim != 2 or ids.is_floating_point() or not ids.numel():
+        found = f"shape {tuple(ids.shape)}, {ids.dtype}" if isinstance(ids, torch.Tensor) else f"a {type(ids).__name__}"
+        raise ValueError(f"{what} should be an integer tensor (batch, tokens) with at least one token, not {found}")
+    if not ids.is_meta and not (0 <= ids.min() and ids.max() < count):
+        raise ValueError(f"{what} should be from 0 to {count - 1}, not {ids.min()} to {ids.max()}")
+
+
 def windows(documents, length):
     """Documents (lists of token ids), each cut into windows of `length`, `(n, length)` int64; what is left of a document is left out."""
     rows = [torch.tensor(ids[: len(ids) // length * length]).view(-1, length) for ids in documents]
