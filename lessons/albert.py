@@ -295,7 +295,7 @@ def bill(V, H, E, L, share, show, heads=16):
 # sentence = documents.heldout[0].partition(". ")[0] + "."
 # encoding = tokenizer.encode(sentence)
 # print(sentence)
-# table(["piece", *encoding.tokens], [["id", *encoding.ids]])
+# table(["piece", *encoding.tokens[:12]], [["id", *encoding.ids[:12]]])
 
 # %% [markdown]
 # ### Attention
@@ -1309,8 +1309,9 @@ def look(model, tokenizer, sentence):
     states = model.states(torch.tensor([encoding.ids]))
     layers = [model.encoder.layers[index] for index in model.encoder.order]
     weights = [layer.attention.inner.weights(x)[0] for layer, x in zip(layers, states)]     # (heads, tokens, tokens) each
-    note = f"only the first {len(encoding.ids)} pieces are shown" if encoding.overflowing else None
-    return {"tokens": encoding.tokens, "attention": torch.stack(weights), "note": note}
+    notes = ["[UNK] is what the model has no pieces for"] * ("[UNK]" in encoding.tokens)
+    notes += [f"only the first {len(encoding.ids)} pieces are shown"] * bool(encoding.overflowing)
+    return {"tokens": encoding.tokens, "attention": torch.stack(weights), "note": "; ".join(notes)}
 
 
 # %% tags=["active-ipynb"]
@@ -1358,8 +1359,7 @@ def look(model, tokenizer, sentence):
 
 # %% [markdown]
 # A map shows where weights go, not what the network concludes from it.
-
-# %% [markdown]
+#
 # ## 7. What people get wrong
 #
 # ### "ALBERT shares two embedding matrices, which makes it 18 times smaller"
