@@ -140,7 +140,7 @@ def code_tokens(source):
 
 
 def python_tokens(size=1000):
-    """(vocabulary, Corpus of lists of ids): the corpus `code` in tokens of Python's grammar, the `size` most frequent; the rest is [UNK]."""
+    """(vocabulary, Corpus of lists of ids): the corpus `code` in tokens of Python's grammar, the `size` most frequent, else [UNK]."""
 
     def make():
         parts = [[[token for token, _, _ in code_tokens(source)] for source in part] for part in corpus("code")]
