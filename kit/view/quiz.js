@@ -13,11 +13,10 @@ const render = figure((ui) => {
   const alarms = (n) => (n ? `${n} false alarm${n > 1 ? "s" : ""}` : "no false alarm");
   function ask(frame) {
     const game = games.get(frame), { tokens } = frame, state = h("span", { role: "status" });
-    const tell_state = () => { state.textContent = `${game.picked.size} of ${tokens.length} picked`; };
     const buttons = tokens.map((text, i) => {
-      const node = h("button", { type: "button", class: "pcc-token", "data-i": i, style: "padding:0;border:0;background:none;cursor:pointer", ...OWN_KEYS,
-        onclick: () => { game.picked.has(i) ? game.picked.delete(i) : game.picked.add(i); at = i; mark(); } }, h("bdi", {}, visible(text)));
-      return node;
+      const flip = () => { if (!game.picked.delete(i)) game.picked.add(i); at = i; mark(); };
+      const style = "padding:0;border:0;background:none;cursor:pointer";
+      return h("button", { type: "button", class: "pcc-token", "data-i": i, style, onclick: flip, ...OWN_KEYS }, h("bdi", {}, visible(text)));
     });
     const mark = () => {
       buttons.forEach((node, i) => {
@@ -25,7 +24,7 @@ const render = figure((ui) => {
         node.tabIndex = i === at ? 0 : -1;
         shade(node, +game.picked.has(i), "selected");
       });
-      tell_state();
+      state.textContent = `${game.picked.size} of ${tokens.length} picked`;
     };
     const step = (to) => () => { at = within(to(at), 0, tokens.length - 1); mark(); buttons[at].focus(); };
     const board = h("div", { class: "pcc-tokens", role: "group", "aria-label": ui.alt, style: "padding:2px 3px" }, buttons);
@@ -53,20 +52,21 @@ const render = figure((ui) => {
     const so_far = `Tokens judged rightly ${played.length > 1 ? `in ${played.length} texts` : "here"}: you ${sum(0)} of ${all}, ${judge} ${sum(1)}.`;
     ui.stage.replaceChildren(h("p", { role: "status", style: "margin:0 0 6px" }, h("b", {}, verdict), " ", so_far),
       h("div", { class: "pcc-row pcc-tokens" }, h("span", { style: `line-height:1.3;${line}` }, "replaced")), board);
+    let now = -1; // the token that is read out
     const pick = (i, aloud) => {
       board.querySelectorAll(".pcc-at").forEach((node) => node.classList.remove("pcc-at"));
-      if (i === null) return ui.read(null, [], "Point at a token, or use the arrow keys");
-      board.querySelectorAll(`[data-i="${at = i}"]`).forEach((node) => node.classList.add("pcc-at"));
+      if ((now = i) < 0) return ui.read(null, [], "Point at a token, or use the arrow keys");
+      board.querySelectorAll(`[data-i="${i}"]`).forEach((node) => node.classList.add("pcc-at"));
       ui.read(`token ${i + 1}`, [{ text: wrong(frame, i) ? `${quoted(tokens[i])} instead of ${quoted(originals[i])}` : `${quoted(tokens[i])} (original)` },
         { text: "you:", value: game.picked.has(i) ? "replaced" : "original" }, { text: `${judge}:`, value: values[i].toFixed(2) }], null, aloud);
     };
-    const step = (to) => () => pick(within(to(at), 0, tokens.length - 1), true);
-    arrows(board, { ArrowLeft: step((i) => i - 1), ArrowRight: step((i) => i + 1), Home: step(() => 0), End: step(() => 1e9), Escape: () => pick(null) });
+    const step = (to) => () => pick(within(to(now), 0, tokens.length - 1), true);
+    arrows(board, { ArrowLeft: step((i) => (i < 0 ? 1e9 : i - 1)), ArrowRight: step((i) => i + 1), Home: step(() => 0), End: step(() => 1e9), Escape: () => pick(-1) });
     const point = (event) => { const i = place(event); if (i !== null) pick(i); };
     for (const name of ["pointermove", "pointerdown"]) board.addEventListener(name, point);
-    board.addEventListener("pointerleave", () => pick(null));
-    pick(0);
-    pick(null);
+    board.addEventListener("pointerleave", () => pick(-1));
+    pick(0); // makes the room that a read-out takes
+    pick(-1);
   }
   return (frame) => {
     if (frame === shown) return; // a new width needs no new drawing, which would take away the focus
