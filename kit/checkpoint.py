@@ -1,5 +1,6 @@
 """Published checkpoints: a folder with `config.json` and `model.safetensors`."""
 
+import dataclasses
 import json
 import re
 from contextlib import contextmanager
@@ -46,6 +47,17 @@ def architecture(config, known):
     return name
 
 
+def check_fields(config):
+    """Raise ValueError for the first field of a dataclass that is not of its type, or is a number that is not above 0."""
+    for field in dataclasses.fields(config):
+        value, number = getattr(config, field.name), field.type in (int, float)
+        right = isinstance(value, (int, float) if field.type is float else field.type)
+        if not right or (number and (isinstance(value, bool) or not value > 0)):
+            whole = "whole " if field.type is int else ""
+            wanted = f"a {whole}number above 0" if number else f"of type {getattr(field.type, '__name__', field.type)}"
+            raise ValueError(f"{field.name} should be {wanted}, not {value!r}")
+
+
 @contextmanager
 def describing(what):
     """Build a model from a configuration in this block: sizes that are no sizes raise CheckpointError, "… describes no `what`"."""
@@ -61,7 +73,7 @@ def load(model, tensors, replacements):
     """Put `tensors` into `model`, each under its public name changed by `replacements`, and return the model in eval mode.
 
     replacements: pairs (pattern, replacement) for `re.sub`, applied in order.
-    Raises CheckpointError for a tensor that is missing, unknown or of another shape, naming the first of each kind.
+    Raises CheckpointError for a tensor that is missing, unknown, of another shape or not finite, naming the first of each kind.
     `num_batches_tracked` counters are optional: many published files lack them.
     """
     public_names = {}
@@ -87,6 +99,9 @@ def load(model, tensors, replacements):
         found, wanted = tuple(tensors[public_names[name]].shape), tuple(own[name].shape)
         where = f"first {public_names[name]!r}: {found}, the configuration asks for {wanted}"
         problems.append(f"has {len(wrong)} tensors of another shape, {where}")
+    broken = [name for name, tensor in tensors.items() if not tensor.isfinite().all()]
+    if broken:
+        problems.append(f"has {len(broken)} tensors with a value that is not finite, first {broken[0]!r}")
     if problems:
         raise CheckpointError("the checkpoint " + "; it ".join(problems))
     model.load_state_dict({name: tensors[public] for name, public in public_names.items()}, strict=False)

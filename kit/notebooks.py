@@ -1,14 +1,16 @@
 """Lessons → executed notebooks: ``python -m kit.notebooks [--force] [LESSON …]``.
 
 ``lessons/x.py`` becomes ``notebooks/x.ipynb``, executed from top to bottom in a fresh kernel. A lesson is executed again only when
-something that it depends on changed: its text, a lesson that it imports, ``kit``, Python or a package of ``requirements.txt``.
+something that it depends on changed: its text, a lesson or a part of ``kit`` that it imports, Python or a package of ``requirements.txt``.
 A cell that fails stops its lesson and leaves the old notebook as it was.
 Stored notebooks are those of seed 0: with another ``LESSON_SEED`` the lessons run, to see whether their claims hold, and nothing is stored.
 """
 
 import argparse
+import ast
 import asyncio
 import hashlib
+import inspect
 import os
 import re
 import sys
@@ -26,7 +28,6 @@ from tqdm import tqdm
 
 ROOT = Path(__file__).parents[1]
 WIDGET = "application/vnd.jupyter.widget-view+json"
-TOOLS = {"notebooks.py", "book.py"}  # no lesson imports these files of kit: a change in them changes no output
 
 
 def sha(text):
@@ -41,14 +42,38 @@ def lessons(root=ROOT):
     return sorted(found, key=lambda name: listed.index(name) if name in listed else len(listed))
 
 
+def kit_files(sources):
+    """The files of ``kit`` that Python sources need: what they import, what that imports, and the scripts of the viewers among it."""
+    import kit.view  # here: it loads matplotlib
+
+    base, files, waiting = ROOT / "kit" / "view" / "base.js", set(), list(sources)
+    while waiting:
+        found = set()
+        for node in ast.walk(ast.parse(waiting.pop())):
+            module = getattr(node, "module", None) or ""
+            if not isinstance(node, ast.ImportFrom) or module.split(".")[0] != "kit":
+                continue
+            place = ROOT.joinpath(*module.split("."))
+            found |= {path for path in (place.with_suffix(".py"), *(place / f"{name.name}.py" for name in node.names)) if path.exists()}
+            for viewer in (getattr(kit.view, name.name) for name in node.names if module == "kit.view"):
+                parts = [part for part in viewer.__mro__ if part.__module__.startswith("kit.")]
+                found |= {Path(inspect.getsourcefile(part)) for part in parts}
+                found |= {base, *(base.with_name(part.script) for part in parts if part.script)}
+        waiting += [path.read_text("utf-8") for path in found - files if path.suffix == ".py"]
+        files |= found
+    return files
+
+
 def source_hash(name, root=ROOT):
-    """Hash of the text that a lesson's outputs depend on: its own, its checks and study, the lessons it imports, and ``kit``."""
+    """Hash of the text that a lesson's outputs depend on: its own, its checks and study, the lessons and parts of ``kit`` it imports."""
     names = [name]
     for lesson in names:  # grows while it is walked: an imported lesson may import others
         text = (root / "lessons" / f"{lesson}.py").read_text("utf-8")
         names += sorted(set(re.findall(r"\blessons(?:\.| import )(\w+)", text)) & set(lessons(root)) - set(names))
     files = [path for lesson in names for kind in ("py", "json") for path in sorted((root / "lessons").rglob(f"{lesson}.{kind}"))]
-    files += sorted(p for p in (ROOT / "kit").rglob("*") if p.suffix in {".py", ".js", ".css", ".mplstyle"} and p.name not in TOOLS)
+    # As notebooks, in which the cells that are comments in the module are code.
+    cells = [cell.source for lesson in names for cell in to_notebook(lesson, root).cells if cell.cell_type == "code"]
+    files += sorted(kit_files(cells))
     # Text mode, so that the line ends of a Windows checkout give the same hash.
     return sha("\0".join(p.name + "\0" + p.read_text("utf-8") for p in files))
 

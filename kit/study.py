@@ -1,6 +1,7 @@
 """Long experiments, run once and stored: ``python -m kit.study LESSON``, or ``make study-LESSON``.
 
-A lesson with a study has ``STUDY``, {name: function(seed) -> {measurement: number}}, and ``STUDY_SEEDS``. Every run is stored in
+A lesson with a study has ``STUDY``, {name: function(seed) -> {measurement: number}}, and ``STUDY_SEEDS``. Runs of one name measure the
+same things. Every run is stored in
 ``lessons/studies/LESSON.json`` as soon as it is over, so an interrupted study goes on where it stopped. Lessons plot what is stored.
 """
 
@@ -49,14 +50,14 @@ def run(lesson, studied, seeds, folder=FOLDER):
         raise ValueError(f"{path} has runs of {', '.join(sorted(foreign))}, which the study no longer has; delete them or the file")
     done = {(name, one["seed"]) for name, runs in stored["runs"].items() for one in runs}
     due = [(name, seed) for seed in dict.fromkeys(seeds) for name in studied if (name, seed) not in done]
-    known = {key for runs in stored["runs"].values() for one in runs for key in one}
     for name, seed in (bar := tqdm(due, desc=lesson)):
         bar.set_postfix_str(f"{name}, seed {seed}")
         measured = {"seed": seed} | {key: round(float(value), 6) for key, value in studied[name](seed).items()}
-        if known and known != measured.keys():
-            raise ValueError(f"{path} has {', '.join(sorted(known))} of each run, now it would be {', '.join(sorted(measured))}; delete it")
-        known = measured.keys()
-        stored["runs"].setdefault(name, []).append(measured)
+        runs = stored["runs"].setdefault(name, [])
+        if runs and runs[0].keys() != measured.keys():
+            before, now = (", ".join(sorted(one)) for one in (runs[0], measured))
+            raise ValueError(f"{path} has {before} of each run of {name}, now it would be {now}; delete it")
+        runs.append(measured)
         stored["date"] = datetime.date.today().isoformat()
         partial = path.with_suffix(".partial")
         partial.write_text(json.dumps(stored, indent=1, ensure_ascii=False, allow_nan=False) + "\n", "utf-8")

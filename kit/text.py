@@ -161,6 +161,8 @@ def windows(documents, length):
 
 def batches(rows, batch_size, steps, seed):
     """A list of `steps` batches of rows of a tensor, each row once before any comes again, in a random order."""
+    if not len(rows):
+        raise ValueError("there are no rows to make batches of")
     generator, order = torch.Generator().manual_seed(seed), torch.tensor([], dtype=torch.long)
     while len(order) < batch_size * steps:
         order = torch.cat([order, torch.randperm(len(rows), generator=generator)])

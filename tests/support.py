@@ -52,6 +52,7 @@ def broken_folders(tensor, model_tensor):
         (lambda f: edit(f, lambda t: t.pop(tensor)), f"lacks 1 of the model's .* '{model_tensor}'"),
         (lambda f: edit(f, lambda t: t.update({"extra.weight": torch.zeros(1)})), "does not know, first 'extra.weight'"),
         (lambda f: edit(f, lambda t: t.update({tensor: t[tensor].flatten()})), rf"shape, first '{tensor}': \(\d+,\)"),
+        (lambda f: edit(f, lambda t: t[tensor].view(-1)[:1].fill_(torch.nan)), f"value that is not finite, first '{tensor}'"),
     ]
 
 

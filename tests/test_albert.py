@@ -16,6 +16,7 @@ from kit.checkpoint import CheckpointError
 from kit.exercises import verdict
 from kit.probe import multiply_adds, parameters
 from kit.view import Attention
+from lessons import albert
 from lessons.albert import (
     SHARES,
     STUDY,
@@ -44,11 +45,14 @@ from lessons.albert import (
     movement,
     multiply_add_parts,
     ngram_probabilities,
+    pairs_of,
     parameter_parts,
     read_minilm,
     replace,
     segments,
     small_model,
+    trained_on,
+    two_tasks,
     unrolled,
 )
 
@@ -251,7 +255,7 @@ def test_the_counting_judge_knows_topics_and_no_order():
     documents = [["cat"] * 70 + ["milk"] * 70, ["bond"] * 70 + ["share"] * 70]
 
     class Words:
-        def encode_batch(self, found):
+        def encode_batch(self, found, add_special_tokens):
             numbers = {"cat": 0, "milk": 1, "bond": 2, "share": 3}
             return [type("Encoding", (), {"ids": [numbers[word] for word in one]}) for one in found]
 
@@ -260,6 +264,28 @@ def test_the_counting_judge_knows_topics_and_no_order():
     similar = counting_judge(rows, 4)
     assert similar(rows[0][:1], rows[0][1:]) > similar(rows[0][:1], rows[1][1:]) == 0
     assert torch.equal(similar(rows[0], rows[0].flip(0)), similar(rows[0].flip(0), rows[0]))
+
+
+def test_what_is_learned_for_one_task_serves_that_task(monkeypatch):
+    """Documents with a topic (a common vector) and an order (one number grows): each task teaches its own half."""
+    def documents(n):
+        topics = 2 * torch.randn(n, 1, 8)
+        order = torch.linspace(-2, 2, 6)[:, None].expand(n, 6, 1)
+        return list(torch.cat([topics.expand(n, 6, 8), order], dim=2) + 0.1 * torch.randn(n, 6, 9))
+
+    torch.manual_seed(0)
+    parts = documents(300), documents(100)
+    monkeypatch.setattr(albert, "read_by_minilm", lambda: parts)
+    nsp, sop = trained_on("NSP", 0), trained_on("SOP", 0)
+    assert nsp["NSP"] > 80 and sop["SOP"] > 90 and abs(nsp["SOP"] - 50) < abs(sop["SOP"] - 50) / 2
+
+
+def test_pairs_and_the_percent_right_in_both_tasks():
+    documents = [torch.tensor([[0.0], [1.0], [2.0]]), torch.tensor([[10.0], [11.0]])]
+    first, second, other = pairs_of(documents)
+    assert first.flatten().tolist() == [0, 1, 10] and second.flatten().tolist() == [1, 2, 11] and other.flatten().tolist() == [11, 1, 2]
+    assert two_tasks(lambda a, b: (b - a)[:, 0], documents) == pytest.approx([50 + 50 * 2 / 3, 100])
+    assert two_tasks(lambda a, b: -(b - a).abs()[:, 0], documents, threshold=-5) == pytest.approx([50 + 50 * 2 / 3, 50])
 
 
 def test_training_learns():
@@ -272,7 +298,7 @@ def test_training_learns():
 
 def test_the_stored_study_is_complete():
     stored = study.read("albert")
-    assert stored.keys() == STUDY.keys() == set(SHARES)
+    assert stored.keys() == STUDY.keys() == {*SHARES, "trained on NSP", "trained on SOP"}
     assert all(sorted(run["seed"] for run in runs) == list(STUDY_SEEDS) for runs in stored.values())
 
 
@@ -452,8 +478,11 @@ WORDS = "embeddings.word_embeddings.weight"
     (lambda f: configure(f, hidden_size=50), "describes no ALBERT or BERT: the hidden size 50 is not a multiple of 6 heads"),
     (lambda f: configure(f, hidden_size="48"), "describes no ALBERT"),
     (lambda f: configure(f, num_hidden_groups=9), "4 layers cannot form 9 groups"),
-    (lambda f: configure(f, num_hidden_groups=0), "4 layers cannot form 0 groups"),
-    (lambda f: configure(f, num_attention_heads=0), "describes no ALBERT"),
+    (lambda f: configure(f, num_hidden_groups=0), "num_hidden_groups should be a whole number above 0, not 0"),
+    (lambda f: configure(f, inner_group_num=0), "inner_group_num should be a whole number above 0, not 0"),
+    (lambda f: configure(f, num_attention_heads=0), "describes no ALBERT or BERT: num_attention_heads should be a whole number above 0"),
+    (lambda f: configure(f, num_attention_heads=6.0), "num_attention_heads should be a whole number above 0, not 6.0"),
+    (lambda f: configure(f, layer_norm_eps="x"), "layer_norm_eps should be a number above 0, not 'x'"),
     (lambda f: configure(f, embedding_size=8), rf"shape, first '{WORDS}': \(97, 16\), the configuration asks for \(97, 8\)"),
     (lambda f: configure(f, inner_group_num=2), "lacks 16 of the model's .* 'encoder.layers.1"),
     (lambda f: configure(f, architectures=["AlbertForMaskedLM"]), "lacks 5 of the model's .* 'head.bias'"),
@@ -532,9 +561,16 @@ def wrong_axis(query, key, value, attention_mask):
     return scores.masked_fill(attention_mask[:, None, None, :] == 0, -math.inf).softmax(-2) @ value
 
 
-def added(query, key, value, attention_mask):
-    scores = query @ key.transpose(-2, -1) / math.sqrt(query.shape[-1])
-    return (scores - 1e3 * (1 - attention_mask[:, None, None, :].long())).softmax(-1) @ value
+def added(query, key, value, attention_mask, penalty=1e4):
+    """A right way, too: the mask is added to the scores, which are scaled in place, and padded queries give zeros."""
+    query /= math.sqrt(query.shape[-1])
+    scores = query @ key.transpose(-2, -1) - penalty * (1 - attention_mask[:, None, None, :])
+    return (scores.softmax(-1) @ value) * attention_mask[:, None, :, None]
+
+
+def suffix(query, key, value, attention_mask):
+    lengths = attention_mask.sum(1, keepdim=True)
+    return attend(query, key, value, (torch.arange(query.shape[2]) < lengths).long())
 
 
 def first_mask_for_all(query, key, value, attention_mask):
@@ -552,7 +588,7 @@ def wide(budget, embedding=30_516 * 128, project=lambda H: 129 * H, pooler=lambd
     return H
 
 
-def pieces(word_start=True, stop=True, count_pieces=False, special=True):
+def pieces(word_start=True, stop=True, count_pieces=False, special=True, jump=False):
     def hidden_pieces(pieces, place, n):
         hidden = [False] * len(pieces)
         if special and re.fullmatch(r"\[\w+\]", pieces[place]):
@@ -561,6 +597,8 @@ def pieces(word_start=True, stop=True, count_pieces=False, special=True):
             place -= 1
         for i in range(place, len(pieces)):
             if stop and re.fullmatch(r"\[\w+\]", pieces[i]):
+                if jump:
+                    continue
                 break
             n -= count_pieces or not pieces[i].startswith("##") or i == place
             if n < 0:
@@ -573,12 +611,14 @@ def pieces(word_start=True, stop=True, count_pieces=False, special=True):
 @pytest.mark.parametrize(("check", "wrong", "hint"), [
     ("masked_attention", lambda q, k, v, m: attend(q, k, v, m, scale=1), "divide the scores by √d"),
     ("masked_attention", lambda q, k, v, m: attend(q, k, v, m, scale=8), "look at the axis of the softmax"),
+    ("masked_attention", lambda q, k, v, m: attend(q, k, v, m, scale=math.sqrt(8)), "for d = 2 it is wrong"),
+    ("masked_attention", suffix, "at the start and in the middle"),
     ("masked_attention", wrong_axis, "look at the axis of the softmax"),
     ("masked_attention", lambda q, k, v, m: attend(q, k, v, torch.ones_like(m)), "mask the scores"),
     ("masked_attention", lambda q, k, v, m: attend(q, k, v, m, where="queries"), "NaN"),
     ("masked_attention", lambda q, k, v, m: attend(q, k, v, m, where="queries", fill=-1e9), "mask the scores"),
     ("masked_attention", lambda q, k, v, m: attend(q, k, v, m, fill=0), "mask the scores"),
-    ("masked_attention", added, "very large key"),
+    ("masked_attention", lambda q, k, v, m: added(q, k, v, m, penalty=20), "a long key at a padded place"),
     ("masked_attention", masked_after, "sum to 1"),
     ("masked_attention", first_mask_for_all, "first text has no padding"),
     ("masked_attention", lambda q, k, v, m: attention_weights(q, k), "the shape should be that of the values"),
@@ -591,7 +631,8 @@ def pieces(word_start=True, stop=True, count_pieces=False, special=True):
     ("widest", lambda budget: wide(budget, embedding=0), "too many"),
     ("widest", lambda budget: wide(budget, project=lambda H: 30_000 * H), "fits, too"),
     ("widest", lambda budget: 64, "fits, too"),
-    ("hidden_pieces", lambda pieces, place, n: None, "a list of 12 bool"),
+    ("hidden_pieces", lambda pieces, place, n: None, "a list of 15 bool"),
+    ("hidden_pieces", pieces(jump=True), "does not go on behind it"),
     ("hidden_pieces", pieces(word_start=False), "its beginning included"),
     ("hidden_pieces", pieces(stop=False), r"ends before \[SEP\]"),
     ("hidden_pieces", pieces(count_pieces=True), "hidden whole"),
@@ -604,7 +645,10 @@ def test_planted_wrong_answers_fail(check, wrong, hint):
 
 
 def test_the_fault_free_plants_pass():
-    assert verdict(attend, checker("albert", "masked_attention")).startswith("✓")
-    assert verdict(wide, checker("albert", "widest")).startswith("✓")
-    assert verdict(pieces(), checker("albert", "hidden_pieces")).startswith("✓")
+    for answer in (attend, added, lambda q, k, v, m: attend(q, k, v, m, fill=torch.finfo(torch.float32).min)):
+        assert verdict(answer, checker("albert", "masked_attention")).startswith("✓")
+    for answer in (wide, lambda budget: float(wide(budget))):
+        assert verdict(answer, checker("albert", "widest")).startswith("✓")
+    for answer in (pieces(), lambda *args: torch.tensor(pieces()(*args)), lambda *args: tuple(map(int, pieces()(*args)))):
+        assert verdict(answer, checker("albert", "hidden_pieces")).startswith("✓")
     assert wide(334_607_360) == 4992

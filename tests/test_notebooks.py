@@ -15,7 +15,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from nbval.plugin import get_sanitize_patterns
 
-from kit.notebooks import ROOT, WIDGET, cells_hash, lesson_table, lessons, source_hash, stable_ids, with_table, without_widgets
+from kit.notebooks import ROOT, WIDGET, cells_hash, kit_files, lesson_table, lessons, source_hash, stable_ids, with_table, without_widgets
 
 MAX_BYTES = 3 * 2**20
 
@@ -391,6 +391,18 @@ def test_what_makes_a_notebook_stale(house):
     windows = source_hash("one", house)
     (house / "lessons" / "one.py").write_bytes(text)
     assert source_hash("one", house) == windows
+
+
+def test_a_lesson_depends_on_the_parts_of_kit_that_it_imports():
+    def names(source):
+        return {path.name for path in kit_files([source])}
+
+    assert names("import torch\nfrom lessons.one import f") == set()
+    assert names("from kit import train\nfrom kit.claims import claim") == {"train.py", "claims.py"}
+    heatmap = {"heatmap.js", "base.js", "viewers.py", "figure.py", "style.py"}
+    assert names("def f():\n    from kit.view import Heatmap") == heatmap
+    assert names("from kit.view import Heatmap, Tokens") == heatmap | {"tokens.js", "text.py"}
+    assert {"layers.js", "checkpoint.py", "text.py", "data.py"} & names("from kit.view import (\n    Curves,\n)") == set()
 
 
 def test_errors_name_what_is_wrong(house):

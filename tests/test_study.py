@@ -48,7 +48,7 @@ def test_numbers_of_other_versions_or_of_another_study_do_not_mix(tmp_path, stud
     study.run("x", studied, range(1), tmp_path)
     with pytest.raises(ValueError, match="has runs of bb, which the study no longer has"):
         study.run("x", {"a": studied["a"]}, range(2), tmp_path)
-    with pytest.raises(ValueError, match="has error, seed of each run, now it would be loss, seed"):
+    with pytest.raises(ValueError, match="has error, seed of each run of a, now it would be loss, seed"):
         study.run("x", {name: lambda seed: {"loss": 1.0} for name in studied}, range(2), tmp_path)
     monkeypatch.setattr(study, "versions", lambda: {"torch": "9"})
     with pytest.raises(ValueError, match="was made with .* here are .*'9'.* delete it"):

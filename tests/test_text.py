@@ -122,6 +122,8 @@ def test_batches_use_each_row_once_before_any_again():
     assert sorted(order[:10]) == list(range(10)) and len(set(order[10:])) == 8 and order[:8] != order[10:]
     again, other = text.batches(rows, 3, 6, seed=0), text.batches(rows, 3, 6, seed=1)
     assert all(map(torch.equal, batches, again)) and not all(map(torch.equal, batches, other))
+    with pytest.raises(ValueError, match="no rows to make batches of"):
+        text.batches(rows[:0], 3, 6, seed=0)
 
 
 def test_python_tokens():

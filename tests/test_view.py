@@ -315,6 +315,10 @@ def test_stacked_range_is_of_totals():
     common = data_of(explorer(y_range=None))
     assert common["options"]["y_range"] == [0, max(frame["y_range"][1] for frame in frames)] and "y_range" not in common["frames"][0]
     assert data_of(layers(y_range="frame"))["frames"][0]["y_range"] == [1, 10]  # the other kinds too, here a log axis
+    own = data_of(Layers(ONE | {"y_range": (0, 50)}, y_label="y", y_range="frame", **TEXT))  # a frame's own range comes first
+    assert own["frames"][0]["y_range"] == [0, 50]
+    with pytest.raises(ValueError, match="low < high"):
+        Layers(ONE | {"y_range": (5, 5)}, y_label="y", **TEXT)
     gap = {"series": [{"name": "a", "values": [1, np.nan]}, {"name": "b", "values": [2, 5]}]}
     assert data_of(Layers(gap, kind="stacked", y_label="y", **TEXT))["options"]["y_range"] == [0, 5.2]
 

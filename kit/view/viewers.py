@@ -85,7 +85,7 @@ class Layers(Figure):
     frame: {"series": [{"name", "values", "role"}], "labels": names of the layers or None, "note": a line above or None}
     kind: "bars", "stacked" or "line" (default: lines on a log axis); stacked: the series are the parts of one bar, the
     first at the bottom, each of its own colour. y_range: (low, high) or "frame", the range of the frame shown; otherwise
-    the range over all frames.
+    the range over all frames. A frame may bring a "y_range" of its own, so that frames of one measure share it.
     """
 
     script = "layers.js"
@@ -117,7 +117,9 @@ class Layers(Figure):
             if any(not isinstance(value, str) and value < 0 for line in series for value in line["values"]):
                 raise ValueError("Layers: the parts of stacked bars are 0 or more")
         packed = {"series": series, **({"labels": [str(label) for label in labels]} if labels is not None else {})}
-        if self._given == "frame":
+        if frame.get("y_range") is not None:
+            packed["y_range"], _ = _fixed(frame["y_range"], None, self.options["log"])
+        elif self._given == "frame":
             packed["y_range"] = _range(_heights(series, self.options["stacked"]), self.options["log"], zero=True)
         return packed
 

@@ -22,7 +22,7 @@ ALIVE = """figure => { const live = figure.querySelector('.pcc-live'); return li
     ? live.querySelector('svg, canvas, input, button, table') != null : figure.querySelector('img')?.naturalWidth > 0; }"""
 # Of a live widget: the same viewer drawn from stored HTML sits in a <figure>.
 SLIDER = ":is(:not(figure) > .pcc-live input[type=range], .jupyter-widgets [role=slider])"
-PICTURE = """output => [...output.querySelectorAll('svg, canvas, img')]
+PICTURE = """output => [...output.querySelectorAll('svg, canvas, img, .pcc-tokens')]
     .map(e => e.tagName === 'CANVAS' ? e.toDataURL() : e.tagName === 'IMG' ? e.src : e.outerHTML).join()"""
 NOTEBOOK = "window.jupyterapp?.shell?.currentWidget"
 

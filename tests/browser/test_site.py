@@ -12,7 +12,7 @@ from axe_playwright_python.sync_playwright import Axe
 ROOT = Path(__file__).parents[2]
 LESSONS = [path.stem for path in sorted((ROOT / "lessons").glob("[!_]*.py"))]
 PAGES = ["index", *LESSONS]
-PICTURES = """figure => [...figure.querySelectorAll('.pcc-live svg, .pcc-live canvas')]
+PICTURES = """figure => [...figure.querySelectorAll('.pcc-live :is(svg, canvas, .pcc-tokens)')]
     .map(picture => picture.toDataURL ? picture.toDataURL() : picture.outerHTML).join()"""
 
 
@@ -82,7 +82,7 @@ def test_every_link_leads_somewhere(visit):
 def test_search_index_holds_no_figure_data(site):
     (index,) = site.glob("searchindex*.js")
     assert "pcc-data" not in index.read_text() and "base64" not in index.read_text()
-    assert index.stat().st_size < 400_000 * len(PAGES)
+    assert index.stat().st_size < 650_000 * len(PAGES)  # words alone take two thirds of it; one figure adds millions
 
 
 @pytest.mark.parametrize("lesson", LESSONS)
