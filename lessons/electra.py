@@ -38,6 +38,7 @@ from lessons.albert import ACTIVATIONS, BERT, Albert, Config, MaskedLM, MaskedLM
 # %% tags=["active-ipynb"]
 # from tempfile import TemporaryDirectory
 #
+# import matplotlib.pyplot as plt
 # import numpy as np
 #
 # from kit import study
@@ -45,7 +46,7 @@ from lessons.albert import ACTIVATIONS, BERT, Albert, Config, MaskedLM, MaskedLM
 # from kit.exercises import check
 # from kit.probe import activations, gradient_norms, parameters
 # from kit.table import as_printed, table
-# from kit.view import Attention, Curves, Layers, Predict, Spot, Tokens
+# from kit.view import Attention, Curves, Layers, Picture, Predict, Spot, Tokens
 # from lessons.checks import electra as checks
 #
 # SEED = train.seed()
@@ -92,7 +93,7 @@ from lessons.albert import ACTIVATIONS, BERT, Albert, Config, MaskedLM, MaskedLM
 #     return F.binary_cross_entropy_with_logits(replaced_head(x)[0, :, 0], (replaced != ids)[0].float())
 #
 #
-# sent = {"MLM": gradients(masked, word_loss), "was it replaced?": gradients(replaced, replaced_loss)}
+# sent = {"MLM": gradients(masked, word_loss), "replaced or not": gradients(replaced, replaced_loss)}
 
 # %% tags=["active-ipynb"]
 # def pieces(ids):
@@ -103,10 +104,10 @@ from lessons.albert import ACTIVATIONS, BERT, Albert, Config, MaskedLM, MaskedLM
 #     at, rows = "output" if "last" in measured_at else "input", []
 #     for (name, found), read, word in zip(sent.items(), (masked, replaced), ("masked", "replaced")):
 #         marks = [word if i in places else "" for i in range(ids.shape[1])]
-#         rows.append({"title": f"{name}: the network reads", "tokens": pieces(read[0]), "values": found[at] / found[at].max(),
+#         rows.append({"title": f"{name}: what the network reads", "tokens": pieces(read[0]), "values": found[at] / found[at].max(),
 #                      "marks": marks, "role": "control" if name == "MLM" else "idea"})
 #     taught = {name: (found["output"] > 0).sum().item() for name, found in sent.items()}
-#     return {"rows": rows, "note": f"asked about: {taught['MLM']} tokens by MLM, all {taught['was it replaced?']} by the other"}
+#     return {"rows": rows, "note": f"asked about: {taught['MLM']} tokens by MLM, all {taught['replaced or not']} by the other"}
 #
 #
 # Tokens(
@@ -114,7 +115,7 @@ from lessons.albert import ACTIVATIONS, BERT, Albert, Config, MaskedLM, MaskedLM
 #     value_label="gradient norm, as a share of the largest in the row",
 #     caption="Which positions teach. At the last layer's output the MLM has a gradient at the hidden tokens only. At the input every "
 #             "position has one: attention carries it there.",
-#     alt="The tokens of a sentence twice; in the first row three or four are shaded, in the second all.",
+#     alt="The tokens of a sentence twice; in the first row five are shaded, in the second all.",
 # )
 
 # %% tags=["active-ipynb"]
@@ -122,8 +123,8 @@ from lessons.albert import ACTIVATIONS, BERT, Albert, Config, MaskedLM, MaskedLM
 # claim("the loss of an MLM depends on the outputs of the hidden tokens only: 15% of them, rounded up",
 #       counts["MLM", "output"] == math.ceil(0.15 * ids.shape[1]), "§1")
 # claim("the question “was it replaced?” sends a gradient to the output of every token",
-#       counts["was it replaced?", "output"] == ids.shape[1], "§2")
-# claim("at the input both send one to every token", counts["MLM", "input"] == counts["was it replaced?", "input"] == ids.shape[1], "ours")
+#       counts["replaced or not", "output"] == ids.shape[1], "§2")
+# claim("at the input both send one to every token", counts["MLM", "input"] == counts["replaced or not", "input"] == ids.shape[1], "ours")
 
 # %% [markdown]
 # So the two differ in how many *answers* a text is worth, not in how much of it is read.
@@ -223,7 +224,7 @@ def recipe(model, seed, steps, on_step=None, rate=3e-3):
 
 # %% tags=["active-ipynb"]
 # class AskedForFewer(nn.Module):
-#     """A small MLM that learns from the first `share` of its hidden tokens only."""
+#     """A small MLM that learns from a `share` of its hidden tokens only, drawn at random."""
 #
 #     def __init__(self, share):
 #         super().__init__()
@@ -234,7 +235,7 @@ def recipe(model, seed, steps, on_step=None, rate=3e-3):
 #         chosen = choose(ids, random=self.random)
 #         hidden, _ = hide(ids, chosen, SMALL.vocab_size, generator=self.random)
 #         rows, columns = chosen.nonzero().T
-#         asked = torch.arange(len(rows)) % round(1 / self.share) == 0
+#         asked = torch.randperm(len(rows), generator=self.random)[: math.ceil(self.share * len(rows))]
 #         x = self.model.albert(hidden)[rows[asked], columns[asked]]          # (asked, hidden)
 #         return F.cross_entropy(self.model.head(x, self.model.albert.embeddings.word.weight), ids[rows[asked], columns[asked]])
 
@@ -268,7 +269,7 @@ def recipe(model, seed, steps, on_step=None, rate=3e-3):
 # answers_guess.reveal(1 if behind > 0.1 else 0, "Answers are what a network learns from. An MLM gets them at 15% of the positions.")
 
 # %% [markdown]
-# Hiding more does not help much: then there is less left to guess from.
+# An MLM could hide more tokens, but then there is less left to guess from.
 # ELECTRA's question leaves the text readable and still gets an answer everywhere.
 
 # %% [markdown]
@@ -740,7 +741,7 @@ def labelled():
 #
 #
 # windows, labels = labelled()[1]
-# example = int((labels >= 0).sum(1).argmax())
+# example = max(range(len(labels)), key=lambda i: len(labels[i].unique()) - (windows[i] == 1).sum().item() / 4)
 # Tokens(
 #     {"rows": [{"title": "32 tokens of a held-out file", "tokens": names(windows[example]),
 #                "values": (labels[example] >= 0).float(), "notes": ["" if i < 0 else ROLES[i] for i in labels[example]]}]},
@@ -788,7 +789,7 @@ def median_score(encoder, count, repeats=5, frozen=False):
 # %% [markdown]
 # ### Six ways to pre-train
 #
-# The paper asks where ELECTRA's gain comes from, by objectives that lie between MLM and ELECTRA (§3.4, Table 5):
+# The paper asks where ELECTRA's gain comes from, by objectives that lie between MLM and ELECTRA (§3.5, Table 5):
 #
 # | objective | reads | must answer |
 # |---|---|---|
@@ -834,7 +835,7 @@ def replace_mlm(net, ids, chosen):
 
 
 def all_tokens_mlm(net, ids, chosen):
-    """The probability of a token is D · [it is the one read] + (1 − D) · softmax; D is the gate (§3.4)."""
+    """The probability of a token is D · [it is the one read] + (1 − D) · softmax; D is the gate (§3.5)."""
     logits, corrupted = net.corrupt(ids, chosen, random=net.random)
     x = net.encoder(corrupted)                                      # (batch, tokens, hidden)
     copy = net.gate(x).squeeze(-1)                                  # (batch, tokens)
@@ -903,7 +904,7 @@ STUDY_SEEDS = range(5)  # for `make study-electra`
 
 # %% [markdown]
 # Training all six takes half an hour with several seeds; that was done beforehand, and its table comes below.
-# Here and now: MLM, ELECTRA, and ELECTRA 15%, each with the work of 600 steps of ELECTRA.
+# Here and now: MLM, ELECTRA, and ELECTRA 15%, each with the work of 500 steps of ELECTRA.
 # ELECTRA 15% differs from ELECTRA in one thing: five sixths of its answers are thrown away.
 
 # %% tags=["active-ipynb"]
@@ -915,7 +916,7 @@ STUDY_SEEDS = range(5)  # for `make study-electra`
 # fifteen_guess
 
 # %% tags=["active-ipynb"]
-# BUDGET, nets, curves, snapshots = 600, {}, {}, {}
+# BUDGET, nets, curves, snapshots = 500, {}, {}, {}
 #
 #
 # def experiment(objective, live):
@@ -925,7 +926,7 @@ STUDY_SEEDS = range(5)  # for `make study-electra`
 #     def watch(step, loss):
 #         parts.append(net.parts or {"words": loss})
 #         live.add(objective, step + 1, loss / (50 if net.parts else 1), role="control" if objective == "MLM" else "idea")
-#         if objective == "ELECTRA" and step in (0, 50, 100, 200, 400):
+#         if objective == "ELECTRA" and step in (0, 50, 100, 200, 300):
 #             snapshots[step] = deepcopy(net.discriminator)
 #
 #     recipe(net, SEED, steps, watch)
@@ -1042,8 +1043,8 @@ STUDY_SEEDS = range(5)  # for `make study-electra`
 # %% tags=["active-ipynb"]
 # claim("ELECTRA is better by over 10 points than ELECTRA 15%: what counts is that all tokens answer",
 #       middle["ELECTRA"] > middle["ELECTRA 15%"] + 10, "ours; the effect: Table 5")
-# claim("ELECTRA and MLM are both better by over 5 points than an untrained encoder",
-#       min(middle["ELECTRA"], middle["MLM"]) > middle["untrained"] + 5, "ours")
+# claim("ELECTRA and MLM are both better than an untrained encoder by over 3 points",
+#       min(middle["ELECTRA"], middle["MLM"]) > middle["untrained"] + 3, "ours")
 # fifteen_guess.reveal(
 #     0 if middle["ELECTRA 15%"] > middle["ELECTRA"] - 3 else 1 if middle["ELECTRA 15%"] > middle["untrained"] + 3 else 2,
 #     "Asked at the drawn places only, it is never taught what ordinary text looks like. In the paper it equals BERT.",
@@ -1071,10 +1072,6 @@ STUDY_SEEDS = range(5)  # for `make study-electra`
 #       [[name, paper.get(name, "–"), *(spread(name, measure) for measure in measures)] for name in OBJECTIVES])
 
 # %% tags=["active-ipynb"]
-# import matplotlib.pyplot as plt
-#
-# from kit.view import Picture
-#
 # drawing, axes = plt.subplots(1, 2, figsize=(9, 3.2), sharey=True)
 # for place, name in enumerate(OBJECTIVES):
 #     colour = "#0072B2" if name == "ELECTRA" else "#6B6B6B"
@@ -1225,8 +1222,8 @@ def read_program(program, vocabulary):
 #
 # Layers(
 #     layer_norms, controls={"after": ["0 steps", f"{BUDGET} steps"]}, log=True, x_label="layer and map", y_label="norm of the gradient",
-#     caption="The discriminator's loss is small, and so is its gradient: this is why a λ stands before it.",
-#     alt="Two curves over twelve linear layers.",
+#     caption="Each loss by itself, without λ. In both networks queries and keys get by far the smallest gradients.",
+#     alt="Two curves over twelve linear layers, one for each network, with dips at the queries and keys.",
 # )
 
 # %% [markdown]
@@ -1237,7 +1234,7 @@ def read_program(program, vocabulary):
 # The Korean notes behind this course say so.
 # They also spell the name *Effective-Learning-based and Computationally-Efficient Language Representation Learning*;
 # the paper's own words for it are in the first cell.
-# And it is no GAN (§2, §3.3): the generator is trained to be *right*, by maximum likelihood, not to fool anybody;
+# And it is no GAN (§2): the generator is trained to be *right*, by maximum likelihood, not to fool anybody;
 # it reads a text, not noise; and what it gets right counts as original.
 # Most plainly: nothing that the discriminator learns reaches it.
 
@@ -1251,11 +1248,11 @@ def read_program(program, vocabulary):
 # reached = [name for name, one in zip(weights, found) if one is not None]
 # print(f"{len(weights)} tensors of the generator; reached by the discriminator's loss: {', '.join(reached)}")
 # claim("of the generator's 44 tensors the discriminator's loss reaches two: the tables that both networks share",
-#       len(weights) == 44 and [name.split(".")[-2] for name in reached] == ["word", "position"], "§2, §3.2")
+#       len(weights) == 44 and [name.split(".")[-2] for name in reached] == ["word", "position"], "§2; §3.2")
 
 # %% [markdown]
 # The authors tried a generator that is trained to fool, by reinforcement learning, since no gradient passes through the drawing.
-# It came out worse: 58% of its guesses were right, against 65% with maximum likelihood (§3.3).
+# It came out worse: 58% of its guesses were right, against 65% with maximum likelihood (§3.2).
 #
 # ### "Every hidden token gets the label *replaced*"
 #
@@ -1267,10 +1264,10 @@ def read_program(program, vocabulary):
 #     chosen = choose(ids, random=random)
 #     _, corrupted = net.corrupt(ids, chosen, random=random)
 # same = 100 * (corrupted == ids)[chosen].float().mean().item()
-# claim("our generator, after 600 steps, draws the very token that stood there in over a fifth of all places", same > 20, "ours")
+# claim("our generator, after 500 steps, draws the very token that stood there in over a fifth of all places", same > 20, "ours")
 
 # %% [markdown]
-# In the paper the generator is right so often that few fakes are left, and for ELECTRA-Large 25% are hidden instead of 15% (Appendix A).
+# In the paper the generator is right so often that few fakes are left, and for ELECTRA-Large 25% are hidden instead of 15% (Table 6).
 #
 # ### "The hidden tokens are all masked"
 #
@@ -1431,7 +1428,7 @@ def read_program(program, vocabulary):
 # | positions | a learned table | the same from sine waves, and a learned number for each distance and head |
 # | first weights | deviation 0.02 | 0.1, as the network is narrow |
 # | gradient | cut at norm 1, all together (released code) | generator and discriminator cut apart |
-# | steps | 400,000 to 1,750,000 | 1,000 in the study, 600 here |
+# | steps | 400,000 to 1,750,000 | 1,000 in the study, 500 here |
 # | shared | tables of words and positions (§3.2); in the released code that of segments and the normalisation, too | words and positions |
 # | judged by | GLUE and SQuAD, fine-tuned | roles of names in programs, fine-tuned on few windows |
 #

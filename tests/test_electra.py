@@ -595,7 +595,7 @@ def test_right_answers_of_any_kind_pass(check, right):
     ("discriminator_loss", rtd_of_rows, "all tokens of the batch at once"),
     ("discriminator_loss", lambda x, y, m: (rtd(x, y, m) * m.sum()) / m.numel(), "number of real tokens"),
     ("discriminator_loss", rtd_naive, "±200"),
-    ("discriminator_loss", lambda x, y, m: rtd(x.detach(), y, m), "stopped with RuntimeError|gradient to the logit"),
+    ("discriminator_loss", lambda x, y, m: rtd(x.detach(), y, m), "carries no gradient"),
     ("discriminator_loss", lambda x, y, m: 50 * rtd(x, y, m), "without padding it should be"),
     ("draw", lambda logits, t: logits.argmax(-1), "same token every time"),
     ("draw", lambda logits, t: logits.softmax(-1), r"shape should be \(20000,\)"),
@@ -605,9 +605,9 @@ def test_right_answers_of_any_kind_pass(check, right):
     ("draw", lambda logits, t: torch.randint(4, (len(logits),)), "probability 0"),
     ("draw", lambda logits, t: torch.randint(3, (len(logits),)), "shares should be near"),
     ("draw", lambda logits, t: torch.multinomial((logits[0] / t).softmax(-1), len(logits), replacement=True), "by its own logits"),
-    ("draw", sample_in_place, "have changed|stopped|temperature"),
+    ("draw", sample_in_place, "the logits have changed"),
     ("draw", lambda logits, t: torch.multinomial((logits / t).softmax(-1), 1), r"shape should be \(20000,\)"),
-    ("draw", switched_off, "gradients are switched off|gradient"),
+    ("draw", switched_off, "gradients are switched off"),
     ("draw", lambda logits, t: None, "a tensor, not NoneType"),
 ])
 def test_planted_wrong_answers_fail(check, wrong, hint):

@@ -56,7 +56,9 @@ def discriminator_loss(answer):
     found = answer(far, torch.tensor([[0, 1]]), torch.ones(1, 2))
     yield torch.isclose(found, torch.tensor(200.0), rtol=1e-3), f"for logits of ±200, both wrong, the loss is 200, not {found:.4g}"
     logits.requires_grad_()
-    answer(logits, labels, mask).backward()
+    found = answer(logits, labels, mask)
+    yield found.requires_grad, "your loss carries no gradient: do not detach the logits"
+    found.backward()
     reached = logits.grad is not None and bool((logits.grad[mask == 1] != 0).all())
     yield reached, "the loss should send a gradient to the logit of every token"
 
@@ -66,11 +68,13 @@ def draw(answer):
     scores = torch.tensor([0.0, 1.0, 2.0, -math.inf])
     logits = scores.expand(20_000, -1).clone().requires_grad_()
     before = logits.detach().clone()
-    found = answer(logits, 1.0)
+    found, enabled = answer(logits, 1.0), torch.is_grad_enabled()
+    torch.set_grad_enabled(True)
     yield isinstance(found, torch.Tensor), f"your function should return a tensor, not {type(found).__name__}"
     yield found.shape == (20_000,), f"one id for each row, so the shape should be (20000,), not {tuple(found.shape)}"
     whole = not found.is_floating_point() and not found.is_complex()
     yield whole and not found.requires_grad, "the ids should be whole numbers that carry no gradient"
+    yield enabled, "gradients are switched off after your function: undo what you switch"
     yield torch.equal(logits.detach(), before), "the logits have changed: do not work in place"
     yield 0 <= found.min() and found.max() < 4, f"ids should be from 0 to {len(scores) - 1}"
 
@@ -85,6 +89,7 @@ def draw(answer):
     yield torch.allclose(got, expected, atol=0.02), hint
     for temperature in (0.5, 2.0):
         got, expected = shares(answer(logits, temperature)), (scores / temperature).softmax(-1)
+        yield torch.equal(logits.detach(), before), "the logits have changed: do not work in place"
         hint = f"at temperature {temperature} the shares should be those of softmax(logits / {temperature})"
         yield torch.allclose(got, expected, atol=0.02), hint
     rows = answer(torch.tensor([[9.0, 0, 0], [0, 0, 9.0]]).repeat(500, 1) * 10, 1.0)
@@ -92,4 +97,3 @@ def draw(answer):
     table = torch.nn.Embedding(4, 3)
     table(answer(logits, 1.0).long()).sum().backward()
     yield logits.grad is None, "a gradient came through to the logits"
-    yield torch.is_grad_enabled(), "gradients are switched off after your function: undo what you switch"
