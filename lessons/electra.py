@@ -986,7 +986,7 @@ STUDY_SEEDS = range(3)  # for `make study-electra`
 
 # %% tags=["active-ipynb", "nbval-ignore-output"]
 # held_out = programs()[1]
-# readable = [window for window in held_out if 1 not in window and len(set(window.tolist())) > 17][::10]
+# readable = [window for window in held_out if 1 not in window and len(set(window.tolist())) > 17][::3]
 #
 #
 # @torch.no_grad()
@@ -1011,7 +1011,7 @@ STUDY_SEEDS = range(3)  # for `make study-electra`
 #     chosen = choose(ids, random=random)
 #     _, corrupted = net.corrupt(ids, chosen, random=random)
 #     replaced, p = corrupted != ids, net.discriminator(corrupted).sigmoid()
-# claim("in held-out programs the discriminator gives replaced tokens over three times the probability that it gives the others, on average",
+# claim("in held-out programs the discriminator gives replaced tokens on average over three times the probability of the others",
 #       p[replaced].mean() > 3 * p[~replaced].mean(), "ours")
 # claim("with one half as the limit it is right more often than one who always says “original”",
 #       ((p > 0.5) == replaced).float().mean() > (~replaced).float().mean(), "ours")
