@@ -1,0 +1,78 @@
+// Which tokens were replaced? The reader picks and commits; then the truth, a judge's probabilities, and both scores.
+const render = figure((ui) => {
+  const { judge } = ui.options, games = new Map(); // frame -> { picked, done }, so that one may go to another text and back
+  const line = "border-bottom:3px solid currentColor";
+  let shown = null, at = 0;
+  const wrong = ({ tokens, originals }, i) => tokens[i] !== originals[i];
+  function score(frame, says) { // what a player found, what was none, and how many tokens were judged rightly
+    const all = [...frame.tokens.keys()], count = (test) => all.filter(test).length;
+    return { found: count((i) => says(i) && wrong(frame, i)), there: count((i) => wrong(frame, i)),
+      false: count((i) => says(i) && !wrong(frame, i)), right: count((i) => says(i) === wrong(frame, i)) };
+  }
+  const both = (frame) => [score(frame, (i) => games.get(frame).picked.has(i)), score(frame, (i) => frame.values[i] > 0.5)];
+  const alarms = (n) => (n ? `${n} false alarm${n > 1 ? "s" : ""}` : "no false alarm");
+  function ask(frame) {
+    const game = games.get(frame), { tokens } = frame, state = h("span", { role: "status" });
+    const buttons = tokens.map((text, i) => {
+      const flip = () => { if (!game.picked.delete(i)) game.picked.add(i); at = i; mark(); };
+      const style = "padding:0;border:0;background:none;cursor:pointer";
+      return h("button", { type: "button", class: "pcc-token", "data-i": i, style, onclick: flip, ...OWN_KEYS }, h("bdi", {}, visible(text)));
+    });
+    const mark = () => {
+      buttons.forEach((node, i) => {
+        node.setAttribute("aria-pressed", game.picked.has(i));
+        node.tabIndex = i === at ? 0 : -1;
+        shade(node, +game.picked.has(i), "selected");
+      });
+      state.textContent = `${game.picked.size} of ${tokens.length} picked`;
+    };
+    const step = (to) => () => { at = within(to(at), 0, tokens.length - 1); mark(); buttons[at].focus(); };
+    const board = h("div", { class: "pcc-tokens", role: "group", "aria-label": ui.alt, style: "padding:2px 3px" }, buttons);
+    arrows(board, { ArrowLeft: step((i) => i - 1), ArrowRight: step((i) => i + 1), Home: step(() => 0), End: step(() => 1e9) });
+    const commit = () => { game.done = true; tell(frame); ui.stage.querySelector("[role=application]").focus(); };
+    at = within(at, 0, tokens.length - 1);
+    mark();
+    ui.stage.replaceChildren(board, h("div", { class: "pcc-row", style: "margin-top:8px" },
+      h("button", { type: "button", onclick: commit, ...OWN_KEYS }, "Commit"), state));
+    ui.read(null, [], "Pick the tokens that you think were replaced: click, or use ← → and the space bar");
+  }
+  function tell(frame) {
+    const game = games.get(frame), { tokens, originals, values } = frame, [you, it] = both(frame);
+    const strip = (title, texts, value, role) => h("div", { style: "margin-bottom:6px" }, h("div", { style: "font-weight:600" }, title), texts.map((text, i) => {
+      const node = chip(text, i, value(i), role);
+      if (wrong(frame, i)) node.style = `${node.style.cssText};${line}`;
+      return node;
+    }));
+    const board = h("div", { class: "pcc-tokens", style: "padding:2px 3px", ...explorable(ui.alt) },
+      strip("your picks", tokens, (i) => +game.picked.has(i), "selected"), strip(`${judge}: probability of “replaced”`, tokens, (i) => values[i], "idea"),
+      strip("what stood there", originals, () => 0, "idea"));
+    const played = [...games].filter(([, one]) => one.done).map(([one]) => [one, both(one)]);
+    const sum = (who) => total(played.map(([, scores]) => scores[who].right)), all = total(played.map(([one]) => one.tokens.length));
+    const verdict = `You found ${you.found} of ${you.there} replaced tokens, with ${alarms(you.false)}; ${judge} ${it.found}, with ${alarms(it.false)}.`;
+    const so_far = `Tokens judged rightly ${played.length > 1 ? `in ${played.length} texts` : "here"}: you ${sum(0)} of ${all}, ${judge} ${sum(1)}.`;
+    ui.stage.replaceChildren(h("p", { role: "status", style: "margin:0 0 6px" }, h("b", {}, verdict), " ", so_far),
+      h("div", { class: "pcc-row pcc-tokens" }, h("span", { style: `line-height:1.3;${line}` }, "replaced")), board);
+    let now = -1; // the token that is read out
+    const pick = (i, aloud) => {
+      board.querySelectorAll(".pcc-at").forEach((node) => node.classList.remove("pcc-at"));
+      if ((now = i) < 0) return ui.read(null, [], "Point at a token, or use the arrow keys");
+      board.querySelectorAll(`[data-i="${i}"]`).forEach((node) => node.classList.add("pcc-at"));
+      ui.read(`token ${i + 1}`, [{ text: wrong(frame, i) ? `${quoted(tokens[i])} instead of ${quoted(originals[i])}` : `${quoted(tokens[i])} (original)` },
+        { text: "you:", value: game.picked.has(i) ? "replaced" : "original" }, { text: `${judge}:`, value: values[i].toFixed(2) }], null, aloud);
+    };
+    const step = (to) => () => pick(within(to(now), 0, tokens.length - 1), true);
+    arrows(board, { ArrowLeft: step((i) => (i < 0 ? 1e9 : i - 1)), ArrowRight: step((i) => i + 1), Home: step(() => 0), End: step(() => 1e9), Escape: () => pick(-1) });
+    const point = (event) => { const i = place(event); if (i !== null) pick(i); };
+    for (const name of ["pointermove", "pointerdown"]) board.addEventListener(name, point);
+    board.addEventListener("pointerleave", () => pick(-1));
+    pick(0); // makes the room that a read-out takes
+    pick(-1);
+  }
+  return (frame) => {
+    if (frame === shown) return; // a new width needs no new drawing, which would take away the focus
+    shown = frame;
+    if (!games.has(frame)) games.set(frame, { picked: new Set(), done: false });
+    games.get(frame).done ? tell(frame) : ask(frame);
+  };
+});
+export default { render };

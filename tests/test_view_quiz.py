@@ -1,0 +1,165 @@
+import json
+import re
+import unicodedata
+
+import numpy as np
+import pytest
+import torch
+
+from kit.view import Spot
+
+HOSTILE = "<script>alert(1)</script>"
+TEXT = {"caption": "Which tokens were replaced?", "alt": "A sentence to judge."}
+WORDS = ["the", "chef", "ate", "the", "meal", HOSTILE, "שלום", "😀", "a\nb", ""]
+
+
+def frame(text=1, heat=1.0):
+    """Text 1 has two replaced tokens, of which the judge finds one; it suspects one more. Text 2 has none."""
+    if text == 3:
+        raise RuntimeError("the model\nburst")
+    tokens, originals = list(WORDS), list(WORDS)
+    if text == 1:
+        originals[2], originals[7] = "cooked", "</script>"
+    values = torch.tensor([0.1, 0.2, 0.9, 0.1, 0.8, 0, 0, 0.4, 0, 1e-9]) if text == 1 else np.zeros(10)
+    return {"tokens": tokens, "originals": originals, "values": values, "note": f"text {text}"}
+
+
+def spot(**options):
+    return Spot(frame, judge="the judge", controls={"text": [1, 2]}, **TEXT | options)
+
+
+def plain(text):
+    return "".join(letter for letter in text if unicodedata.category(letter) != "Cf")  # isolates are not seen
+
+
+# -- Python
+
+
+def test_what_is_packed():
+    html = spot().html
+    data = json.loads(re.search(r'class="pcc-data">(.*?)</script>', html, re.S).group(1))
+    assert data["frames"][0]["tokens"] == WORDS and data["frames"][0]["originals"][2] == "cooked"
+    assert data["frames"][0]["values"][2] == 0.9 and data["options"] == {"judge": "the judge"}
+    assert html == spot().html and not re.search(r"\n\s*\n|https?:|['\"`]//|url\(|import\(", html)
+    assert html.count("<script") == 2 and html.count("</script>") == 2 and len(html) < 60_000
+
+
+def test_what_stands_in_where_scripts_are_stripped():
+    fallback = re.search(r'pcc-fallback">(.*?)</div>', spot().html, re.S).group(1)
+    assert set(re.findall(r"</?(\w+)", fallback)) == {"p", "bdi", "details", "summary", "ul", "li"}
+    assert "ate instead of cooked (the judge: 0.90)" in fallback and fallback.count("<li>") == 2
+
+
+def made(judge="the judge", **changes):
+    return lambda: Spot(frame() | changes, judge=judge, **TEXT)
+
+
+@pytest.mark.parametrize("make, message", [
+    (made(tokens=["a"]), "Spot: 1 tokens, 10 originals and 10 values"),
+    (made(values=[0.5]), "Spot: 10 tokens, 10 originals and 1 values"),
+    (made(values=np.full(10, 1.5)), r"values: each in 0…1, not 1.5 \(token 1\)"),
+    (made(values=[0] * 9 + [np.nan]), r"values: each in 0…1, not nan \(token 10\)"),
+    (made(tokens="abc"), "list of 1 to 200 strings, not 'abc'"),
+    (made(tokens=[]), r"list of 1 to 200 strings, not \[\]"),
+    (made(originals=list(range(10))), "list of 1 to 200 strings"),
+    (made(tokens=["a"] * 201), "not 201 tokens"),
+    (made(judge=" "), "Spot needs judge=..., a sentence"),
+    (lambda: Spot({"tokens": ["a"], "originals": ["a"]}, judge="x", **TEXT), "Spot: not a frame .*values"),
+])
+def test_bad_input_is_told(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_the_kernel_makes_further_texts(monkeypatch):
+    widget, sent = spot().widget(controls={"text": [1, 2, 3], "heat": [1.0, 2.0]}), []
+    monkeypatch.setattr(type(widget), "send", lambda _, message: sent.append(message))
+    for ask in ([1, 1], [2, 0]):
+        widget._handle_custom_msg({"ask": ask}, [])
+    assert sent[0]["frame"]["note"] == "text 2" and sent[1]["problem"] == "RuntimeError: the model burst"
+
+
+# -- in Chromium
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_alive_and_accessible_before_and_after(open_page, scheme):
+    from axe_playwright_python.sync_playwright import Axe
+
+    page = open_page(color_scheme=scheme).show(spot())
+    for press in (None, "Commit"):
+        if press:
+            page.locator("button[data-i='2']").click()
+            page.get_by_role("button", name=press).click()
+            page.keyboard.press("ArrowRight")
+        grave = [one for one in Axe().run(page).response["violations"] if one["impact"] in ("serious", "critical")]
+        assert [f"{one['id']}: {node['html'][:200]} {node['failureSummary']}" for one in grave for node in one["nodes"]] == []
+    assert page.locator(".pcc-fallback:visible").count() == 0
+
+
+@pytest.mark.parametrize("width", [360, 1400])
+def test_it_fits(open_page, width):
+    page = open_page(viewport={"width": width, "height": 900}).show(spot())
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    page.get_by_role("button", name="Commit").click()
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_nothing_is_told_before_the_commitment(open_page):
+    page = open_page().show(spot())
+    assert "cooked" not in page.locator("main").inner_text() and page.locator("[role=application]").count() == 0
+    tokens = page.get_by_label(TEXT["alt"]).get_by_role("button")
+    assert tokens.count() == 10 and tokens.nth(5).inner_text() == HOSTILE
+    tokens.nth(2).click()
+    tokens.nth(4).click()
+    tokens.nth(4).click()
+    assert [one.get_attribute("aria-pressed") for one in tokens.all()] == ["true" if i == 2 else "false" for i in range(10)]
+    assert page.get_by_role("status").filter(has_text="picked").inner_text() == "1 of 10 picked"
+
+
+def test_a_game_by_pointer(open_page):
+    page = open_page().show(spot())
+    for i in (2, 0):
+        page.locator(f"button[data-i='{i}']").click()
+    page.get_by_role("button", name="Commit").click()
+    told = page.get_by_role("status").filter(has_text="found").inner_text()
+    assert "You found 1 of 2 replaced tokens, with 1 false alarm; the judge 1, with 1 false alarm." in told
+    assert "Tokens judged rightly here: you 8 of 10, the judge 8." in told
+    page.locator("[data-i='2']").first.hover()
+    assert "“ate” instead of “cooked” you: replaced the judge: 0.90" in re.sub(r"\s+", " ", plain(page.locator(".pcc-read").inner_text()))
+    assert page.locator(".pcc-at").count() == 3  # one in each strip
+
+
+def test_a_game_by_keys_over_two_texts(open_page):
+    page = open_page().show(spot())
+    page.locator("button[data-i='0']").focus()
+    for key in ("ArrowRight", "ArrowRight", "Space", "End", "ArrowRight", "ArrowLeft", "ArrowLeft", "Enter", "Tab", "Enter"):
+        page.keyboard.press(key)
+    assert "You found 2 of 2 replaced tokens, with no false alarm" in page.locator(".pcc-stage").inner_text()
+    page.keyboard.press("ArrowRight")  # the result has the focus
+    assert "token 1\n" in page.locator(".pcc-read").inner_text()
+    page.keyboard.press("End")
+    assert "token 10" in page.locator("[aria-live]").inner_text()
+    slider = page.get_by_role("slider")
+    slider.press("ArrowRight")
+    assert "text 2" in page.locator(".pcc-note").inner_text() and page.get_by_role("button", name="Commit").is_visible()
+    page.get_by_role("button", name="Commit").click()
+    told = page.locator(".pcc-stage").inner_text()
+    assert "You found 0 of 0" in told and "in 2 texts: you 20 of 20, the judge 18." in told
+    slider.press("ArrowLeft")
+    assert "You found 2 of 2" in page.locator(".pcc-stage").inner_text()  # played once, it stays so
+
+
+def test_a_new_width_keeps_picks_and_focus(open_page):
+    page = open_page().show(spot())
+    page.locator("button[data-i='4']").click()
+    page.set_viewport_size({"width": 500, "height": 800})
+    page.wait_for_timeout(200)
+    assert page.evaluate("document.activeElement.dataset.i") == "4"
+    assert page.locator("button[aria-pressed=true]").count() == 1
+
+
+def test_two_quizzes_do_not_mix(open_page):
+    page = open_page().show(spot(), spot(caption="Another one."))
+    page.get_by_role("button", name="Commit").first.click()
+    assert page.get_by_role("button", name="Commit").count() == 1
