@@ -127,21 +127,23 @@ def tokenizer(*names, size=2000):
     return assemble(models.WordPiece({piece: i for i, piece in enumerate(pieces)}, unk_token="[UNK]"))
 
 
+def grammar_tokens(source):
+    """The tokens of a Python program, one by one as strings; what is no Python ends in tokenize.TokenError or SyntaxError."""
+    found = tokenize.generate_tokens(io.StringIO(source).readline)
+    pairs = ((re.sub("^[FT]STRING_START$", "STRING", tokenize.tok_name[token.type]), token.string) for token in found)
+    left_out = {"COMMENT", "NL", "ENDMARKER", "FSTRING_MIDDLE", "FSTRING_END", "TSTRING_MIDDLE", "TSTRING_END"}
+    named = {"STRING", "NEWLINE", "INDENT", "DEDENT"}
+    return (name if name in named else string for name, string in pairs if name not in left_out)
+
+
 def python_tokens(size=1000):
     """(vocabulary, Corpus of lists of ids): the corpus `code` in tokens of Python's grammar, the `size` most frequent; the rest is [UNK].
 
     Comments are left out; every string is STRING; NEWLINE, INDENT and DEDENT are tokens.
     """
 
-    def tokens(source):
-        found = tokenize.generate_tokens(io.StringIO(source).readline)
-        pairs = ((re.sub("^[FT]STRING_START$", "STRING", tokenize.tok_name[token.type]), token.string) for token in found)
-        left_out = {"COMMENT", "NL", "ENDMARKER", "FSTRING_MIDDLE", "FSTRING_END", "TSTRING_MIDDLE", "TSTRING_END"}
-        named = {"STRING", "NEWLINE", "INDENT", "DEDENT"}
-        return [name if name in named else string for name, string in pairs if name not in left_out]
-
     def make():
-        parts = [[tokens(source) for source in part] for part in corpus("code")]
+        parts = [[list(grammar_tokens(source)) for source in part] for part in corpus("code")]
         counts = Counter(token for document in parts[0] for token in document)
         vocabulary = SPECIAL + sorted(counts, key=lambda token: (-counts[token], token))[: size - len(SPECIAL)]
         number = {token: i for i, token in enumerate(vocabulary)}
