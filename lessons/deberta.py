@@ -303,7 +303,7 @@ def clipped(distance, k):
 
 # %% tags=["active-ipynb"]
 # Heatmap(
-#     lambda k: {"panels": [{"title": f"δ, k = {k}", "values": clipped(distances(16), k)}]}, controls={"k": range(1, 17)}, start={"k": 4},
+#     lambda k: {"panels": [{"title": f"δ, k = {k}", "values": clipped(distances(16), k)}]}, controls={"k": range(1, 9)}, start={"k": 4},
 #     x_label="looked at, j", y_label="looks, i", value_label="row of the table",
 #     caption="δ(i, j) for 16 tokens. Along a diagonal the distance is the same. With a small k, all that is far looks alike.",
 #     alt="A square with diagonal stripes that turn into two flat corners.",
@@ -385,6 +385,8 @@ class Gathered(nn.Module):
 #
 # LENGTHS = (32, 64, 128, 256, 512)
 # memory = {name: [kept(way, tokens) for tokens in LENGTHS] for name, way in (("n × n × d", LookedUp()), ("gathered", Gathered()))}
+# claim("at 512 tokens the looked-up way keeps over 25 times the memory of the gathered one",
+#       memory["n × n × d"][-1] > 25 * memory["gathered"][-1], "ours; §3.1.1")
 # Curves(
 #     {"series": [{"name": name, "x": LENGTHS, "y": values, "role": role}
 #                 for (name, values), role in zip(memory.items(), ("control", "idea"))]},
@@ -392,10 +394,6 @@ class Gathered(nn.Module):
 #     caption="Memory of one head's c2p both ways. The gathered one grows too, because δ itself is n × n; but it has no factor d.",
 #     alt="Two rising curves on a log axis, the lower one by a factor of about thirty.",
 # )
-
-# %% tags=["active-ipynb"]
-# claim("at 512 tokens the looked-up way keeps over 25 times the memory of the gathered one",
-#       memory["n × n × d"][-1] > 25 * memory["gathered"][-1], "ours; §3.1.1")
 
 # %% [markdown]
 # ### Paper or code?
@@ -520,6 +518,9 @@ class Config:
     def embedding_size(self):
         return self.hidden_size
 
+    def __post_init__(self):
+        faults(self)
+
 # %%
 class Embeddings(nn.Module):
     """Token ids `(batch, tokens)` to vectors `(batch, tokens, hidden_size)`, 0 at padding; absolute positions if asked for."""
@@ -590,8 +591,6 @@ class Deberta(nn.Module):
     def __init__(self, config):
         super().__init__()
         self.config = c = config
-        if extra := set(c.terms) - {"c2p", "p2c"}:
-            raise ValueError(f"terms are 'c2p' and 'p2c', not {min(extra)!r}")
         H, norm_eps = c.hidden_size, c.layer_norm_eps
         attention = partial(DisentangledAttention, H, c.num_attention_heads, c.terms, c.literal, c.biased_keys, c.share_projections)
         self.embeddings = Embeddings(c)
@@ -627,7 +626,7 @@ class Deberta(nn.Module):
         return self.decoder(states[-2], self.encoder.layers[-1], self.context(input_ids.shape[1], attention_mask))
 
 # %% [markdown]
-# Three small parts it names: initial weights (some linear layers here have no bias), and two of DeBERTa-v2.
+# Four small parts it names: initial weights (some linear layers here have no bias), what a configuration may not be, and two of DeBERTa-v2.
 # Far away, a distance need not be known to the token.
 # So v2 gives distances up to half the number of *buckets* a row each, and beyond that lets rows cover more and more, on a
 # logarithmic scale.
@@ -639,6 +638,26 @@ def init_weights(module, std):
         nn.init.normal_(module.weight, std=std)
     if isinstance(module, nn.Linear) and module.bias is not None:
         nn.init.zeros_(module.bias)
+
+
+CONV_ACTIVATIONS = {**ACTIVATIONS, "tanh": torch.tanh}
+
+
+def faults(c):
+    """Raise ValueError, naming the field, for a Config that describes no network."""
+    for name in ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size",
+                 "max_relative_positions", "max_position_embeddings"):
+        if not isinstance(getattr(c, name), int) or getattr(c, name) < 1:
+            raise ValueError(f"{name} should be a whole number from 1 on, not {getattr(c, name)!r}")
+    if extra := set(c.terms) - {"c2p", "p2c"}:
+        raise ValueError(f"terms are 'c2p' and 'p2c', not {min(extra)!r}")
+    for name, known in (("hidden_act", ACTIVATIONS), ("conv_act", CONV_ACTIVATIONS)):
+        if getattr(c, name) not in known:
+            raise ValueError(f"{name} should be one of {', '.join(known)}, not {getattr(c, name)!r}")
+    if c.position_buckets and not 2 <= c.position_buckets < 2 * c.max_relative_positions - 2:
+        raise ValueError(f"position_buckets should be 0, or from 2 to below 2k − 2, not {c.position_buckets} (k = {c.max_relative_positions})")
+    if c.conv_kernel_size and c.conv_kernel_size % 2 == 0:
+        raise ValueError(f"conv_kernel_size should be 0 or odd, not {c.conv_kernel_size}")
 
 
 def log_buckets(distance, buckets, longest):
@@ -655,7 +674,7 @@ class ConvolvedLayer(Layer):
     def __init__(self, layer, c):
         super().__init__(layer.attention, layer.ffn)
         self.conv = nn.Conv1d(c.hidden_size, c.hidden_size, c.conv_kernel_size, padding=(c.conv_kernel_size - 1) // 2)
-        self.norm, self.activation = nn.LayerNorm(c.hidden_size, c.layer_norm_eps), {**ACTIVATIONS, "tanh": torch.tanh}[c.conv_act]
+        self.norm, self.activation = nn.LayerNorm(c.hidden_size, c.layer_norm_eps), CONV_ACTIVATIONS[c.conv_act]
 
     def forward(self, x, mask, *context):
         near = self.conv(x.transpose(1, 2)).transpose(1, 2)                             # (batch, tokens, hidden)
@@ -847,17 +866,15 @@ def build(name, **changes):
 # table13 = {"RoBERTa-ReImp": ("120", counted(terms=())), "DeBERTa": ("134", counted()), "+ ShareProjection": ("120", counted(**shared)),
 #            "+ Conv": ("122", counted(**shared, conv_kernel_size=3)),
 #            "+ 128k vocabulary": ("190", counted(**shared, conv_kernel_size=3, vocab_size=128_000))}
-# table(["Table 13", "printed", "computed", "in 2²⁰", "in 10⁶"],
-#       [[row, printed, f"{count:,}", *(as_printed(count, unit, printed) for unit in (2**20, 1e6))]
-#        for row, (printed, count) in table13.items()])
-
-# %% tags=["active-ipynb"]
 # middle = ("DeBERTa", "+ ShareProjection", "+ Conv")
 # verdicts = {row: [as_printed(count, unit, printed)[-1] for unit in (2**20, 1e6)] for row, (printed, count) in table13.items()}
 # claim("three rows of Table 13 are right in units of 2²⁰ and wrong in units of 10⁶",
 #       all(verdicts[row] == ["✓", "✗"] for row in middle), "Table 13")
 # claim("the first row is 119.47 · 2²⁰, printed as 120; the last fits neither way",
 #       as_printed(table13["RoBERTa-ReImp"][1], 2**20, "119.47")[-1] == "✓" and verdicts["+ 128k vocabulary"] == ["✗", "✗"], "Table 13")
+# table(["Table 13", "printed", "computed", "in 2²⁰", "in 10⁶"],
+#       [[row, printed, f"{count:,}", *(as_printed(count, unit, printed) for unit in (2**20, 1e6))]
+#        for row, (printed, count) in table13.items()])
 
 # %% [markdown]
 # The published models come with a number each, of the *backbone* without the table of words.
@@ -999,7 +1016,7 @@ def fields(config, kind):
     for name, default in (("embedding_size", "hidden_size"), ("pooler_hidden_size", "hidden_size")):
         if config.get(name, config[default]) != config[default]:
             raise CheckpointError(f"config.json sets {name} to {config[name]!r}; this lesson reads {config[default]!r}, the {default}")
-    if config.get("attention_head_size", 0) not in (0, found["hidden_size"] // found["num_attention_heads"]):
+    if "attention_head_size" in config and config["attention_head_size"] * found["num_attention_heads"] != found["hidden_size"]:
         raise CheckpointError(f"config.json sets attention_head_size to {config['attention_head_size']!r}; this lesson reads H / heads")
     types = config.get("pos_att_type") or []
     types = [name.strip() for name in types.lower().split("|")] if isinstance(types, str) else types
@@ -1054,7 +1071,7 @@ def from_pretrained(folder, decoder=False):
 # The library leaves states at padded places that no one should use; ours are the same even there.
 
 # %% tags=["active-ipynb"]
-# from transformers import DebertaConfig, DebertaForMaskedLM, DebertaModel, DebertaV2Config, DebertaV2ForMaskedLM, DebertaV2Model
+# from transformers import DebertaConfig, DebertaForMaskedLM, DebertaModel, DebertaV2ForMaskedLM, DebertaV2Model
 # from transformers.utils.logging import disable_progress_bar
 #
 # disable_progress_bar()
@@ -1267,17 +1284,17 @@ def term_gradients(attention, loss):
 #
 #
 # curves = [by_place(name) for name in found]
-# Curves({"series": curves}, x_label="position of the hidden token", y_label="held-out loss", y_range=(0, 6),
-#        caption="Loss by position, trained on 32: beyond that the absolute network reads rows of its table that never saw a gradient.",
-#        alt="The relative curve is flat over all 64 positions; the absolute one jumps up at 32.")
-
-# %% tags=["active-ipynb"]
+#
+#
 # def jump(curve):
 #     return np.mean(curve["y"][4:]) - np.mean(curve["y"][:4])
 #
 #
 # claim("beyond the trained length the absolute network loses over 0.4, the relative one less than 0.25",
 #       jump(curves[0]) > 0.4 and jump(curves[1]) < 0.25, "ours")
+# Curves({"series": curves}, x_label="position of the hidden token", y_label="held-out loss", y_range=(0, 6),
+#        caption="Loss by position, trained on 32: beyond that the absolute network reads rows of its table that never saw a gradient.",
+#        alt="The relative curve is flat over all 64 positions; the absolute one jumps up at 32.")
 
 # %% [markdown]
 # ### What each term is worth on text
@@ -1301,11 +1318,23 @@ STUDY_SEEDS = range(5)      # for `make study-deberta`
 # %% tags=["active-ipynb"]
 # stored = {name: [[run[f"held-out loss, {length} tokens"] for run in runs] for length in (32, 64)]
 #           for name, runs in study.read("deberta").items()}
+# short, long = ({name: np.array(both[part]) for name, both in stored.items()} for part in (0, 1))
+# every, decoder = "c2p + p2c", "c2p + p2c, mask decoder"
+# claim("with every seed relative positions win after 600 steps: by over 0.3 at 32 tokens, by over 1 at 64",
+#       all(short["absolute"] > short[every] + 0.3) and all(long["absolute"] > long[every] + 1), "ours")
+# claim("after 2,400 steps absolute positions are within 0.2 at 32 tokens, and still over 2 behind at 64",
+#       all(short["absolute, 2400 steps"] < short[f"{every}, 2400 steps"] + 0.2)
+#       and all(long["absolute, 2400 steps"] > long[f"{every}, 2400 steps"] + 2), "ours")
+# claim("c2p alone, p2c alone, both, and both with the mask decoder differ by less than 0.05 on average",
+#       np.ptp([short[name].mean() for name in ("c2p", "p2c", every, decoder)]) < 0.05, "ours")
 # table(["positions", "held-out loss, 32 tokens", "64 tokens"],
 #       [[name, *(f"{np.mean(values):.2f} ± {np.std(values, ddof=1):.2f}" for values in both)] for name, both in stored.items()])
 
 # %% [markdown]
-# STUDYTEXT
+# So what shows on text is *relative against absolute*: learned far sooner, and good for lengths never seen.
+# What does **not** show is Table 4's order among the parts: either term alone does what both do, and the mask decoder neither helps
+# nor harms.
+# On this text few tokens say how far to look *and* cannot be told by the other side.
 
 # %% [markdown]
 # ### Who needs the mask decoder
@@ -1426,10 +1455,10 @@ def preference(attention, x, positions, term):
 #
 # def liking(token, term, layer, head, k):
 #     curves, attention = [], reader_of_code.encoder.layers[layer - 1].attention.inner
-#     rows = torch.arange(32) - 16                                # i − j
+#     place = torch.arange(-15, 17) if term == "c2p" else torch.arange(-16, 16)       # j − i or i − j: seen from the reader or the sender
 #     for name, where, role in (("all tokens", sample > 0, "control"), (token, sample == vocabulary.index(token), "idea")):
 #         curve = preference(attention, sample_states[layer - 1][where], short_sighted(reader_of_code, k), term)[head - 1]
-#         curves.append({"name": name, "x": -rows if term == "c2p" else rows, "y": curve, "role": role})
+#         curves.append({"name": name, "x": place, "y": curve.flip(0) if term == "c2p" else curve, "role": role})
 #     return {"series": curves, "x_label": "where the other token stands" if term == "c2p" else "where the reader stands"}
 
 # %% tags=["active-ipynb", "nbval-ignore-output"]
@@ -1452,14 +1481,12 @@ def preference(attention, x, positions, term):
 #     reader_of_code.positions.weight.data = short_sighted(reader_of_code, k)
 #     clip_losses.append(held_out(models["c2p + p2c"], LENGTH)[1].mean().item())
 #     reader_of_code.positions.weight.data = trained_table
-# Curves({"series": [{"name": "held-out loss", "x": ks, "y": clip_losses, "role": "idea"}]},
-#        x_label="k used, of 16 trained", y_label="held-out loss", y_range=(0, 4),
-#        caption="Cut off after training. Beyond 8 tokens the exact distance hardly matters; within 2 everything hangs on it.",
-#        alt="A curve that falls steeply from k = 1 to 4 and is flat from 8 on.")
-
-# %% tags=["active-ipynb"]
 # claim("cut off at k = 1 the network loses over 0.3, at k = 8 less than 0.1",
 #       clip_losses[0] > clip_losses[-1] + 0.3 and clip_losses[3] < clip_losses[-1] + 0.1, "ours")
+# Curves({"series": [{"name": "held-out loss", "x": ks, "y": clip_losses, "role": "idea"}]},
+#        x_label="k used, of 16 trained", y_label="held-out loss",
+#        caption="Cut off after training. Beyond 8 tokens the exact distance hardly matters; within 2 everything hangs on it.",
+#        alt="A curve that falls steeply from k = 1 to 4 and is flat from 8 on.")
 
 # %% [markdown]
 # ### The control: the same question to absolute positions
@@ -1526,13 +1553,13 @@ def explained_by_distance(scores):
 #             signal[task].append({term: gradient.norm().item() for term, gradient in found.items()})
 #
 #     solve(partial(small_deberta, "c2p + p2c"), task, SEED, watch)
-
-# %% tags=["active-ipynb"]
+#
+#
 # def signals(network):
 #     every = 10 if network in TASKS else 20
 #     seen = signal[network]
 #     return {"series": [{"name": term, "x": range(0, every * len(seen), every), "y": [one[term] for one in seen],
-#                         **({"role": "control"} if term == "c2c" else {"role": "idea"})} for term in ("c2c", "c2p", "p2c")]}
+#                         "role": role} for term, role in (("c2c", "control"), ("c2p", "idea"), ("p2c", "idea"))]}
 #
 #
 # Curves(signals, controls={"network": ["text, layer 1", "text, layer 2", *TASKS]}, x_label="step", y_label="gradient norm", log=True,
@@ -1663,13 +1690,9 @@ def explained_by_distance(scores):
 # ### "DeBERTa-v3 is DeBERTa, trained longer"
 #
 # It has another task (replaced tokens), another vocabulary and shared projections; section 4.
-# And "base" of 184 million parameters is no larger than the first base where it counts:
-
-# %% tags=["active-ipynb"]
-# claim("V3 base has more parameters than base, and a smaller backbone",
-#       counts["deberta-v3-base"] > counts["deberta-base"] and backbone["deberta-v3-base"] < backbone["deberta-base"], "ours")
-
-# %% [markdown]
+# Its base has 184 million parameters, but 98 of them are the table of words: where it counts it is smaller than the first base (85
+# million against 100, section 4).
+#
 # ### "The paper's tables show that each part is needed"
 #
 # On its own tables each is worth a little: without c2p MNLI falls from 86.3 to 85.9, without p2c to 86.0, without the decoder to
