@@ -6,7 +6,7 @@
 # **You will see:** two puzzles that each need another term of the score, a head taken apart into its terms, what it makes of distance
 #
 # Afterwards you can build disentangled attention and the enhanced mask decoder, say which term does what,
-# load published DeBERTa, V2 and V3 weights into your own code, and tell ten common sentences about DeBERTa from the truth.
+# load published DeBERTa, V2 and V3 weights into your own code, and tell nine common sentences about DeBERTa from the truth.
 #
 # You need to know the [ALBERT lesson](albert.ipynb): attention, heads, the encoder, masked tokens.
 # Running all cells takes a bit over a minute on a laptop; reading and playing takes one to two hours.
@@ -67,7 +67,8 @@ from lessons.albert import ACTIVATIONS, COMMON, Encoder, FeedForward, Layer, Mas
 # From there on each token carries *one* vector, in which the word and its place are mixed.
 # These are **absolute** positions: first, second, third.
 #
-# But language mostly asks how *far* and on which *side*: "deep" followed by "learning" means the same anywhere in a text (§1).
+# But language mostly asks how *far* and on which *side*: "deep" and "learning" have to do with each other when they are neighbours,
+# wherever in the text that is (§1).
 # Three puzzles test that.
 # The texts are random: a token is one of eight letters, and may carry an offset from −3 to +3.
 #
@@ -257,7 +258,7 @@ def percent_right(solver, task):
 # | position-to-content, **p2c** | the sender's content | a token like this is looked at from two places to the left |
 # | position-to-position | nobody | the same for all tokens; the paper drops it (§3.1) |
 #
-# Each of the three kept terms has projections of its own: attention is *disentangled*.
+# Contents and positions have projections of their own, and meet only in the score: attention is *disentangled*.
 # The relative position is the distance i − j, cut off at ±k, as a row number of one table $P$ of 2k rows (Eq. 3):
 #
 # $$\delta(i,j) = \begin{cases} 0 & i-j \le -k \\ 2k-1 & i-j \ge k \\ i-j+k & \text{otherwise} \end{cases}$$
@@ -550,8 +551,8 @@ def first_rows(table, tokens):
 # %% [markdown]
 # ### The enhanced mask decoder
 #
-# "A new **store** opened beside the new **mall**": with both words masked, the words around them look much alike, and relative
-# positions alone hardly tell who is the subject (§3.2).
+# *A new **store** opened beside the new **mall***: mask both words, and what is near them looks much alike; relative positions
+# alone hardly tell which is the subject (§3.2).
 # The absolute position would.
 # BERT adds it before the first layer; DeBERTa adds it *at the end*, where the masked words are predicted.
 #
@@ -655,7 +656,7 @@ def faults(c):
         if getattr(c, name) not in known:
             raise ValueError(f"{name} should be one of {', '.join(known)}, not {getattr(c, name)!r}")
     if c.position_buckets and not 2 <= c.position_buckets < 2 * c.max_relative_positions - 2:
-        raise ValueError(f"position_buckets should be 0, or from 2 to below 2k − 2, not {c.position_buckets} (k = {c.max_relative_positions})")
+        raise ValueError(f"position_buckets should be 0, or from 2 to below {2 * c.max_relative_positions - 2}, not {c.position_buckets}")
     if c.conv_kernel_size and c.conv_kernel_size % 2 == 0:
         raise ValueError(f"conv_kernel_size should be 0 or odd, not {c.conv_kernel_size}")
 
@@ -1838,8 +1839,8 @@ def explained_by_distance(scores):
 # `from_pretrained(folder, decoder=True)` reads the masked-word head of a pre-training file *with* the enhanced mask decoder, in
 # case you want to fill in words as the paper does; the library cannot.
 #
-# To train at the paper's scale, give `MaskedLM(build_config)` with `replace(VARIANTS["deberta-base"], decoder=True)` batches of 512
-# tokens with `choose_ngrams(words, longest=3)`.
+# To train at the paper's scale, make `MaskedLM(replace(VARIANTS["deberta-base"], decoder=True))` and hide spans with
+# `choose_ngrams(words, longest=3)` in texts of 512 tokens.
 # On several machines wrap it in `torch.nn.parallel.DistributedDataParallel`.
 # Afterwards drop the decoder: `replace(config, decoder=False)`.
 #
