@@ -486,7 +486,7 @@ class DisentangledAttention(nn.Module):
 # ### The encoder
 #
 # The rest is a BERT: the post-norm, the feed-forward network and the stack come from the ALBERT lesson.
-# Four fields of the configuration (from `share_projections` on) belong to DeBERTa-v2 and V3; section 4 explains them.
+# The last six fields of the configuration belong to DeBERTa-v2 and V3; section 4 explains them.
 
 # %%
 @dataclass(frozen=True)
@@ -504,14 +504,14 @@ class Config:
     absolute: bool = False                  # a position table at the input, as in BERT
     decoder: bool = False                   # the enhanced mask decoder
     max_position_embeddings: int = 512      # rows of tables of absolute positions
-    type_vocab_size: int = 0                # segments
+    type_vocab_size: int | None = None      # segments
     hidden_act: str = "gelu"
     layer_norm_eps: float = 1e-7
     initializer_range: float = 0.02
     share_projections: bool = False
-    position_buckets: int = 0
+    position_buckets: int | None = None
     norm_positions: bool = False
-    conv_kernel_size: int = 0
+    conv_kernel_size: int | None = None
     conv_act: str = "tanh"
     biased_keys: bool = False
 
@@ -576,9 +576,8 @@ class MaskDecoder(nn.Module):
         return x
 
 # %% [markdown]
-# `PostNorm` of the ALBERT lesson hands what comes behind `x` on to attention, but `Layer` would hand it to the feed-forward network
-# as well and does not:
-# so nothing needs to be changed, neither for δ and P nor for `memory`.
+# `Layer` of the ALBERT lesson hands whatever comes behind `x` on to its attention, so δ, P and `memory` need no change there.
+# The shortcut adds `x`, from which the queries come, and not `memory`.
 #
 # Now all together.
 
@@ -646,19 +645,18 @@ CONV_ACTIVATIONS = {**ACTIVATIONS, "tanh": torch.tanh}
 
 def faults(c):
     """Raise ValueError, naming the field, for a Config that describes no network."""
-    for name in ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size",
-                 "max_relative_positions", "max_position_embeddings"):
-        if not isinstance(getattr(c, name), int) or getattr(c, name) < 1:
-            raise ValueError(f"{name} should be a whole number from 1 on, not {getattr(c, name)!r}")
+    checkpoint.check_fields(c)
     if extra := set(c.terms) - {"c2p", "p2c"}:
         raise ValueError(f"terms are 'c2p' and 'p2c', not {min(extra)!r}")
     for name, known in (("hidden_act", ACTIVATIONS), ("conv_act", CONV_ACTIVATIONS)):
         if getattr(c, name) not in known:
             raise ValueError(f"{name} should be one of {', '.join(known)}, not {getattr(c, name)!r}")
     if c.position_buckets and not 2 <= c.position_buckets < 2 * c.max_relative_positions - 2:
-        raise ValueError(f"position_buckets should be 0, or from 2 to below {2 * c.max_relative_positions - 2}, not {c.position_buckets}")
-    if c.conv_kernel_size and c.conv_kernel_size % 2 == 0:
-        raise ValueError(f"conv_kernel_size should be 0 or odd, not {c.conv_kernel_size}")
+        raise ValueError(f"position_buckets should be None, or 2 to below {2 * c.max_relative_positions - 2}, not {c.position_buckets}")
+    if c.conv_kernel_size and not (c.conv_kernel_size > 0 and c.conv_kernel_size % 2):
+        raise ValueError(f"conv_kernel_size should be None or odd, not {c.conv_kernel_size}")
+    if c.type_vocab_size and c.type_vocab_size < 0:
+        raise ValueError(f"type_vocab_size should be None or the number of segments, not {c.type_vocab_size}")
 
 
 def log_buckets(distance, buckets, longest):

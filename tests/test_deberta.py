@@ -169,7 +169,7 @@ def test_parameters_of_the_variants(name):
     config = dict(vocab_size=c.vocab_size, hidden_size=c.hidden_size, num_hidden_layers=c.num_hidden_layers, type_vocab_size=0,
                   num_attention_heads=c.num_attention_heads, intermediate_size=c.intermediate_size, relative_attention=True,
                   pos_att_type="c2p|p2c", position_biased_input=False, max_relative_positions=-1)
-    later = dict(position_buckets=256, share_att_key=True, norm_rel_ebd="layer_norm", conv_kernel_size=c.conv_kernel_size)
+    later = dict(position_buckets=256, share_att_key=True, norm_rel_ebd="layer_norm", conv_kernel_size=c.conv_kernel_size or 0)
     family = "Deberta" if first else "DebertaV2"
     with torch.device("meta"):
         theirs = getattr(transformers, f"{family}Model")(getattr(transformers, f"{family}Config")(**config, **({} if first else later)))
@@ -487,7 +487,7 @@ WORDS, IN_PROJ = "embeddings.word_embeddings.weight", "encoder.layer.1.attention
     (lambda f: configure(f, hidden_size=None), "lacks 'hidden_size'"),
     (lambda f: configure(f, hidden_size=50, pooler_hidden_size=None), "describes no DeBERTa: .* 50 is not a multiple of 6 heads"),
     (lambda f: configure(f, hidden_size="48", pooler_hidden_size=None), "describes no DeBERTa: hidden_size should be a whole number"),
-    (lambda f: configure(f, num_attention_heads=0), "num_attention_heads should be a whole number from 1 on, not 0"),
+    (lambda f: configure(f, num_attention_heads=0), "num_attention_heads should be a whole number above 0, not 0"),
     (lambda f: configure(f, pos_att_type=7), "describes no DeBERTa"),
     (lambda f: configure(f, vocab_size=96), rf"shape, first '{WORDS}': \(97, 48\), the configuration asks for \(96, 48\)"),
     (lambda f: configure(f, max_relative_positions=9), r"shape, first 'encoder.rel_embeddings.weight': \(16, 48\), .* \(18, 48\)"),
@@ -505,8 +505,8 @@ def test_a_bad_checkpoint_is_named(tmp_path, damage, message):
 @pytest.mark.parametrize(("changes", "message"), [
     (dict(norm_rel_ebd="batch_norm"), "norm_rel_ebd to 'batch_norm'; this lesson reads 'none', 'layer_norm'"),
     (dict(conv_groups=2), "conv_groups to 2"),
-    (dict(conv_kernel_size=4), "describes no DeBERTa: conv_kernel_size should be 0 or odd, not 4"),
-    (dict(position_buckets=500), "describes no DeBERTa: position_buckets should be 0, or from 2 to below 78"),
+    (dict(conv_kernel_size=4), "describes no DeBERTa: conv_kernel_size should be None or odd, not 4"),
+    (dict(position_buckets=500), "describes no DeBERTa: position_buckets should be None, or 2 to below 78"),
 ])
 def test_a_bad_checkpoint_of_v2_is_named(tmp_path, changes, message):
     write(tmp_path, "DebertaV2Model", **V2)
@@ -540,11 +540,13 @@ def test_unknown_variant_and_field():
 
 @pytest.mark.parametrize(("changes", "message"), [
     (dict(terms=("p2p",)), "terms are 'c2p' and 'p2c', not 'p2p'"), (dict(num_attention_heads=5), "48 is not a multiple of 5 heads"),
-    (dict(max_relative_positions=0), "max_relative_positions should be a whole number from 1 on, not 0"),
-    (dict(num_hidden_layers=2.5), "num_hidden_layers should be a whole number from 1 on, not 2.5"),
+    (dict(max_relative_positions=0), "max_relative_positions should be a whole number above 0, not 0"),
+    (dict(num_hidden_layers=2.5), "num_hidden_layers should be a whole number above 0, not 2.5"),
     (dict(hidden_act="swish"), "hidden_act should be one of gelu, gelu_new, relu, not 'swish'"),
-    (dict(conv_act="x"), "conv_act should be one of"), (dict(position_buckets=1), "position_buckets should be 0, or from 2"),
-    (dict(conv_kernel_size=2), "conv_kernel_size should be 0 or odd"),
+    (dict(conv_act="x"), "conv_act should be one of"), (dict(position_buckets=1), "position_buckets should be None, or 2"),
+    (dict(absolute="yes"), "absolute should be of type bool, not 'yes'"), (dict(terms="c2p"), "terms should be of type tuple, not 'c2p'"),
+    (dict(initializer_range=-1.0), "initializer_range should be a number above 0"), (dict(type_vocab_size=-1), "type_vocab_size should be"),
+    (dict(conv_kernel_size=2), "conv_kernel_size should be None or odd"),
 ])
 def test_impossible_configurations(changes, message):
     with pytest.raises(ValueError, match=message):
