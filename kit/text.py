@@ -128,15 +128,15 @@ def tokenizer(*names, size=2000):
 
 
 def code_tokens(source):
-    """The tokens of a program as (text, start, end), start and end as (line, column); comments are left out.
+    """The tokens of a program, one by one as (text, start, end), start and end as (line, column); comments are left out.
 
-    Every string is STRING; NEWLINE, INDENT and DEDENT are tokens.
+    Every string is STRING; NEWLINE, INDENT and DEDENT are tokens. What is no Python ends in tokenize.TokenError or SyntaxError.
     """
     found = tokenize.generate_tokens(io.StringIO(source).readline)
     named_so = ((re.sub("^[FT]STRING_START$", "STRING", tokenize.tok_name[token.type]), token) for token in found)
     left_out = {"COMMENT", "NL", "ENDMARKER", "FSTRING_MIDDLE", "FSTRING_END", "TSTRING_MIDDLE", "TSTRING_END"}
     named = {"STRING", "NEWLINE", "INDENT", "DEDENT"}
-    return [(name if name in named else token.string, token.start, token.end) for name, token in named_so if name not in left_out]
+    return ((name if name in named else token.string, token.start, token.end) for name, token in named_so if name not in left_out)
 
 
 def python_tokens(size=1000):
