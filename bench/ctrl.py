@@ -26,8 +26,9 @@ def compare(batch, **sizes):
     with tempfile.TemporaryDirectory() as folder:
         theirs.save_pretrained(folder)
         ours = from_pretrained(folder)
-    ids = torch.randint(sizes["vocab_size"], (batch, 8))
-    runs = [lambda: generate(ours, ids, NEW, greedy=True)[0], lambda: theirs.generate(ids, max_new_tokens=NEW, do_sample=False, pad_token_id=0)]
+    ids = torch.randint(1, sizes["vocab_size"], (batch, 8))  # 0 would be taken for padding
+    runs = [lambda: generate(ours, ids, NEW, greedy=True)[0],
+            lambda: theirs.generate(ids, max_new_tokens=NEW, do_sample=False, pad_token_id=0)]
     times = [[], []]
     for turn in range(ROUNDS + 1):
         found = [seconds(run) for run in runs]
@@ -40,7 +41,8 @@ def compare(batch, **sizes):
 
 def main():
     torch.set_num_threads(1)
-    small, wide = dict(vocab_size=2053, n_embd=96, dff=384, n_layer=2, n_head=4), dict(vocab_size=8000, n_embd=512, dff=2048, n_layer=6, n_head=8)
+    small = dict(vocab_size=2053, n_embd=96, dff=384, n_layer=2, n_head=4)
+    wide = dict(vocab_size=8000, n_embd=512, dff=2048, n_layer=6, n_head=8)
     print(f"{'network':<28} {'batch':>5} {'ours, tokens/s':>15} {'transformers':>13} {'ratio':>6}")
     for name, sizes in (("the lesson's, d = 96", small), ("6 layers, d = 512", wide)):
         for batch in (1, 5):

@@ -723,8 +723,11 @@ def from_config(config, tensors):
     if sizes["n_embd"] % 2 or sizes["n_embd"] % sizes["n_head"]:
         wanted = f"it should be even and a multiple of n_head, {sizes['n_head']}"
         raise CheckpointError(f"config.json sets n_embd to {sizes['n_embd']}; {wanted}")
-    sizes |= {"layer_norm_epsilon": config.get("layer_norm_epsilon", 1e-6), "dropout": config.get("resid_pdrop", 0.1)}
-    return HEADS[kinds[0]](Config(**sizes, tied=config.get("tie_word_embeddings", True)))
+    eps = config.get("layer_norm_epsilon", 1e-6)
+    if not isinstance(eps, (int, float)) or eps <= 0:
+        raise CheckpointError(f"config.json sets layer_norm_epsilon to {eps!r}; it should be above 0")
+    sizes |= {"layer_norm_epsilon": eps, "dropout": config.get("resid_pdrop", 0.1), "tied": config.get("tie_word_embeddings", True)}
+    return HEADS[kinds[0]](Config(**sizes))
 
 
 # %%
@@ -799,10 +802,10 @@ def from_pretrained(folder):
 #     for part in ids.split([7, 1, 1, 11], dim=1):
 #         answer = theirs(part, past_key_values=past, use_cache=True)
 #         past, largest = answer.past_key_values, max(largest, (ours(part, cache=memory) - answer.logits).abs().max().item())
-# written = theirs.generate(ids[:, :7], max_new_tokens=12, do_sample=False, pad_token_id=0)
+# by_library = theirs.generate(ids[:, :7], attention_mask=torch.ones(3, 7), max_new_tokens=12, do_sample=False, pad_token_id=0)
 # print("with both caches, in four parts: equal to 1e-10:", largest < 1e-10)
 # claim("their generate and ours write the same twelve tokens",
-#       torch.equal(written, generate(ours, ids[:, :7], 12, greedy=True)[0]), "transformers")
+#       torch.equal(by_library, generate(ours, ids[:, :7], 12, greedy=True)[0]), "transformers")
 
 # %% [markdown]
 # What would happen with the residual of the equations, or with alternating sines and cosines?
@@ -1283,7 +1286,7 @@ def attention_to_code(model, ids):
 
 # %%
 def code_gradients(model, ids, chosen):
-    """The norm of the gradient that the loss at each of the `chosen` places (1 = first token of the text) sends to the vector of the code."""
+    """The norm of the gradient that the loss at each of the `chosen` places (1: first token of the text) sends to the code's vector."""
     caught = []
     handle = model.ctrl.word.register_forward_hook(lambda module, inputs, output: caught.append(output))
     losses = F.cross_entropy(model(ids[:, :-1]).transpose(1, 2), ids[:, 1:], reduction="none")     # (batch, tokens)
