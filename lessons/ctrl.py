@@ -83,7 +83,7 @@ def documents(code, share=500_000):
 #
 # The tokenizer must keep capitals, spaces and line ends, or no program would survive it.
 # So this one begins from bytes, of which every character of every language is made, and joins frequent pairs into longer pieces:
-# *byte-pair encoding*, 2,048 pieces. (The paper's has about 250,000, §3.)
+# *byte-pair encoding*, 2,048 pieces. (The paper's has about 250,000, §3.1.)
 
 # %%
 VOCABULARY, WINDOW = 2048, 64
@@ -209,7 +209,7 @@ def write(model, ids, length, temperature=0.7, generator=None):
 # %% tags=["active-ipynb"]
 # texts = write(plain, torch.full((40, 1), VOCABULARY), 40, generator=torch.Generator().manual_seed(SEED))[:, 1:]
 # Tokens({"rows": [{"title": f"text {i + 1}", "tokens": pieces(texts[i])} for i in range(4)]},
-#        caption="Four texts by the model without codes. Which kind is each? You were not asked which you want.",
+#        tight=True, caption="Four texts by the model without codes. Which kind is each? You were not asked which you want.",
 #        alt="Four rows of generated tokens of different kinds of text.")
 
 # %% [markdown]
@@ -303,7 +303,7 @@ def judged_right(tokens):
 # %% [markdown]
 # ## 2. The idea
 #
-# Put the kind in front (§2).
+# Put the kind in front (§3).
 # A *control code* c is a token like any other, which the text itself brings along: where it comes from.
 # The model learns
 #
@@ -325,10 +325,10 @@ def judged_right(tokens):
 
 # %% tags=["active-ipynb"]
 # claim("with and without codes the batches differ in the first token alone, the targets not at all",
-#       torch.equal(without[0][:, 1:], coded[0][:, 1:]) and torch.equal(without[1], coded[1]), "ours; §2")
+#       torch.equal(without[0][:, 1:], coded[0][:, 1:]) and torch.equal(without[1], coded[1]), "ours; §3")
 
 # %% [markdown]
-# The code is in front of *every* window, so it is never out of sight however long the document was (§3.1).
+# The code is in front of *every* window, so it is never out of sight however long the document was.
 # Generating means: choose the code, write the prompt after it, and let the model go on.
 #
 # ## 3. Build it
@@ -577,6 +577,7 @@ def build(name, **changes):
 #
 # With θ ≈ 1.2, the paper found, one may take the likeliest token every time and still get little repetition.
 # Their code counts the tokens of the prompt as generated, too; so do we.
+# (It spares line ends, which we do not.)
 
 # %%
 def penalised(logits, seen, theta=1.0, temperature=1.0):
@@ -826,7 +827,8 @@ def from_pretrained(folder):
 # ## 5. Train it
 #
 # 5 kinds, 5 windows of each in every step: balanced, though the corpora are not.
-# Everything is as it was for the model without codes, but for the first token.
+# Everything is as it was for the model without codes, but for the first token, and it trains longer.
+# To be fair we look in after as many steps as the model without codes had.
 
 # %%
 def steering(model, seed, each=8, prompt="", length=40, coded=True):
@@ -848,8 +850,8 @@ def obeyed(shares):
 
 # %% tags=["active-ipynb"]
 # steer_guess = Predict(
-#     "The same network, the same windows, the same number of steps, one token more. In how many of its texts will the judge see the code?",
-#     ["A quarter: one token of 65 is not much", "About half", "Four in five, or more"],
+#     "Now the first token says which kind follows. In how many of its texts will the judge see what was asked for?",
+#     ["A quarter: it is one token of 65", "About half", "Four in five, or more"],
 #     name="steer",
 # )
 # steer_guess
@@ -1035,7 +1037,7 @@ def wheel(model, prompt, temperature, penalty, length):
 # %% tags=["active-ipynb"]
 # prompts = ["The", "In the beginning", "The Government said", "def "]
 # steering_wheel = Tokens(
-#     partial(wheel, ctrl), value_label="probability", start={"length": 32, "temperature": 0.5},
+#     partial(wheel, ctrl), value_label="probability", tight=True, start={"length": 32, "penalty": 1.2},
 #     controls={"prompt": prompts, "temperature": ["greedy", 0.5, 1.0], "penalty": [1.0, 1.2],
 #               "length": [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 40]},
 #     caption="One network, one prompt, five codes. Move the length from 1 upwards, and see when each text turns into its kind.",
@@ -1049,7 +1051,7 @@ def wheel(model, prompt, temperature, penalty, length):
 # *Penalty* is θ, *greedy* takes the likeliest token every time.
 #
 # Do not expect to be informed.
-# This network has 424,000 parameters and has read for under a minute.
+# This network has 423,000 parameters and has read for under a minute.
 # Most words are words, phrases of a few words hold together, sentences mean nothing.
 # What obeys the code is vocabulary, layout and rhythm.
 # Try “def ” under *Scripture*, and “In the beginning” under *Python*: the prompt pulls one way and the code the other.
@@ -1211,8 +1213,8 @@ def penalty_sweep(model, thetas, prompts):
 
 # %% tags=["active-ipynb"]
 # one, recommended = swept[0], swept[thetas.index(1.2)]
-# claim("without a penalty over a quarter of the runs of three are repetitions, with θ = 1.2 less than a third of that",
-#       one["repeated runs of three"] > 0.25 and recommended["repeated runs of three"] < one["repeated runs of three"] / 3, "ours; §4.1")
+# claim("without a penalty over a quarter of the runs of three are repetitions, with θ = 1.2 less than half of that",
+#       one["repeated runs of three"] > 0.25 and recommended["repeated runs of three"] < one["repeated runs of three"] / 2, "ours; §4.1")
 # claim("the model finds even the penalised text likelier than it finds real text",
 #       recommended["loss, nats a token"] < real["loss, nats a token"], "ours")
 
@@ -1341,7 +1343,7 @@ def code_gradients(model, ids, chosen):
 # claim("neither the reference nor ours has a module for cross-attention, and the reference's configuration is no encoder-decoder",
 #       not crossing and not theirs.config.is_encoder_decoder, "transformers; §3")
 # claim("another code moves the logits at every place, another last token at the last place alone",
-#       all(by_code) and by_end == [False] * (len(by_end) - 1) + [True], "ours; §2")
+#       all(by_code) and by_end == [False] * (len(by_end) - 1) + [True], "ours; §3")
 
 # %% [markdown]
 # ### "repetition_penalty=1.2 is CTRL's formula"
@@ -1495,7 +1497,7 @@ def code_gradients(model, ids, chosen):
 # | text | 140 GB: Wikipedia, books, news, reviews, subreddits, translations … | five kinds of 0.3 to 0.5 million characters, balanced |
 # | pieces | about 250,000, BPE | 2,048, byte-level BPE |
 # | window | 256 or 512 tokens, the code among them | a code and 64 tokens |
-# | network | 48 layers, d = 1280, f = 8192, 16 heads: 1.63 billion parameters | 2 layers, d = 96, f = 384, 4 heads: 424 thousand |
+# | network | 48 layers, d = 1280, f = 8192, 16 heads: 1.63 billion parameters | 2 layers, d = 96, f = 384, 4 heads: 423 thousand |
 # | training | Adagrad, 800,000 steps of 1,024 windows, two weeks, 256 TPU cores | Adagrad, 520 steps of 25 windows, a minute |
 # | learning rate | rises to 0.05 over 25,000 steps, stays | rises to 0.05 over 50 steps, falls in the last two fifths |
 # | dropout | 0.1 | none |
@@ -1506,7 +1508,7 @@ def code_gradients(model, ids, chosen):
 # - *Fluent text.* Ours holds for a phrase. The paper's samples (Tables 1 to 6) hold for paragraphs.
 # - *Second codes and tasks*: a rating, a web address, a question and its answer, translation. Our texts carry no such thing.
 # - *That attribution needs a language model.* With kinds this different, counting characters does as well.
-# - *Anything about harm.* The paper discusses what a model that imitates sources can be misused for (§8); a toy cannot show it.
+# - *Anything about harm.* The paper discusses what a model that imitates sources can be misused for; a toy cannot show it.
 #
 # To see whether the claims of this notebook hang on its seed, set the environment variable `LESSON_SEED` to try your own.
 #

@@ -54,7 +54,7 @@ const CSS = `
 border: 1px solid #8885; background: color-mix(in srgb, var(--pcc-tone) var(--pcc-share), var(--pcc-paper)); color: var(--pcc-on-light); }
 .pcc-dark .pcc-token bdi { color: var(--pcc-on-dark); }
 .pcc-tight .pcc-token { margin-right: 0; }
-.pcc-tight .pcc-token bdi { padding: 0; border-color: transparent; border-radius: 0; }
+.pcc-tight .pcc-token bdi { padding: 0; border-width: 0; border-radius: 0; min-width: 0; }
 .pcc-token.pcc-at bdi { outline: 2px solid var(--pcc-selected); outline-offset: -1px; }
 .pcc-read svg { display: inline-block; vertical-align: middle; margin-right: 6px; }
 .pcc-read b { font-weight: 600; }

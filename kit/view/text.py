@@ -81,7 +81,7 @@ class Tokens(Figure):
 
     frame: {"rows": [{"title", "tokens": [str], "values": one in 0…1 per token, or None, "marks": a word or "" per token,
     "notes": a text or "" per token, "role"}], "note"}. marks are underlined, each word in its own way, four words at most;
-    notes are read out with the token. tight: no gaps, for tokens that carry their own spaces, so that they read as running text.
+    notes are read out with the token. tight: no gaps, for tokens that carry their own spaces and line ends.
     """
 
     script = "tokens.js"

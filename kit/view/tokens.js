@@ -14,7 +14,8 @@ const render = figure((ui) => {
         if (marks?.[i]) node.style = `${node.style.cssText};${line(marks[i])}`;
         return node;
       });
-      board.append(h("div", { "data-row": r, style: "margin-bottom:6px" }, h("div", { style: "font-weight:600" }, title), chips));
+      board.append(h("div", { "data-row": r, style: "margin-bottom:6px" }, h("div", { style: "font-weight:600" }, title),
+        chips.flatMap((node, i) => (options.tight && /^[\r\n]/.test(tokens[i]) ? [h("br"), node] : node)))); // lines of code as lines
       return chips;
     });
     ui.stage.replaceChildren(legend(), board);
