@@ -74,8 +74,8 @@ def documents(code, share=500_000):
 
 
 # %% tags=["active-ipynb", "nbval-ignore-output"]
-# excerpts = {code: " ".join(documents(code)[1][1].split())[:150] for code in CODES}
-# table(["kind", "a held-out document begins"], [[code, excerpt + " …"] for code, excerpt in excerpts.items()])
+# excerpts = {code: " ".join(documents(code)[1][1].split())[:150].replace("`", "'") for code in CODES}
+# table(["kind", "a held-out document begins"], [[code, f"`{excerpt} …`"] for code, excerpt in excerpts.items()])
 
 # %% [markdown]
 # *Manual* are the explanations inside Python's standard library, *Python* its code without them, *Scripture* the King James Bible.
@@ -883,8 +883,8 @@ def obeyed(shares):
 # Curves({"series": [{"name": "without codes", "x": range(20, PLAIN_STEPS + 1, 20), "y": smooth(plain_losses), "role": "control"},
 #                    {"name": "with codes", "x": range(20, STEPS + 1, 20), "y": smooth(losses), "role": "idea"}]},
 #        x_label="step", y_label="training loss",
-#        caption="Mean training loss of every 20 steps. The code takes the place of the start token and tells a little.",
-#        alt="Two falling curves, the one with codes a little lower and longer.")
+#        caption="Mean training loss of every 20 steps. The two have other first weights and positions, too; below, like is compared with like.",
+#        alt="Two falling curves close to each other; the one with codes goes on longer.")
 
 # %% [markdown]
 # Does it obey?

@@ -129,8 +129,8 @@ class Tokens(Figure):
             text = f"<bdi>{escape(row['tokens'][i])}</bdi>"
             color = tuple(int(ROLES[row.get("role", "idea")][0][k : k + 2], 16) for k in (1, 3, 5))
             shade = f' style="background:rgba({",".join(map(str, color))},{value / 2:.2f})"' if value else ""
-            said = ", ".join([f"{value:.2f}"] * (value > 0) + [escape(mark)] * bool(mark))
-            return f"<span{shade}>{f'<u>{text}</u>' if mark else text}</span>{f' <sub>{said}</sub>' if said and not self.options['tight'] else ''}"
+            said = ", ".join([f"{value:.2f}"] * (value > 0) + [escape(mark)] * bool(mark)) * (not self.options["tight"])
+            return f"<span{shade}>{f'<u>{text}</u>' if mark else text}</span>{f' <sub>{said}</sub>' if said else ''}"
 
         rows, gap = self._checked(self.first)["rows"], "" if self.options["tight"] else " "
         return "".join(f"<p><b>{escape(row['title'])}</b> {gap.join(one(row, i) for i in range(len(row['tokens'])))}</p>" for row in rows)
