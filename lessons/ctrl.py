@@ -883,7 +883,7 @@ def obeyed(shares):
 # Curves({"series": [{"name": "without codes", "x": range(20, PLAIN_STEPS + 1, 20), "y": smooth(plain_losses), "role": "control"},
 #                    {"name": "with codes", "x": range(20, STEPS + 1, 20), "y": smooth(losses), "role": "idea"}]},
 #        x_label="step", y_label="training loss",
-#        caption="Mean training loss of every 20 steps. The two have other first weights and positions, too; below, like is compared with like.",
+#        caption="Mean training loss of every 20 steps. First weights and positions differ, too; below, like is compared with like.",
 #        alt="Two falling curves close to each other; the one with codes goes on longer.")
 
 # %% [markdown]
