@@ -124,8 +124,8 @@ class OffTheShelf(nn.Module):
         layer = nn.TransformerEncoderLayer(hidden_size, heads, 4 * hidden_size, dropout=0, activation="relu",
                                            layer_norm_eps=1e-6, batch_first=True, norm_first=True)
         self.body = nn.TransformerEncoder(layer, layers, nn.LayerNorm(hidden_size), enable_nested_tensor=False)
-        for table in (self.word, self.position):
-            nn.init.normal_(table.weight, std=hidden_size**-0.5)
+        for one in (self.word, self.position):
+            nn.init.normal_(one.weight, std=hidden_size**-0.5)
 
     def forward(self, input_ids):                                                   # (batch, tokens)
         tokens, size = input_ids.shape[1], self.word.embedding_dim
@@ -905,6 +905,7 @@ def obeyed(shares):
 
 # %% [markdown]
 # How well does the model predict held-out text under the right code, and under a wrong one?
+# The loss of a token is −log of its probability, with the natural logarithm: its unit is the *nat*.
 
 # %%
 @torch.no_grad()
