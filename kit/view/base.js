@@ -53,6 +53,8 @@ const CSS = `
 .pcc-token bdi { display: block; overflow: hidden; text-overflow: ellipsis; white-space: pre; min-width: 1ch; padding: 0 4px; border-radius: 3px;
 border: 1px solid #8885; background: color-mix(in srgb, var(--pcc-tone) var(--pcc-share), var(--pcc-paper)); color: var(--pcc-on-light); }
 .pcc-dark .pcc-token bdi { color: var(--pcc-on-dark); }
+.pcc-tight .pcc-token { margin-right: 0; }
+.pcc-tight .pcc-token bdi { padding: 0; border-width: 0; border-radius: 0; min-width: 0; }
 .pcc-token.pcc-at bdi { outline: 2px solid var(--pcc-selected); outline-offset: -1px; }
 .pcc-read svg { display: inline-block; vertical-align: middle; margin-right: 6px; }
 .pcc-read b { font-weight: 600; }
