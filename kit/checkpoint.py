@@ -51,6 +51,14 @@ def architecture(config, known):
     return name
 
 
+def model_type(config, known):
+    """The `model_type` of a configuration; CheckpointError where it is not among the `known` ones."""
+    if config["model_type"] not in known:
+        found = f"config.json sets model_type to {config['model_type']!r}"
+        raise CheckpointError(f"{found}; this lesson reads {' and '.join(map(repr, known))}")
+    return config["model_type"]
+
+
 def require(config, readable):
     """Raise CheckpointError where a key of `config` has a value that is not among the `readable` ones, {key: [default, …]}."""
     for key, values in readable.items():
@@ -58,12 +66,22 @@ def require(config, readable):
             raise CheckpointError(f"config.json sets {key} to {config[key]!r}; this lesson reads {', '.join(map(repr, values))}")
 
 
-def head(config, known):
-    """Of {name: class} the class that `architectures` names; CheckpointError where it does not name one of them."""
-    names = config["architectures"]
+def head(config, known, default=None):
+    """Of {name: class} the class that `architectures` names, or `default`; CheckpointError where it does not name one of them."""
+    names = (config.get("architectures") or [default]) if default else config["architectures"]
     if not isinstance(names, list) or len(names) != 1 or names[0] not in list(known):
         raise CheckpointError(f"config.json sets architectures to {names!r}; this lesson reads a list of one of {', '.join(known)}")
     return known[names[0]]
+
+
+def variant(variants, name, changes):
+    """The configuration `name` of `variants`, {name: dataclass}, with `changes`; ValueError for an unknown name or field."""
+    if name not in list(variants):
+        raise ValueError(f"there is no variant {name!r}; there are {', '.join(variants)}")
+    known = [field.name for field in dataclasses.fields(variants[name])]
+    if unknown := changes.keys() - set(known):
+        raise ValueError(f"a Config has no {min(unknown)!r}; it has {', '.join(known)}")
+    return dataclasses.replace(variants[name], **changes)
 
 
 def check_fields(config):

@@ -651,11 +651,7 @@ def build(name, **changes):
 
     Raises ValueError for an unknown name or field. Under `torch.device("meta")` it takes no memory.
     """
-    if name not in list(VARIANTS):
-        raise ValueError(f"there is no variant {name!r}; there are {', '.join(VARIANTS)}")
-    if unknown := changes.keys() - Config.__dataclass_fields__.keys():
-        raise ValueError(f"a Config has no {min(unknown)!r}; it has {', '.join(Config.__dataclass_fields__)}")
-    return Albert(replace(VARIANTS[name], **changes))
+    return Albert(checkpoint.variant(VARIANTS, name, changes))
 
 
 # %% tags=["active-ipynb"]
@@ -870,9 +866,7 @@ HEADS = {"Model": Albert, "ForMaskedLM": MaskedLM, "ForPreTraining": PreTraining
 
 def from_config(config, tensors):
     """The network that a published configuration describes, with random weights; a pooler where the file has one."""
-    kind = config["model_type"]
-    if kind not in ("albert", "bert"):
-        raise CheckpointError(f"config.json sets model_type to {kind!r}; this lesson reads 'albert' and 'bert'")
+    kind = checkpoint.model_type(config, ["albert", "bert"])
     head = checkpoint.head(config, {{"albert": "Albert", "bert": "Bert"}[kind] + name: head for name, head in HEADS.items()})
     checkpoint.require(config, {"hidden_act": list(ACTIVATIONS), "position_embedding_type": ["absolute"], "is_decoder": [False],
                                 "tie_word_embeddings": [True]})

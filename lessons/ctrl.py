@@ -545,11 +545,7 @@ def build(name, **changes):
 
     Raises ValueError for an unknown name or field. Under `torch.device("meta")` it takes no memory.
     """
-    if name not in VARIANTS:
-        raise ValueError(f"there is no variant {name!r}; there are {', '.join(VARIANTS)}")
-    if unknown := changes.keys() - Config.__dataclass_fields__.keys():
-        raise ValueError(f"a Config has no {min(unknown)!r}; it has {', '.join(Config.__dataclass_fields__)}")
-    return CtrlLM(replace(VARIANTS[name], **changes))
+    return CtrlLM(checkpoint.variant(VARIANTS, name, changes))
 
 
 # %% tags=["active-ipynb"]
@@ -713,11 +709,8 @@ HEADS = {"CTRLModel": Ctrl, "CTRLLMHeadModel": CtrlLM}
 
 def from_config(config, tensors):
     """The network that a published configuration describes, with random weights; without `architectures`, the tensors say which."""
-    if config["model_type"] != "ctrl":
-        raise CheckpointError(f"config.json sets model_type to {config['model_type']!r}; this lesson reads 'ctrl'")
-    kinds = config.get("architectures") or ["CTRLLMHeadModel" if "lm_head.bias" in tensors else "CTRLModel"]
-    if not isinstance(kinds, list) or len(kinds) != 1 or kinds[0] not in HEADS:
-        raise CheckpointError(f"config.json sets architectures to {kinds}; this lesson reads one of {', '.join(HEADS)}")
+    checkpoint.model_type(config, ["ctrl"])
+    head = checkpoint.head(config, HEADS, default="CTRLLMHeadModel" if "lm_head.bias" in tensors else "CTRLModel")
     sizes = {name: config[name] for name in ("vocab_size", "n_positions", "n_embd", "dff", "n_layer", "n_head")}
     for name, value in sizes.items():
         if not isinstance(value, int) or value < 1:
@@ -729,7 +722,7 @@ def from_config(config, tensors):
     if not isinstance(eps, (int, float)) or eps <= 0:
         raise CheckpointError(f"config.json sets layer_norm_epsilon to {eps!r}; it should be above 0")
     sizes |= {"layer_norm_epsilon": eps, "dropout": config.get("resid_pdrop", 0.1), "tied": config.get("tie_word_embeddings", True)}
-    return HEADS[kinds[0]](Config(**sizes))
+    return head(Config(**sizes))
 
 
 # %%

@@ -825,11 +825,7 @@ def build(name, **changes):
 
     Raises ValueError for an unknown name or field. Under `torch.device("meta")` it takes no memory.
     """
-    if name not in VARIANTS:
-        raise ValueError(f"there is no variant {name!r}; there are {', '.join(VARIANTS)}")
-    if unknown := changes.keys() - Config.__dataclass_fields__.keys():
-        raise ValueError(f"a Config has no {min(unknown)!r}; it has {', '.join(Config.__dataclass_fields__)}")
-    return Deberta(replace(VARIANTS[name], **changes))
+    return Deberta(checkpoint.variant(VARIANTS, name, changes))
 
 # %% [markdown]
 # What do the two position terms cost?
@@ -993,17 +989,10 @@ READABLE = {"relative_attention": [True, False], "hidden_act": list(ACTIVATIONS)
 
 def read_config(config):
     """The Config that a published configuration describes, and the class of the network on top (a bare encoder, if it names none)."""
-    kind = config["model_type"]
-    if kind not in KINDS:
-        raise CheckpointError(f"config.json sets model_type to {kind!r}; this lesson reads 'deberta' and 'deberta-v2'")
-    heads = {KINDS[kind] + name: head for name, head in HEADS.items()}
-    names = config.get("architectures") or [KINDS[kind] + "Model"]
-    if len(names) != 1 or names[0] not in heads:
-        raise CheckpointError(f"config.json sets architectures to {names}; this lesson reads one of {', '.join(heads)}")
-    for key, values in READABLE.items():
-        if config.get(key, values[0]) not in values:
-            raise CheckpointError(f"config.json sets {key} to {config[key]!r}; this lesson reads {', '.join(map(repr, values))}")
-    return Config(**fields(config, kind)), heads[names[0]]
+    kind = checkpoint.model_type(config, list(KINDS))
+    head = checkpoint.head(config, {KINDS[kind] + name: head for name, head in HEADS.items()}, default=KINDS[kind] + "Model")
+    checkpoint.require(config, READABLE)
+    return Config(**fields(config, kind)), head
 
 # %%
 def fields(config, kind):

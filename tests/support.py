@@ -3,6 +3,7 @@
 import importlib
 import json
 
+import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
@@ -61,3 +62,17 @@ def broken_folders(tensor, model_tensor):
 def checker(lesson, name):
     """The check `name` of a lesson's exercises."""
     return getattr(importlib.import_module(f"lessons.checks.{lesson}"), name)
+
+
+def first_losses(count, fit, *args):
+    """The losses of the first `count` steps of `fit(*args, on_step)`, which is stopped then."""
+    losses = []
+
+    def watch(step, loss):
+        losses.append(loss)
+        if len(losses) == count:
+            raise StopIteration
+
+    with pytest.raises(StopIteration):
+        fit(*args, watch)
+    return losses

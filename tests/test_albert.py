@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
-from support import broken_folders, checker, configure, edit
+from support import broken_folders, checker, configure, edit, first_losses
 from torch import nn
 
 from kit import study, text
@@ -19,8 +19,6 @@ from kit.view import Attention
 from lessons import albert
 from lessons.albert import (
     SHARES,
-    STUDY,
-    STUDY_SEEDS,
     VARIANTS,
     Albert,
     Config,
@@ -305,24 +303,10 @@ def test_training_learns():
     assert held_out_loss(model)[0] < before[0] - 1 and losses[-10:].mean() < losses[:10].mean() - 1
 
 
-def test_the_stored_study_is_complete():
-    stored = study.read("albert")
-    assert stored.keys() == STUDY.keys() == {*SHARES, "trained on NSP", "trained on SOP"}
-    assert all(sorted(run["seed"] for run in runs) == list(STUDY_SEEDS) for runs in stored.values())
-
-
 @pytest.mark.parametrize("share", SHARES)
 def test_the_stored_study_is_what_the_code_gives(share):
     """The first 50 of its 2,000 steps: initial weights, windows, hidden tokens and recipe."""
-    losses = []
-
-    def watch(step, loss):
-        losses.append(loss)
-        if step == 49:
-            raise StopIteration
-
-    with pytest.raises(StopIteration):
-        fit(small_model(share, 3), 3, 2000, watch)
+    losses = first_losses(50, fit, small_model(share, 3), 3, 2000)
     stored = next(run for run in study.read("albert")[share] if run["seed"] == 3)
     assert sum(losses) / 50 == pytest.approx(stored["loss of the first 50 steps"], rel=1e-3)
 
