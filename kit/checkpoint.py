@@ -84,14 +84,15 @@ def variant(variants, name, changes):
     return dataclasses.replace(variants[name], **changes)
 
 
-def check_fields(config):
-    """Raise ValueError for the first field of a dataclass that is not of its type, or is a number that is not above 0."""
+def check_fields(config, may_be_zero=()):
+    """Raise ValueError for the first field of a dataclass that is not of its type, or is a number that is not above 0 (or 0)."""
     for field in dataclasses.fields(config):
         value, number = getattr(config, field.name), field.type in (int, float)
         right = isinstance(value, (int, float) if field.type is float else field.type)
-        if not right or (number and (isinstance(value, bool) or not 0 < value < math.inf)):
-            whole = "whole " if field.type is int else ""
-            wanted = f"a {whole}number above 0" if number else f"of type {getattr(field.type, '__name__', field.type)}"
+        zero = field.name in may_be_zero and value == 0
+        if not right or (number and (isinstance(value, bool) or not (zero or 0 < value < math.inf))):
+            whole, least = "whole " if field.type is int else "", "from 0 on" if field.name in may_be_zero else "above 0"
+            wanted = f"a {whole}number {least}" if number else f"of type {getattr(field.type, '__name__', field.type)}"
             raise ValueError(f"{field.name} should be {wanted}, not {value!r}")
 
 

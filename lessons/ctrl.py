@@ -6,7 +6,7 @@
 # **You will see:** one small network write five kinds of text, the same prompt under every control code, and guess which kind a text is
 #
 # Afterwards you can build a causal transformer with a key-value cache, steer it by its first token, sample with a penalty on repetition,
-# and tell seven common sentences about CTRL from the truth.
+# and correct seven common statements about CTRL.
 #
 # You need to know the encoder of the [ALBERT lesson](albert.ipynb): attention, heads, the feed-forward network, layer normalisation.
 # Running all cells takes about a minute and a half on a laptop; reading and playing takes one to two hours.
@@ -54,7 +54,7 @@ from lessons.albert import FeedForward, Layer, SelfAttention, init_weights
 # $$p(x) = \prod_{i=1}^{n} p(x_i \mid x_1 \dots x_{i-1})$$
 #
 # Each factor is a softmax over all tokens, given those before.
-# Who has the factors can also write: draw a token from the softmax, append it, and go on.
+# Whoever has these factors can also write: draw a token from the softmax, append it, and go on.
 #
 # In 2019 such models began to write well.
 # But what they wrote *about*, and in which style, was left to the prompt and to chance.
@@ -104,7 +104,7 @@ def pieces(ids):
 # %% tags=["active-ipynb"]
 # samples = ["And he said unto them, Go ye", "def __init__(self, name):\n    self.name = name", "Mr Downer says 세계"]
 # Tokens({"rows": [{"title": f"text {i + 1}", "tokens": pieces(tokenizer().encode(sample).ids)} for i, sample in enumerate(samples)]},
-#        caption="Pieces carry their spaces. Characters that are rare, or of another script, fall apart into bytes: two or three � each.",
+#        caption="Pieces carry their spaces. Characters that are rare, or of another script, fall apart into bytes: two to four � each.",
 #        alt="Three rows of pieces: an English sentence, a line of Python, and words with two Korean characters.")
 
 # %% [markdown]
@@ -136,7 +136,8 @@ class OffTheShelf(nn.Module):
 
 # %% [markdown]
 # It reads windows of 64 tokens, five of each kind in a batch, behind one and the same start token.
-# Training is the paper's (§3.2) in small: Adagrad, a learning rate that rises to 0.05, gradients cut at norm 0.25.
+# Training is the paper's (§3.2) in small: Adagrad, which gives each weight a learning rate of its own that shrinks as its squared
+# gradients add up; the common factor rises to 0.05, and gradients are clipped at norm 0.25.
 # At the end we let the rate fall, which the paper does not.
 
 # %%
@@ -295,8 +296,8 @@ def judged_right(tokens):
 #        alt="Five bars, one for each kind; none dominates.")
 
 # %% tags=["active-ipynb"]
-# claim("whichever kind you wish for, you get it from the model without codes less than two times in three",
-#       max(share.values()) < 2 / 3, "ours")
+# claim("whichever kind you wish for, you get it from the model without codes less than every second time",
+#       max(share.values()) < 1 / 2, "ours")
 # wish_guess.reveal(0 if share["News"] < 0.35 else 1 if share["News"] < 0.8 else 2,
 #                   "The model learned p(x), the mixture of all it read. Nothing in it asks which kind you want.")
 
@@ -354,7 +355,7 @@ def sinusoids(positions, size):
 # Heatmap({"panels": [{"title": "CTRL: sines, cosines", "values": waves, "role": "idea"},
 #                     {"title": "2017: alternating", "values": interleaved}]},
 #         x_label="channel", y_label="position", value_label="value",
-#         caption="The same numbers in another order. To a network that starts from nothing it is all one; to trained weights it is not.",
+#         caption="The same numbers, reordered. It makes no difference to a network that starts from nothing, but to trained weights.",
 #         alt="Two maps of 48 positions by 32 channels: sines left and cosines right; and both alternating.")
 
 # %% [markdown]
@@ -473,6 +474,11 @@ class Config:
     tied: bool = True                       # the output uses the table of words
     literal: bool = False                   # the residual of the paper's equations
 
+    def __post_init__(self):
+        checkpoint.check_fields(self, may_be_zero=["dropout"])
+        if self.n_embd % 2 or self.n_embd % self.n_head:
+            raise ValueError(f"n_embd should be even and a multiple of n_head, {self.n_head}, not {self.n_embd}")
+
 
 VARIANTS = {"ctrl-256": Config(), "ctrl-512": Config(n_positions=512), "ctrl-36-layers": Config(n_layer=36)}
 
@@ -573,14 +579,15 @@ def build(name, **changes):
 #
 # With θ ≈ 1.2, the paper found, one may take the likeliest token every time and still get little repetition.
 # Their code counts the tokens of the prompt as generated, too; so do we.
-# (It spares line ends, which we do not.)
+# (It also counts the control code, spares line ends and forbids a few tokens; we do not.)
 
 # %%
 def penalised(logits, seen, theta=1.0, temperature=1.0):
     """Logits `(batch, vocab)` and which tokens there were, bool of the same shape, to probabilities (§4.1)."""
     for name, value in (("theta", theta), ("temperature", temperature)):
-        if not value > 0:
-            raise ValueError(f"{name} should be above 0, not {value}" + "; greedy=True takes the likeliest token" * (name == "temperature"))
+        if not isinstance(value, (int, float)) or not 1e-6 < value < math.inf:
+            instead = "; greedy=True takes the likeliest token" * (name == "temperature")
+            raise ValueError(f"{name} should be a number above 0, not {value!r}{instead}")
     return (torch.where(seen, logits / theta, logits) / temperature).softmax(-1)
 
 
@@ -598,6 +605,8 @@ def penalised(logits, seen, theta=1.0, temperature=1.0):
 # %%
 def with_codes(prompt, codes=tuple(CODES)):
     """The prompt behind each code, `(codes, 1 + tokens)`; an empty prompt leaves the code alone."""
+    if isinstance(codes, str) or not codes or not isinstance(prompt, str):
+        raise ValueError(f"with_codes takes a prompt as text and a list of at least one code, not {prompt!r} and {codes!r}")
     if unknown := [code for code in codes if code not in CODES]:
         raise ValueError(f"there is no code {unknown[0]!r}; the model was trained with {', '.join(CODES)}")
     ids = tokenizer().encode(prompt).ids
@@ -607,6 +616,9 @@ def with_codes(prompt, codes=tuple(CODES)):
 @torch.no_grad()
 def generate(model, ids, length, temperature=1.0, theta=1.0, greedy=False, generator=None):
     """`length` tokens after `ids` `(batch, 1 + prompt)`, codes first: (all ids, the model's own probability of each but the code)."""
+    if not isinstance(length, int) or length < 0:
+        raise ValueError(f"length should be the number of new tokens, 0 or more, not {length!r}")
+    text.check_ids(ids, model.ctrl.config.vocab_size, "ids")
     most, wanted = model.ctrl.config.n_positions, ids.shape[1] + length
     if wanted > most:
         raise ValueError(f"the prompt has {ids.shape[1] - 1} tokens; with its code and {length} new ones that makes {wanted}, "
@@ -616,7 +628,7 @@ def generate(model, ids, length, temperature=1.0, theta=1.0, greedy=False, gener
     for _ in range(length):
         logits = model(new, cache=past)                                             # (batch, new, vocab)
         found.append(logits)
-        p = penalised(logits[:, -1], seen, theta, temperature)                      # (batch, vocab)
+        p = penalised(logits[:, -1], seen, theta, 1.0 if greedy else temperature)   # (batch, vocab)
         new = p.argmax(1, keepdim=True) if greedy else torch.multinomial(p, 1, generator=generator)
         ids = torch.cat([ids, new], dim=1)
         seen.scatter_(1, new, True)
@@ -712,17 +724,12 @@ def from_config(config, tensors):
     checkpoint.model_type(config, ["ctrl"])
     head = checkpoint.head(config, HEADS, default="CTRLLMHeadModel" if "lm_head.bias" in tensors else "CTRLModel")
     sizes = {name: config[name] for name in ("vocab_size", "n_positions", "n_embd", "dff", "n_layer", "n_head")}
-    for name, value in sizes.items():
-        if not isinstance(value, int) or value < 1:
-            raise CheckpointError(f"config.json sets {name} to {value!r}; it should be a whole number from 1 on")
-    if sizes["n_embd"] % 2 or sizes["n_embd"] % sizes["n_head"]:
-        wanted = f"it should be even and a multiple of n_head, {sizes['n_head']}"
-        raise CheckpointError(f"config.json sets n_embd to {sizes['n_embd']}; {wanted}")
-    eps = config.get("layer_norm_epsilon", 1e-6)
-    if not isinstance(eps, (int, float)) or eps <= 0:
-        raise CheckpointError(f"config.json sets layer_norm_epsilon to {eps!r}; it should be above 0")
-    sizes |= {"layer_norm_epsilon": eps, "dropout": config.get("resid_pdrop", 0.1), "tied": config.get("tie_word_embeddings", True)}
-    return head(Config(**sizes))
+    sizes |= {"layer_norm_epsilon": config.get("layer_norm_epsilon", 1e-6), "dropout": config.get("resid_pdrop", 0.1),
+              "tied": config.get("tie_word_embeddings", True)}
+    sizes, there = Config(**sizes), len({found[1] for found in map(re.compile(r"\bh\.(\d+)\.").search, tensors) if found})
+    if sizes.n_layer != there:                  # before a network of that many layers is built
+        raise CheckpointError(f"config.json sets n_layer to {sizes.n_layer}, the file has {there} layers")
+    return head(sizes)
 
 
 # %%
@@ -779,7 +786,7 @@ def from_pretrained(folder):
 # def difference(kind, double, **inputs):
 #     theirs, ours = (one.double() if double else one for one in pair(kind))
 #     expected, found = theirs(ids, **inputs)[0], ours(ids, **inputs)
-#     real = inputs.get("attention_mask", torch.ones(3, 20))[..., None]           # what stands at padding is of no account
+#     real = inputs.get("attention_mask", torch.ones(3, 20))[..., None]           # what stands at padding does not count
 #     return ((found - expected) * real).abs().max().item()
 #
 #
@@ -845,7 +852,7 @@ def obeyed(shares):
 # %% tags=["active-ipynb"]
 # steer_guess = Predict(
 #     "Now the first token says which kind follows. In how many of its texts will the judge see what was asked for?",
-#     ["A quarter: it is one token of 65", "About half", "Four in five, or more"],
+#     ["A fifth, as before: it is one token of 65", "About half", "Four in five, or more"],
 #     name="steer",
 # )
 # steer_guess
@@ -876,7 +883,7 @@ def obeyed(shares):
 # Curves({"series": [{"name": "without codes", "x": range(20, PLAIN_STEPS + 1, 20), "y": smooth(plain_losses), "role": "control"},
 #                    {"name": "with codes", "x": range(20, STEPS + 1, 20), "y": smooth(losses), "role": "idea"}]},
 #        x_label="step", y_label="training loss",
-#        caption="Mean training loss of every 20 steps. First weights and positions differ, too; below, like is compared with like.",
+#        caption="Mean training loss of every 20 steps. Initial weights and positions differ, too; below, like is compared with like.",
 #        alt="Two falling curves close to each other; the one with codes goes on longer.")
 
 # %% [markdown]
@@ -935,13 +942,11 @@ def right_and_wrong(found, kinds):
 # Curves({"series": [{"name": "wrong code", "x": range(1, 65), "y": wrong.mean(0), "role": "control"},
 #                    {"name": "right code", "x": range(1, 65), "y": right.mean(0), "role": "idea"}]},
 #        x_label="token of the text", y_label="loss, nats",
-#        caption="Loss at each place of held-out texts. The code matters most at the beginning; later the text itself says what it is.",
+#        caption="Loss at each place of held-out texts. A wrong code costs most at the first token, and never stops costing.",
 #        alt="Two curves that are far apart at the first tokens and nearer afterwards.")
 
 # %% [markdown]
-# Against a wrong code the right one gains much; against a model without codes it gains little, as the next table shows.
-# A model without codes soon sees from the text itself what it reads.
-# The code is worth more to who writes than to who reads.
+# A model that was told the wrong kind goes on believing it, whatever it reads.
 #
 # ### With codes and without, five seeds
 #
@@ -998,7 +1003,9 @@ STUDY, STUDY_SEEDS = {"with codes": partial(studied, True), "without codes": par
 # The shade of a token, and the number when you point at it, is the probability that the model gave it under this code.
 # (Before temperature and penalty.)
 # The prompt is underlined; the verdict is the judge's, on the new tokens alone.
-# The judge is right about real texts of 32 tokens in over nine cases of ten, of 8 tokens in about three of four: do not trust it at once.
+# The judge is right about real texts of 32 tokens in over nine cases of ten, of 8 tokens in about three of four:
+# do not trust it on the first few.
+# It was trained on the documents that CTRL was trained on, and knows style, not truth.
 
 # %%
 ROOM = 24       # tokens of a prompt: with the code and 40 new tokens they fill the 65 positions
@@ -1034,7 +1041,7 @@ def wheel(model, prompt, temperature, penalty, length):
 
 
 # %% tags=["active-ipynb", "nbval-ignore-output"]
-# prompts = ["The", "In the beginning", "The Government said", "def "]
+# prompts = ["The", "In the beginning", "The Government said", "def ", ""]
 # steering_wheel = Tokens(
 #     partial(wheel, ctrl), value_label="probability", tight=True, start={"length": 32, "penalty": 1.2},
 #     controls={"prompt": prompts, "temperature": ["greedy", 0.5, 1.0], "penalty": [1.0, 1.2],
@@ -1051,7 +1058,7 @@ def wheel(model, prompt, temperature, penalty, length):
 #
 # Do not expect to be informed.
 # This network has 423,000 parameters and has read for under a minute.
-# Most words are words, phrases of a few words hold together, sentences mean nothing.
+# Many words are words, others are invented; phrases of two or three words hold together; sentences mean nothing.
 # What obeys the code is vocabulary, layout and rhythm.
 # Try “def ” under *Scripture*, and “In the beginning” under *Python*: the prompt pulls one way and the code the other.
 
@@ -1110,11 +1117,12 @@ def evidence(model, text, reader, prior):
 
 
 def verdicts(model, text, prior):
-    """A frame for `kit.view.Layers`: p(code | whole text) by both."""
+    """A frame for `kit.view.Layers`: p(code | the first 64 tokens of the text) by both."""
     by_model, by_counts, shown = attribute(model, text, prior)
+    about = f"“{text[:60]}{'…' if len(text) > 60 else ''}”"
     return {"labels": list(CODES), "series": [{"name": "CTRL", "values": by_model[-1], "role": "idea"},
                                               {"name": "counting characters", "values": by_counts[-1], "role": "control"}],
-            "note": f"“{text[:60]}{'…' if len(text) > 60 else ''}”"}
+            "note": f"{about}, {len(shown)} tokens" if shown else "There is no text, so this is the prior."}
 
 
 # %% tags=["active-ipynb"]
@@ -1131,9 +1139,9 @@ def verdicts(model, text, prior):
 
 # %% tags=["active-ipynb"]
 # bars = Layers(
-#     partial(verdicts, ctrl), controls={"text": known + strangers, "prior": ["uniform", "share of data"]}, kind="bars",
+#     partial(verdicts, ctrl), controls={"text": strangers + known, "prior": ["uniform", "share of data"]}, kind="bars",
 #     x_label="code", y_label="p(code | text)", y_range=(0, 1),
-#     caption="The verdict on the whole text: our CTRL in blue, the judge that counts characters in grey.",
+#     caption="The verdict on the first 64 tokens: our CTRL in blue, the judge that counts characters in grey.",
 #     alt="For each code two bars, the probability by CTRL and by counting characters.",
 # )
 # bars.widget(write={"text": 400})
@@ -1161,7 +1169,7 @@ def verdicts(model, text, prior):
 # %% tags=["active-ipynb"]
 # outside = strangers + ["Ceci n'est pas une pipe.", "1. e4 e5 2. Nf3 Nc6 3. Bb5 a6", "한국어 문장입니다."]
 # sure = [attribute(ctrl, one)[0][-1].max().item() for one in outside]
-# claim("of five texts from none of the sources, at least three are given to one of them with p > 0.8",
+# claim("of five texts that we picked, of no kind it knows, at least three are given to one of them with p > 0.8",
 #       sum(p > 0.8 for p in sure) >= 3, "ours; §5")
 
 # %% [markdown]
@@ -1275,7 +1283,11 @@ def attention_to_code(model, ids):
 
 # %% tags=["active-ipynb"]
 # late = looking[:, :, 48:].mean(-1)
-# claim("at tokens 48 to 64, some head gives the code over three times its share", late.max() > 3 / 57, "ours")
+# claim("at tokens 48 to 64, some head gives the code over five times its share", late.max() > 5 / 57, "ours")
+
+# %% [markdown]
+# Weight is not use: a first token may draw attention without saying anything, in a model without codes, too.
+# That the code *is* used to the end, the losses of section 5 show.
 
 # %% [markdown]
 # ### What teaches the code?
@@ -1307,14 +1319,12 @@ def code_gradients(model, ids, chosen):
 #     {"name": "a code, mean", "x": steps, "y": of_codes, "role": "idea"}]}
 # Curves({"by place": by_place, "while training": by_step}, controls={"shown": ["by place", "while training"]},
 #        x_label="place", y_label="norm of the gradient", log=True,
-#        caption="Every place of a window teaches the code. While training, a code's vector gets more gradient than a mean word's.",
+#        caption="Every place of a window teaches the code. A code, read five times in each batch, gets more gradient than a mean word.",
 #        alt="Two falling curves over the places of a window; and two curves over training, that of the codes far above that of the words.")
 
 # %% tags=["active-ipynb"]
 # claim("the loss at the 64th token still sends over a hundredth of what the first sends",
 #       teaching["trained"][-1] > 0.01 * teaching["trained"][0], "ours")
-# claim("all through training a code's vector gets over twice the gradient of a mean word's",
-#       min(c / w for c, w in zip(of_codes, of_words)) > 2, "ours")
 
 # %% [markdown]
 # ## 7. What people get wrong
@@ -1364,23 +1374,28 @@ def code_gradients(model, ids, chosen):
 #
 # ### "Control needs a special architecture"
 #
-# What conditions the model is one more row of the table of words for each code.
+# Ours adds a row to the table of words for each code.
+# The published model adds none: its codes are words that the vocabulary has anyway; `News` before a window is the `News` of a sentence.
 
 # %% tags=["active-ipynb"]
+# from transformers.models.ctrl.tokenization_ctrl import CONTROL_CODES
+#
 # for_codes = parameters(ctrl) - parameters(CtrlLM(replace(SMALL, vocab_size=VOCABULARY)))
-# claim("the five codes cost 485 of our model's parameters", for_codes == 485, "ours")
-# claim("the paper's 55 domain codes cost less than a 20,000th of its own", 55 * (1280 + 1) < sizes["tied"] / 20_000, "ours; Table 7")
+# claim("the five codes cost 485 of our model's 423,013 parameters", (for_codes, parameters(ctrl)) == (485, 423_013), "ours")
+# claim("the 55 codes of the published tokenizer are words of its vocabulary like all others",
+#       len(CONTROL_CODES) == 55 and max(CONTROL_CODES.values()) < VARIANTS["ctrl-256"].vocab_size, "transformers; Table 7")
 
 # %% [markdown]
-# ### "The code works throughout, like a switch"
+# ### "After a few words the text has taken over from the code"
 #
-# It is evidence like any other, and the text soon gives better evidence.
-# Its worth is greatest where nothing else is known.
+# For a model that was never told, yes: the study's model without codes is hardly worse on held-out text.
+# But a model that was told the wrong kind is not put right by 64 tokens of text.
 
 # %% tags=["active-ipynb"]
 # worth = (wrong - right).mean(0)
 # claim("under a wrong code the first token costs more extra than tokens 9 to 64 do on average", worth[0] > worth[8:].mean(), "ours")
-# claim("a wrong code is never quite forgiven: tokens 33 to 64 still cost over 0.2 nats more each", worth[32:].mean() > 0.2, "ours")
+# claim("a wrong code is not forgiven: tokens 33 to 64 cost over half as much extra as tokens 9 to 32",
+#       worth[32:].mean() > 0.5 * worth[8:32].mean() > 0, "ours")
 
 # %% [markdown]
 # ### "Source attribution tells who wrote it"
@@ -1398,8 +1413,8 @@ def code_gradients(model, ids, chosen):
 # %% [markdown]
 # ### "It normalises after the sum, like BERT"
 #
-# BERT and ALBERT are post-norm; CTRL is pre-norm, so its residual stream is never normalised on the way and grows from layer to layer.
-# That is why float32 comparisons of deep pre-norm models drift when the weights are large.
+# BERT and ALBERT are post-norm; CTRL is pre-norm, so the sum that runs along the shortcuts is never normalised on the way.
+# It grows from layer to layer.
 
 # %% tags=["active-ipynb"]
 # with torch.no_grad():
@@ -1442,7 +1457,7 @@ def code_gradients(model, ids, chosen):
 # ### Exercise 2: penalised sampling
 #
 # Given logits `(vocab,)` and the list of the tokens generated so far, give the probabilities of the next token by the paper's formula.
-# A token counts once, however often it was generated.
+# A token counts once, however often it was generated. The list may be empty.
 
 # %% tags=["active-ipynb"]
 # def next_probabilities(logits, generated, theta, temperature):

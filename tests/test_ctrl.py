@@ -153,8 +153,26 @@ def test_unknown_variants_and_fields_are_named():
         build("gpt")
     with pytest.raises(ValueError, match="no 'hidden'; it has vocab_size, n_positions"):
         build("ctrl-256", hidden=3)
-    with pytest.raises(ValueError, match="not a multiple of 5 heads"):
-        build("ctrl-256", n_layer=1, n_embd=16, n_head=5)
+    for changes, message in (
+        (dict(n_embd=16, n_head=5), "a multiple of n_head, 5"), (dict(n_layer=0), "n_layer should be a whole number above 0"),
+        (dict(dropout="x"), "dropout should be a number from 0 on, not 'x'"), (dict(tied="no"), "tied should be of type bool"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            build("ctrl-256", **changes)
+
+
+def test_what_cannot_be_written_is_named():
+    model = small_model(0)
+    for attempt, message in (
+        (lambda: generate(model, with_codes("The"), -5), "length should be the number of new tokens, 0 or more, not -5"),
+        (lambda: generate(model, [[1, 2]], 5), "ids should be an integer tensor.*not a list"),
+        (lambda: generate(model, torch.tensor([[10**6]]), 5), "ids should be from 0 to"),
+        (lambda: with_codes("The", codes="News"), "a list of at least one code"), (lambda: with_codes(None), "a prompt as text"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            attempt()
+    greedy = [generate(model, with_codes("The"), 3, temperature=t, greedy=True)[0] for t in (0, 1)]
+    assert torch.equal(*greedy)
 
 
 # ---- checkpoints
@@ -245,11 +263,13 @@ def test_a_broken_folder_is_described(tmp_path, damage, message):
     (dict(model_type="gpt2"), "model_type to 'gpt2'; this lesson reads 'ctrl'"),
     (dict(model_type=None), "lacks 'model_type'"), (dict(n_embd=None), "lacks 'n_embd'"),
     (dict(architectures=["CTRLForSequenceClassification"]), "architectures to .* one of CTRLModel, CTRLLMHeadModel"),
-    (dict(architectures="CTRLModel"), "a list of one of"), (dict(n_head=5), "n_embd to 48; it should be even and a multiple of n_head, 5"),
-    (dict(n_head=0), "n_head to 0; it should be a whole number from 1 on"), (dict(n_layer=-1), "n_layer to -1"),
-    (dict(n_embd="48"), "n_embd to '48'"), (dict(n_layer=2), "does not know, first 'transformer.h.2"),
+    (dict(architectures="CTRLModel"), "a list of one of"),
+    (dict(n_head=5), "n_embd should be even and a multiple of n_head, 5, not 48"),
+    (dict(n_head=0), "n_head should be a whole number above 0, not 0"),
+    (dict(n_layer=-1), "n_layer should be a whole number above 0, not -1"),
+    (dict(n_embd="48"), "n_embd should be a whole number above 0, not '48'"), (dict(n_layer=10**9), "n_layer to 1000000000, the file has 3 layers"),
     (dict(dff=10), "another shape"), (dict(resid_pdrop=7), "describes no CTRL"),
-    (dict(layer_norm_epsilon="x"), "layer_norm_epsilon to 'x'; it should be above 0"),
+    (dict(layer_norm_epsilon="x"), "layer_norm_epsilon should be a number above 0, not 'x'"),
 ])
 def test_a_bad_configuration_is_described(tmp_path, changes, message):
     folder_of(tmp_path)
@@ -301,8 +321,8 @@ def test_the_judge_counts():
 
 
 @pytest.mark.parametrize(("theta", "temperature", "message"), [
-    (0, 1, "theta should be above 0, not 0"), (-1.2, 1, "theta should be above 0, not -1.2"), (math.nan, 1, "theta should be above 0"),
-    (1, 0, "temperature should be above 0, not 0; greedy=True"), (1, -1, "temperature should be above 0, not -1"),
+    (0, 1, "theta should be a number above 0, not 0"), (-1.2, 1, "theta should be a number above 0, not -1.2"), (math.nan, 1, "theta should be a number above 0"),
+    (1, 0, "temperature should be a number above 0, not 0; greedy=True"), (1, -1, "temperature should be a number above 0, not -1"),
 ])
 def test_penalty_and_temperature_are_above_zero(model, theta, temperature, message):
     with pytest.raises(ValueError, match=re.escape(message)):

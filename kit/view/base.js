@@ -357,9 +357,9 @@ function figure(viewer) {
         const send = () => {
           clearTimeout(pause);
           if (!root.isConnected) return;
-          const text = box.value.trim(), letters = [...(text.toWellFormed?.() ?? text)], long = letters.length > most;
-          status.textContent = !text ? "Nothing typed yet: the picture stays" : long ? `Only the first ${most} of ${letters.length} characters are used` : "";
-          text ? change(letters.slice(0, most).join("")) : box.focus();
+          const text = box.value, letters = [...(text.toWellFormed?.() ?? text)], long = letters.length > most;
+          status.textContent = !text.trim() ? "Nothing typed yet: the picture stays" : long ? `Only the first ${most} of ${letters.length} characters are used` : "";
+          text.trim() ? change(letters.slice(0, most).join("")) : box.focus();
         };
         box.addEventListener("input", (event) => { // while a Korean syllable is being composed, nothing is sent
           clearTimeout(pause);

@@ -246,7 +246,9 @@ def _slides(value):
 def _label(value):
     if isinstance(value, tuple):
         return ", ".join(map(_label, value))
-    return {True: "on", False: "off"}[value] if isinstance(value, bool) else f"{value:g}" if isinstance(value, float) else str(value)
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return f"{value:g}" if isinstance(value, float) else str(value) or "(nothing)"
 
 
 def array(values, dimensions=None, what="values"):
