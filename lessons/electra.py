@@ -480,11 +480,7 @@ def build(name, **changes):
 
     `changes` are fields of Config. Raises ValueError for an unknown name or field. Under `torch.device("meta")` it takes no memory.
     """
-    if name not in VARIANTS:
-        raise ValueError(f"there is no variant {name!r}; there are {', '.join(VARIANTS)}")
-    if unknown := changes.keys() - Config.__dataclass_fields__.keys():
-        raise ValueError(f"a Config has no {min(unknown)!r}; it has {', '.join(Config.__dataclass_fields__)}")
-    config = replace(VARIANTS[name], **changes)
+    config = checkpoint.variant(VARIANTS, name, changes)
     return Discriminator(config) if name.endswith("discriminator") else MaskedLM(config)
 
 # %% tags=["active-ipynb"]
@@ -593,19 +589,13 @@ HEADS = {"ElectraModel": Albert, "ElectraForPreTraining": Discriminator, "Electr
 # %%
 def from_config(config):
     """The network that a published configuration describes, with random weights."""
-    if config["model_type"] != "electra":
-        raise CheckpointError(f"config.json sets model_type to {config['model_type']!r}; this lesson reads 'electra'")
-    if len(config["architectures"]) != 1 or config["architectures"][0] not in HEADS:
-        raise CheckpointError(f"config.json sets architectures to {config['architectures']}; this lesson reads one of {', '.join(HEADS)}")
-    readable = {"hidden_act": list(ACTIVATIONS), "position_embedding_type": ["absolute"], "is_decoder": [False],
-                "tie_word_embeddings": [True]}
-    for key, values in readable.items():
-        if config.get(key, values[0]) not in values:
-            raise CheckpointError(f"config.json sets {key} to {config[key]!r}; this lesson reads {', '.join(map(repr, values))}")
+    checkpoint.model_type(config, ["electra"])
+    checkpoint.require(config, {"hidden_act": list(ACTIVATIONS), "position_embedding_type": ["absolute"], "is_decoder": [False],
+                                "tie_word_embeddings": [True]})
     known = {name: config[name] for name in ("vocab_size", "embedding_size", "hidden_size", "num_hidden_layers", "num_attention_heads",
                                              "intermediate_size", "max_position_embeddings")}
     known |= {name: config[name] for name in ("type_vocab_size", "layer_norm_eps") if name in config}
-    model = HEADS[config["architectures"][0]](Config(**known, hidden_act=config.get("hidden_act", "gelu"), share="none", pooler=False))
+    model = checkpoint.head(config, HEADS)(Config(**known, hidden_act=config.get("hidden_act", "gelu"), share="none", pooler=False))
     if isinstance(model, MaskedLM):
         model.head.activation = F.gelu          # the generator's head has GELU, whatever its layers have
     return model

@@ -3,6 +3,7 @@
 import importlib
 import json
 
+import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
@@ -52,6 +53,8 @@ def broken_folders(tensor, model_tensor):
         (lambda f: edit(f, lambda t: t.pop(tensor)), f"lacks 1 of the model's .* '{model_tensor}'"),
         (lambda f: edit(f, lambda t: t.update({"extra.weight": torch.zeros(1)})), "does not know, first 'extra.weight'"),
         (lambda f: edit(f, lambda t: t.update({tensor: t[tensor].flatten()})), rf"shape, first '{tensor}': \(\d+,\)"),
+        (lambda f: edit(f, lambda t: t.update({tensor: t[tensor].bool()})), f"1 tensors of another type, first '{tensor}': torch.bool"),
+        (lambda f: (f / "config.json").write_text("[" * 10**5), "config.json is not valid JSON"),
         (lambda f: edit(f, lambda t: t[tensor].view(-1)[:1].fill_(torch.nan)), f"value that is not finite, first '{tensor}'"),
     ]
 
@@ -59,3 +62,17 @@ def broken_folders(tensor, model_tensor):
 def checker(lesson, name):
     """The check `name` of a lesson's exercises."""
     return getattr(importlib.import_module(f"lessons.checks.{lesson}"), name)
+
+
+def first_losses(count, fit, *args):
+    """The losses of the first `count` steps of `fit(*args, on_step)`, which is stopped then."""
+    losses = []
+
+    def watch(step, loss):
+        losses.append(loss)
+        if len(losses) == count:
+            raise StopIteration
+
+    with pytest.raises(StopIteration):
+        fit(*args, watch)
+    return losses

@@ -8,7 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
-from support import broken_folders, checker, configure, edit
+from support import broken_folders, checker, configure, edit, first_losses
 from torch import nn
 
 from kit import study, text
@@ -19,8 +19,6 @@ from kit.view import Attention
 from lessons import albert
 from lessons.albert import (
     SHARES,
-    STUDY,
-    STUDY_SEEDS,
     VARIANTS,
     Albert,
     Config,
@@ -187,6 +185,14 @@ def test_ngrams_hide_whole_words_within_the_budget():
         assert all(hidden[row == word].all() for word in hit)
 
 
+def test_padding_is_no_text_to_hide():
+    words = torch.arange(40).repeat(300, 1)
+    words[:, 10:] = -2
+    assert choose_ngrams(words, share=0.2).sum(1).max() == 2
+    assert choose_ngrams(torch.tensor([[-1, 0, -1]])).tolist() == [[False, True, False]]
+    assert not choose_ngrams(torch.full((2, 3), -1)).any()
+
+
 def test_runs_are_as_long_as_the_paper_says():
     assert ngram_probabilities().tolist() == pytest.approx([6 / 11, 3 / 11, 2 / 11])
     assert ngram_probabilities(1).tolist() == [1]
@@ -274,18 +280,19 @@ def test_what_is_learned_for_one_task_serves_that_task(monkeypatch):
         return list(torch.cat([topics.expand(n, 6, 8), order], dim=2) + 0.1 * torch.randn(n, 6, 9))
 
     torch.manual_seed(0)
-    parts = documents(300), documents(100)
-    monkeypatch.setattr(albert, "read_by_minilm", lambda: parts)
+    found = documents(400)
+    monkeypatch.setattr(albert, "read_by_minilm", lambda: found)
     nsp, sop = trained_on("NSP", 0), trained_on("SOP", 0)
     assert nsp["NSP"] > 80 and sop["SOP"] > 90 and abs(nsp["SOP"] - 50) < abs(sop["SOP"] - 50) / 2
 
 
 def test_pairs_and_the_percent_right_in_both_tasks():
-    documents = [torch.tensor([[0.0], [1.0], [2.0]]), torch.tensor([[10.0], [11.0]])]
+    documents = [100.0 * n + torch.arange(24)[:, None] for n in range(4)]
     first, second, other = pairs_of(documents)
-    assert first.flatten().tolist() == [0, 1, 10] and second.flatten().tolist() == [1, 2, 11] and other.flatten().tolist() == [11, 1, 2]
-    assert two_tasks(lambda a, b: (b - a)[:, 0], documents) == pytest.approx([50 + 50 * 2 / 3, 100])
-    assert two_tasks(lambda a, b: -(b - a).abs()[:, 0], documents, threshold=-5) == pytest.approx([50 + 50 * 2 / 3, 50])
+    assert len(first) == 4 * 23 and (second - first == 1).all()
+    assert (first // 100 != other // 100).all()
+    assert two_tasks(lambda a, b: (b - a)[:, 0], documents) == pytest.approx([50 + 50 * (other < first).float().mean().item(), 100])
+    assert two_tasks(lambda a, b: -(b - a).abs()[:, 0], documents, threshold=-5) == pytest.approx([100, 50])
 
 
 def test_training_learns():
@@ -296,24 +303,10 @@ def test_training_learns():
     assert held_out_loss(model)[0] < before[0] - 1 and losses[-10:].mean() < losses[:10].mean() - 1
 
 
-def test_the_stored_study_is_complete():
-    stored = study.read("albert")
-    assert stored.keys() == STUDY.keys() == {*SHARES, "trained on NSP", "trained on SOP"}
-    assert all(sorted(run["seed"] for run in runs) == list(STUDY_SEEDS) for runs in stored.values())
-
-
 @pytest.mark.parametrize("share", SHARES)
 def test_the_stored_study_is_what_the_code_gives(share):
     """The first 50 of its 2,000 steps: initial weights, windows, hidden tokens and recipe."""
-    losses = []
-
-    def watch(step, loss):
-        losses.append(loss)
-        if step == 49:
-            raise StopIteration
-
-    with pytest.raises(StopIteration):
-        fit(small_model(share, 3), 3, 2000, watch)
+    losses = first_losses(50, fit, small_model(share, 3), 3, 2000)
     stored = next(run for run in study.read("albert")[share] if run["seed"] == 3)
     assert sum(losses) / 50 == pytest.approx(stored["loss of the first 50 steps"], rel=1e-3)
 
@@ -332,7 +325,8 @@ def test_the_attention_explorer_takes_any_text(minilm, sentence):
     figure = Attention(frame, caption="A sentence.", alt="A sentence.")
     count = len(frame["tokens"])
     assert frame["attention"].shape == (6, 12, count, count) and 2 <= count <= 64
-    assert bool(frame["note"]) == (len(sentence.split()) > 62)
+    assert ("only the first" in frame["note"]) == (len(sentence.split()) > 62)
+    assert ("[UNK]" in frame["note"]) == ("[UNK]" in frame["tokens"])
     assert "<script>alert" not in figure.html
 
 
@@ -470,8 +464,10 @@ WORDS = "embeddings.word_embeddings.weight"
     (lambda f: configure(f, is_decoder=True), "is_decoder to True"),
     (lambda f: configure(f, model_type="gpt2"), "model_type to 'gpt2'; this lesson reads 'albert' and 'bert'"),
     (lambda f: configure(f, model_type=None), "lacks 'model_type'"),
-    (lambda f: configure(f, architectures=["AlbertForQuestionAnswering"]), "QuestionAnswering.*; this lesson reads one of AlbertModel"),
-    (lambda f: configure(f, architectures=["BertModel"]), "BertModel.*; this lesson reads one of AlbertModel"),
+    (lambda f: configure(f, architectures=["AlbertForQuestionAnswering"]), "QuestionAnswering.*; this lesson reads a list of one of A"),
+    (lambda f: configure(f, architectures=["BertModel"]), "BertModel.*; this lesson reads a list of one of AlbertModel"),
+    (lambda f: configure(f, architectures="AlbertModel"), "to 'AlbertModel'; this lesson reads a list of one of AlbertModel"),
+    (lambda f: configure(f, architectures=[["AlbertModel"]]), r"to \[\['AlbertModel'\]\]; this lesson reads a list"),
     (lambda f: configure(f, architectures=[]), r"architectures to \[\]; this lesson"),
     (lambda f: configure(f, architectures=None), "lacks 'architectures'"),
     (lambda f: configure(f, hidden_size=None), "lacks 'hidden_size'"),
@@ -514,11 +510,17 @@ def test_a_config_file_of_other_things_is_named(tmp_path):
 def test_unknown_variant_and_field():
     with pytest.raises(ValueError, match="no variant 'albert-huge'; there are bert-base"):
         build("albert-huge")
+    with pytest.raises(ValueError, match="no variant"):
+        build(["albert-base"])
     with pytest.raises(ValueError, match="a Config has no 'layers'; it has vocab_size"):
         build("albert-base", layers=3)
 
 
 @pytest.mark.parametrize(("changes", "message"), [
+    (dict(hidden_act="swish"), "no activation 'swish'; there are gelu, gelu_new, relu"), (dict(project=False), "project=False"),
+    (dict(initializer_range=math.inf), "initializer_range should be a number above 0, not inf"),
+    (dict(num_hidden_layers=True), "num_hidden_layers should be a whole number above 0, not True"),
+    (dict(pooler=1), "pooler should be of type bool, not 1"),
     (dict(share="half"), "share should be 'none', 'attention', 'ffn' or 'all', not 'half'"),
     (dict(num_hidden_groups=5), "4 layers cannot form 5 groups"), (dict(num_attention_heads=5), "48 is not a multiple of 5 heads"),
 ])
@@ -527,9 +529,29 @@ def test_impossible_configurations(changes, message):
         tiny(**changes)
 
 
-def test_a_text_that_is_too_long():
-    with pytest.raises(ValueError, match="the text has 41 tokens, the model knows 40 positions"):
-        tiny()(torch.zeros(1, 41, dtype=torch.long))
+@pytest.mark.parametrize(("ids", "types", "message"), [
+    (torch.zeros(1, 41, dtype=torch.long), None, "the text has 41 tokens, the model knows 40 positions"),
+    (torch.zeros(5, dtype=torch.long), None, r"input_ids should be an integer tensor \(batch, tokens\).*not shape \(5,\)"),
+    (torch.zeros(1, 5), None, "input_ids should be an integer tensor.*float32"),
+    (torch.zeros(1, 0, dtype=torch.long), None, "at least one token"),
+    (torch.tensor([[0, 97]]), None, "input_ids should be from 0 to 96, not 0 to 97"),
+    (torch.tensor([[0, 1]]), torch.tensor([[0, 2]]), "token_type_ids should be from 0 to 1, not 0 to 2"),
+    (torch.tensor([[0, 1]]), [[0, 1]], "token_type_ids should be an integer tensor.*not a list"),
+])
+def test_inputs_that_are_none(ids, types, message):
+    with pytest.raises(ValueError, match=message):
+        tiny()(ids, token_type_ids=types)
+
+
+def test_an_encoder_without_pooler_says_so():
+    with pytest.raises(ValueError, match="no pooler"):
+        tiny(pooler=False).pooled(torch.zeros(1, 2, 48))
+
+
+@pytest.mark.parametrize("folder", [None, 3])
+def test_what_is_no_folder(folder):
+    with pytest.raises(CheckpointError, match=f"the path of its folder, not as {folder}"):
+        from_pretrained(folder)
 
 
 def test_new_weights_have_the_deviation_asked_for():
@@ -566,6 +588,11 @@ def added(query, key, value, attention_mask, penalty=1e4):
     query /= math.sqrt(query.shape[-1])
     scores = query @ key.transpose(-2, -1) - penalty * (1 - attention_mask[:, None, None, :])
     return (scores.softmax(-1) @ value) * attention_mask[:, None, :, None]
+
+
+def renormalised(query, key, value, attention_mask):
+    weights = attention_weights(query, key) * attention_mask[:, None, None, :]
+    return weights / weights.sum(-1, keepdim=True) @ value
 
 
 def suffix(query, key, value, attention_mask):
@@ -608,14 +635,23 @@ def pieces(word_start=True, stop=True, count_pieces=False, special=True, jump=Fa
     return hidden_pieces
 
 
+def needs_an_end(found, place, n):
+    hidden = pieces()(found, place, n)
+    last = max((i for i, one in enumerate(hidden) if one), default=-2)
+    return hidden if last < 0 or not found[last + 1].startswith("##") else None
+
+
 @pytest.mark.parametrize(("check", "wrong", "hint"), [
-    ("masked_attention", lambda q, k, v, m: attend(q, k, v, m, scale=1), "divide the scores by √d"),
-    ("masked_attention", lambda q, k, v, m: attend(q, k, v, m, scale=8), "look at the axis of the softmax"),
+    ("masked_attention", lambda q, k, v, m: attend(q, k, v, m, scale=1), "look at the division by √d"),
+    ("masked_attention", lambda q, k, v, m: attend(q, k, v, m, scale=8), "look at the division by √d"),
     ("masked_attention", lambda q, k, v, m: attend(q, k, v, m, scale=math.sqrt(8)), "for d = 2 it is wrong"),
     ("masked_attention", suffix, "at the start and in the middle"),
-    ("masked_attention", wrong_axis, "look at the axis of the softmax"),
+    ("masked_attention", wrong_axis, "the axis of the softmax"),
     ("masked_attention", lambda q, k, v, m: attend(q, k, v, torch.ones_like(m)), "mask the scores"),
-    ("masked_attention", lambda q, k, v, m: attend(q, k, v, m, where="queries"), "NaN"),
+    ("masked_attention", lambda q, k, v, m: attend(q, k, v, m, where="queries"), "scores of padded keys"),
+    ("masked_attention", lambda q, k, v, m: attend(q, k, v, m * m.min(1, keepdim=True).values), "NaN"),
+    ("masked_attention", renormalised, "you divide by a sum that is 0"),
+    ("masked_attention", lambda q, k, v, m: attend(q, k, v, m, fill=-100), "scores of real keys are −300"),
     ("masked_attention", lambda q, k, v, m: attend(q, k, v, m, where="queries", fill=-1e9), "mask the scores"),
     ("masked_attention", lambda q, k, v, m: attend(q, k, v, m, fill=0), "mask the scores"),
     ("masked_attention", lambda q, k, v, m: added(q, k, v, m, penalty=20), "a long key at a padded place"),
@@ -631,8 +667,11 @@ def pieces(word_start=True, stop=True, count_pieces=False, special=True, jump=Fa
     ("widest", lambda budget: wide(budget, embedding=0), "too many"),
     ("widest", lambda budget: wide(budget, project=lambda H: 30_000 * H), "fits, too"),
     ("widest", lambda budget: 64, "fits, too"),
+    ("widest", lambda budget: 64 * 10**9, "no answer"),
     ("hidden_pieces", lambda pieces, place, n: None, "a list of 15 bool"),
     ("hidden_pieces", pieces(jump=True), "does not go on behind it"),
+    ("hidden_pieces", lambda found, place, n: [str(one) for one in pieces()(found, place, n)], "a list of 15 bool"),
+    ("hidden_pieces", needs_an_end, "IndexError"),
     ("hidden_pieces", pieces(word_start=False), "its beginning included"),
     ("hidden_pieces", pieces(stop=False), r"ends before \[SEP\]"),
     ("hidden_pieces", pieces(count_pieces=True), "hidden whole"),
@@ -645,9 +684,12 @@ def test_planted_wrong_answers_fail(check, wrong, hint):
 
 
 def test_the_fault_free_plants_pass():
-    for answer in (attend, added, lambda q, k, v, m: attend(q, k, v, m, fill=torch.finfo(torch.float32).min)):
+    def in_double(query, key, value, attention_mask):
+        return attend(query.double(), key.double(), value.double(), attention_mask)
+
+    for answer in (attend, added, in_double, lambda q, k, v, m: attend(q, k, v, m, fill=torch.finfo(torch.float32).min)):
         assert verdict(answer, checker("albert", "masked_attention")).startswith("✓")
-    for answer in (wide, lambda budget: float(wide(budget))):
+    for answer in (wide, lambda budget: float(wide(budget)), lambda budget: torch.tensor(wide(budget))):
         assert verdict(answer, checker("albert", "widest")).startswith("✓")
     for answer in (pieces(), lambda *args: torch.tensor(pieces()(*args)), lambda *args: tuple(map(int, pieces()(*args)))):
         assert verdict(answer, checker("albert", "hidden_pieces")).startswith("✓")

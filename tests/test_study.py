@@ -1,5 +1,6 @@
 """Long experiments: what is stored, what is run again, what is refused."""
 
+import importlib
 import json
 import subprocess
 import sys
@@ -74,3 +75,10 @@ def test_what_is_no_number_is_not_stored(tmp_path):
     with pytest.raises(ValueError, match="JSON"):
         study.run("x", {"a": lambda seed: {"error": float("nan")}}, range(1), tmp_path)
     assert not (tmp_path / "x.json").exists()
+
+
+@pytest.mark.parametrize("name", [path.stem for path in sorted(study.FOLDER.glob("*.json"))])
+def test_a_stored_study_is_complete(name):
+    lesson, stored = importlib.import_module(f"lessons.{name}"), study.read(name)
+    assert stored.keys() == lesson.STUDY.keys()
+    assert all(sorted(run["seed"] for run in runs) == list(lesson.STUDY_SEEDS) for runs in stored.values())

@@ -1,5 +1,6 @@
 """Text out of installed packages: what the documents are, the split, the tokenizer, the cache."""
 
+import ast
 import json
 import re
 import subprocess
@@ -21,6 +22,8 @@ def cache(tmp_path, monkeypatch):
 @pytest.mark.parametrize(("name", "train", "heldout", "words"), [
     ("wikipedia", 80, 8, {"anarchism", "alphabet", "einstein"}), ("news", 260, 28, {"sydney", "minister", "afghanistan"}),
     ("documentation", 40, 4, {"expression", "statement", "object"}), ("code", 100, 12, {"import", "def", "self"}),
+    ("bare_code", 100, 10, {"import", "def", "self"}), ("docstrings", 200, 20, {"returns", "method", "file"}),
+    ("scripture", 900, 100, {"lord", "israel", "unto"}),
 ])
 def test_corpora_are_what_their_names_say(name, train, heldout, words):
     corpus = text.corpus(name)
@@ -107,6 +110,30 @@ def test_pieces_make_up_the_text():
     assert all(piece in document.lower() for piece in (token.removeprefix("##") for token in encoding.tokens))
     assert tokenizer.decode(encoding.ids).replace(" ", "") == document.lower().replace(" ", "")
     assert tokenizer.encode("한국어 🎉").tokens == ["[UNK]", "[UNK]"] and tokenizer.encode("").ids == []
+
+
+def test_bare_code_is_code_without_words_about_it():
+    for document in text.corpus("bare_code").train:
+        tree = ast.parse(document)
+        assert "\n#" not in document and ast.get_docstring(tree) is None
+        assert not any(ast.get_docstring(node) for node in ast.walk(tree) if isinstance(node, (ast.ClassDef, ast.FunctionDef)))
+
+
+def test_docstrings_and_scripture_are_sentences():
+    for document in text.corpus("docstrings").train:
+        assert ">>>" not in document and all(line[0].isupper() and line.endswith(".") for line in document.split("\n"))
+    first = text.corpus("scripture").train[0]
+    assert first.startswith("In the beginning God created the heave") and not re.search(r"^\d+:\d+", first, re.M)
+
+
+def test_byte_pairs_keep_every_text_and_are_the_same_when_trained_again(cache):
+    first = text.byte_pairs("news", size=600)
+    for file in cache.glob("byte-pairs-*"):
+        file.unlink()
+    again = text.byte_pairs("news", size=600)
+    assert again.get_vocab() == first.get_vocab() and len(first.get_vocab()) == 600
+    for string in (text.corpus("news").heldout[0], "한국어 🎉", " two  spaces\r\n\tTab", "", "\0", "[PAD]"):
+        assert first.decode(first.encode(string).ids) == string and first.encode(string).ids == again.encode(string).ids
 
 
 def test_windows_never_cross_a_document():

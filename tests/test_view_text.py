@@ -351,6 +351,17 @@ def test_strips_are_read_together(open_page):
     assert page.locator(".pcc-at").count() == 0
 
 
+def test_tight_tokens_read_as_running_text(open_page):
+    frame = {"rows": [{"title": "one", "tokens": ["run", "ning", " text"], "values": [0.2, 0.5, 1], "marks": ["prompt", "", ""]}]}
+    figure = Tokens(frame, tight=True, value_label="probability", **TEXT)
+    page = open_page().show(figure, Tokens(frame, value_label="probability", **TEXT))
+    gaps = """nodes => nodes.slice(1).map((node, i) => node.querySelector("bdi").getBoundingClientRect().left
+        - nodes[i].querySelector("bdi").getBoundingClientRect().right)"""
+    assert max(page.locator("figure").nth(0).locator(".pcc-token").evaluate_all(gaps)) < 1
+    assert min(page.locator("figure").nth(1).locator(".pcc-token").evaluate_all(gaps)) > 2
+    assert "running text" in re.sub("<[^>]*>", "", figure._fallback())
+
+
 def test_markup_in_tokens_stays_text(open_page):
     page = open_page().show(*gallery())  # a dialog or an error would fail the test
     page.locator(".pcc-token").filter(has_text=HOSTILE).first.hover()

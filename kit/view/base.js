@@ -53,6 +53,8 @@ const CSS = `
 .pcc-token bdi { display: block; overflow: hidden; text-overflow: ellipsis; white-space: pre; min-width: 1ch; padding: 0 4px; border-radius: 3px;
 border: 1px solid #8885; background: color-mix(in srgb, var(--pcc-tone) var(--pcc-share), var(--pcc-paper)); color: var(--pcc-on-light); }
 .pcc-dark .pcc-token bdi { color: var(--pcc-on-dark); }
+.pcc-tight .pcc-token { margin-right: 0; }
+.pcc-tight .pcc-token bdi { padding: 0; border-width: 0; border-radius: 0; min-width: 0; }
 .pcc-token.pcc-at bdi { outline: 2px solid var(--pcc-selected); outline-offset: -1px; }
 .pcc-read svg { display: inline-block; vertical-align: middle; margin-right: 6px; }
 .pcc-read b { font-weight: 600; }
@@ -67,7 +69,7 @@ border: 1px solid #8885; background: color-mix(in srgb, var(--pcc-tone) var(--pc
 .pcc-choices li { padding: 3px 8px; border-left: 4px solid transparent; }
 .pcc-choices + p, .pcc-question + p { margin: 0 0 6px; }
 .pcc-question { font-weight: 600; margin: 0 0 4px; padding: 0; }
-.pcc-waiting .pcc-stage { opacity: .4; }
+.pcc-waiting :is(.pcc-stage, .pcc-note) { opacity: .4; }
 .pcc-said { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap; }
 .pcc-problem { color: inherit; border-left: 4px solid var(--pcc-error); padding-left: 8px; margin: 4px 0; }
 .pcc-problem:empty { display: none; }
@@ -351,7 +353,7 @@ function figure(viewer) {
       write(name, most, change) { // the reader's own text, sent by Enter or by a pause
         let pause = 0;
         const status = h("span", { role: "status" });
-        const box = h("textarea", { rows: 1, dir: "auto", placeholder: "Type, then press Enter", ...OWN_KEYS });
+        const box = h("textarea", { rows: 1, dir: "auto", placeholder: "Type here; Enter draws at once", ...OWN_KEYS });
         const send = () => {
           clearTimeout(pause);
           if (!root.isConnected) return;
@@ -361,11 +363,11 @@ function figure(viewer) {
         };
         box.addEventListener("input", (event) => { // while a Korean syllable is being composed, nothing is sent
           clearTimeout(pause);
-          if (!event.isComposing) pause = setTimeout(send, 700);
+          if (!event.isComposing) pause = setTimeout(send, 250);
         });
         box.addEventListener("compositionend", () => {
           clearTimeout(pause);
-          pause = setTimeout(send, 700);
+          pause = setTimeout(send, 250);
         });
         box.addEventListener("keydown", (event) => {
           if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
@@ -413,7 +415,7 @@ function figure(viewer) {
       const k = key(), frame = data.frames[k] ?? typed.get(k);
       if (!fits(preset)) preset = presets.find(fits);
       presetList?.set(presets.indexOf(preset) + 1);
-      root.classList.toggle("pcc-waiting", !frame && !failed[k]);
+      root.classList.toggle("pcc-waiting", !frame); // what is shown belongs to another setting
       problem.textContent = failed[k] ?? "";
       if (frame && width) {
         note.textContent = frame.note ?? "";

@@ -81,14 +81,14 @@ class Tokens(Figure):
 
     frame: {"rows": [{"title", "tokens": [str], "values": one in 0…1 per token, or None, "marks": a word or "" per token,
     "notes": a text or "" per token, "role"}], "note"}. marks are underlined, each word in its own way, four words at most;
-    notes are read out with the token.
+    notes are read out with the token. tight: no gaps, for tokens that carry their own spaces and line ends.
     """
 
     script = "tokens.js"
     most = 1000
 
-    def __init__(self, frames, *, value_label=None, **common):
-        super().__init__(frames, options={"value_label": value_label}, **common)
+    def __init__(self, frames, *, value_label=None, tight=False, **common):
+        super().__init__(frames, options={"value_label": value_label, "tight": bool(tight)}, **common)
 
     def _pack(self, frame):
         if not frame["rows"]:
@@ -129,8 +129,8 @@ class Tokens(Figure):
             text = f"<bdi>{escape(row['tokens'][i])}</bdi>"
             color = tuple(int(ROLES[row.get("role", "idea")][0][k : k + 2], 16) for k in (1, 3, 5))
             shade = f' style="background:rgba({",".join(map(str, color))},{value / 2:.2f})"' if value else ""
-            said = ", ".join([f"{value:.2f}"] * (value > 0) + [escape(mark)] * bool(mark))
+            said = ", ".join([f"{value:.2f}"] * (value > 0) + [escape(mark)] * bool(mark)) * (not self.options["tight"])
             return f"<span{shade}>{f'<u>{text}</u>' if mark else text}</span>{f' <sub>{said}</sub>' if said else ''}"
 
-        rows = self._checked(self.first)["rows"]
-        return "".join(f"<p><b>{escape(row['title'])}</b> {' '.join(one(row, i) for i in range(len(row['tokens'])))}</p>" for row in rows)
+        rows, gap = self._checked(self.first)["rows"], "" if self.options["tight"] else " "
+        return "".join(f"<p><b>{escape(row['title'])}</b> {gap.join(one(row, i) for i in range(len(row['tokens'])))}</p>" for row in rows)

@@ -7,14 +7,15 @@ const render = figure((ui) => {
   return ({ rows }) => {
     const kinds = [...new Set([...options.marks, ...rows.flatMap((row) => row.marks ?? [])])].filter(Boolean);
     const line = (mark) => `border-bottom:3px ${LINES[kinds.indexOf(mark) % LINES.length]} currentColor`;
-    const board = h("div", { class: "pcc-tokens", style: "padding:2px 3px", ...explorable(ui.alt) });
+    const board = h("div", { class: `pcc-tokens${options.tight ? " pcc-tight" : ""}`, style: "padding:2px 3px", ...explorable(ui.alt) });
     const strips = rows.map(({ title, tokens, values, marks, role }, r) => {
       const chips = tokens.map((text, i) => {
         const node = chip(text, i, values?.[i] ?? 0, role);
         if (marks?.[i]) node.style = `${node.style.cssText};${line(marks[i])}`;
         return node;
       });
-      board.append(h("div", { "data-row": r, style: "margin-bottom:6px" }, h("div", { style: "font-weight:600" }, title), chips));
+      board.append(h("div", { "data-row": r, style: "margin-bottom:6px" }, h("div", { style: "font-weight:600" }, title),
+        chips.flatMap((node, i) => (options.tight && /^[\r\n]/.test(tokens[i]) ? [h("br"), node] : node)))); // lines of code as lines
       return chips;
     });
     ui.stage.replaceChildren(legend(), board);

@@ -234,7 +234,7 @@ class Curves(Figure):
 
 
 class LiveCurves:
-    """The moving picture of a run: `add` points, then `close`, which takes it off the page. It leaves nothing in stored outputs."""
+    """The moving picture of a run: `add` points, then `close`, which takes it off the page. Stored outputs have a comment in its place."""
 
     interval, most = 0.1, 800  # seconds between pictures; points kept per curve, beyond which every other one goes
 
@@ -244,7 +244,8 @@ class LiveCurves:
         self.widget = widget_class(Curves.script)(data=self._data())
         if get_ipython():
             view = "application/vnd.jupyter.widget-view+json"
-            display({view: self.widget._repr_mimebundle_()[0][view]}, raw=True)
+            kept = "<!-- here a curve grew -->"  # what a notebook shows in which the widget is gone
+            display({view: self.widget._repr_mimebundle_()[0][view], "text/html": kept}, raw=True)
 
     def _data(self):
         frame = {"series": list(self.series.values())}

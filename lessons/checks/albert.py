@@ -12,31 +12,38 @@ from lessons.albert import VARIANTS, Albert
 def masked_attention(answer):
     generator = torch.Generator().manual_seed(0)
 
-    def ask(mask, d=8, loud=1.0):
-        """The answer for fresh queries, keys and values of size d, and what is right; padded keys are `loud` times as long."""
+    def ask(mask, d=8, key_of_padding=1.0, low=0.0):
+        """(found, right, mask) for fresh queries, keys and values of size d; `low` takes the scores of real keys far below 0."""
         mask = torch.tensor(mask)
         query, key, value = torch.randn(3, len(mask), 4, 5, d, generator=generator)      # 4 heads, 5 tokens
-        key = torch.where(mask[:, None, :, None] == 1, key, loud * key)
+        key = torch.where(mask[:, None, :, None] == 1, key - low, key_of_padding * key)
+        query = query + (low > 0)
         right = F.scaled_dot_product_attention(query, key, value, attn_mask=mask[:, None, None, :].bool())
-        return answer(query.clone(), key.clone(), value.clone(), mask.clone()), right, mask, (query, key, value)
+        found = answer(query.clone(), key.clone(), value.clone(), mask.clone())
+        return found.to(right.dtype) if isinstance(found, torch.Tensor) and found.is_floating_point() else found, right, mask
 
-    def same(found, right, mask):                                   # what comes out at padding is nobody's business
-        return torch.allclose(found.transpose(1, 2)[mask == 1], right.transpose(1, 2)[mask == 1], atol=1e-5)
+    def real(x, mask):                                      # what comes out at padding is nobody's business
+        return x.transpose(1, 2)[mask == 1]
 
-    found, right, mask, (query, key, value) = ask([[1] * 5] * 2)
+    def same(found, right, mask, atol=1e-5):
+        return torch.allclose(real(found, mask), real(right, mask), atol=atol)
+
+    found, right, mask = ask([[1] * 5] * 2)
     yield isinstance(found, torch.Tensor), f"your function should return a tensor, not {type(found).__name__}"
-    yield found.shape == value.shape, f"the shape should be that of the values, {tuple(value.shape)}, not {tuple(found.shape)}"
-    unscaled = F.scaled_dot_product_attention(query, key, value, scale=1.0)
-    yield not same(found, unscaled, mask), "divide the scores by √d, or the softmax is too sharp"
-    yield same(found, right, mask), "without padding it should be softmax(QKᵀ/√d) V: look at the axis of the softmax"
-    yield same(*ask([[1] * 5] * 2, d=2)[:3]), "for d = 2 it is wrong: d is the last size of the queries, whatever it is"
-    found, right, mask, _ = ask([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0]])
-    yield not found.isnan().any(), "there are NaNs: is some row of scores −∞ everywhere? The mask speaks of keys, not of queries"
+    yield found.shape == right.shape, f"the shape should be that of the values, {tuple(right.shape)}, not {tuple(found.shape)}"
+    yield same(found, right, mask), "without padding it is softmax(QKᵀ/√d) V: look at the division by √d and the axis of the softmax"
+    yield same(*ask([[1] * 5] * 2, d=2)), "for d = 2 it is wrong: d is the last size of the queries, whatever it is"
+    found, right, mask = ask([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0]])
+    yield not real(found, mask).isnan().any(), "there are NaNs: is some row of scores −∞ everywhere? The mask is 0 at padding only"
     yield same(found[:1], right[:1], mask[:1]), "the first text has no padding, yet its result changed with the second one's mask"
-    hint = "for the padded text the weights of the three real tokens should sum to 1: mask the scores, before the softmax"
+    hint = "for the padded text the weights of the three real tokens should sum to 1: mask the scores of padded keys, before the softmax"
     yield same(found, right, mask), hint
-    yield same(*ask([[0, 1, 1, 0, 1]])[:3]), "with padding at the start and in the middle it is wrong: a 0 may stand anywhere"
-    yield same(*ask([[1, 1, 1, 0, 0]], loud=100)[:3]), "a long key at a padded place still gets weight: its score should be −∞, or nearly"
+    yield same(*ask([[0, 1, 1, 0, 1]])), "with padding at the start and in the middle it is wrong: a 0 may stand anywhere"
+    found, right, mask = ask([[1, 1, 1, 0, 0]], key_of_padding=100)
+    yield not real(found, mask).isnan().any(), "a long key of padding makes NaNs: you divide by a sum that is 0; mask before the softmax"
+    yield same(found, right, mask), "a long key at a padded place still gets weight: its score should be −∞, or nearly"
+    hint = "when the scores of real keys are −300, padding gets weight: its score should be −∞, or nearly"
+    yield same(*ask([[1, 1, 1, 0, 0]], low=100.0), atol=1e-2), hint         # large scores round coarsely
 
 
 def widest(answer):
@@ -45,13 +52,18 @@ def widest(answer):
         with torch.device("meta"):
             return sum(weight.numel() for weight in Albert(config).parameters())
 
+    def asked(budget):
+        found = answer(budget)
+        return found.item() if hasattr(found, "item") else found        # a number out of torch or numpy
+
     exact = count(1024)
-    found = answer(exact)
+    found = asked(exact)
     yield isinstance(found, Real), f"your function should return a number, not {found!r}"
     yield found > 0 and found % 64 == 0, f"H should be a multiple of 64, not {found}"
     yield found != 960, f"H = 1024 has exactly {exact:,} parameters, and a budget of {exact:,} allows it; yours returns 960"
     for budget in (exact, exact - 1, 58_724_864, 334_607_360):
-        found = int(answer(budget))
+        found = int(asked(budget))
+        yield 0 < found < 10**6, f"for {budget:,} yours returns {found:,}: in that range there is no answer"
         yours = f"for {budget:,} yours returns {found}"
         yield count(found) <= budget, f"{yours}, which has {count(found):,}: too many. Did you count maps, biases, pooler?"
         yield count(found + 64) > budget, f"{yours}, but {found + 64} with {count(found + 64):,} fits, too"
@@ -75,9 +87,13 @@ def hidden_pieces(answer):
         found = answer(list(pieces), place, n)
         found = found.tolist() if hasattr(found, "tolist") else found
         wanted = f"your function should return a list of {len(pieces)} bool, one for each piece, not {found!r}"
-        yield isinstance(found, (list, tuple)) and len(found) == len(pieces), wanted
+        right_type = isinstance(found, (list, tuple)) and not any(isinstance(one, str) for one in found)
+        yield right_type and len(found) == len(pieces), wanted
         shown = [i for i, one in enumerate(found) if one]
         yield shown == right, f"place {place} ({pieces[place]}), n = {n}: yours hides {shown}, right is {right}; {hint}"
+    for place, n, right in ((2, 5, [1, 2]), (0, 1, [0])):
+        shown = [i for i, one in enumerate(answer(["a", "b", "##c"], place, n)) if one]
+        yield shown == right, f"a text may end without [SEP]: of a b ##c, place {place}, n = {n}, yours hides {shown}, right is {right}"
     brackets = ["[", "x", "]", "=", "1"]
     shown = [i for i, one in enumerate(answer(brackets, 0, 3)) if one]
     yield shown == [0, 1, 2], "a bracket alone is an ordinary piece: special tokens have a name between theirs, as in [SEP]"
