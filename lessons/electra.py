@@ -98,8 +98,8 @@ from lessons.albert import ACTIVATIONS, BERT, Albert, Config, MaskedLM, MaskedLM
 # %% tags=["active-ipynb", "nbval-ignore-output"]
 # def pieces(ids):
 #     return [tokenizer.id_to_token(i) for i in ids.tolist()]
-#
-#
+
+# %% tags=["active-ipynb", "nbval-ignore-output"]
 # def strip(measured_at):
 #     at, rows = "output" if "last" in measured_at else "input", []
 #     for (name, found), read, word in zip(sent.items(), (masked, replaced), ("masked", "replaced")):
@@ -108,8 +108,8 @@ from lessons.albert import ACTIVATIONS, BERT, Albert, Config, MaskedLM, MaskedLM
 #                      "marks": marks, "role": "control" if name == "MLM" else "idea"})
 #     taught = {name: (found["output"] > 0).sum().item() for name, found in sent.items()}
 #     return {"rows": rows, "note": f"asked about: {taught['MLM']} tokens by MLM, all {taught['replaced or not']} by the other"}
-#
-#
+
+# %% tags=["active-ipynb", "nbval-ignore-output"]
 # Tokens(
 #     strip, controls={"measured at": ["the output of the last layer", "the input of the first layer"]},
 #     value_label="gradient norm, as a share of the largest in the row",
@@ -339,7 +339,7 @@ class ReplacedHead(nn.Module):
     def forward(self, x):                                               # (…, hidden)
         return self.output(self.activation(self.dense(x))).squeeze(-1)  # (…)
 
-
+# %%
 class Discriminator(nn.Module):
     """Token ids and masks as for Albert, to logits `(batch, tokens)`: above 0 for tokens that look replaced."""
 
@@ -363,7 +363,7 @@ class Discriminator(nn.Module):
 # %%
 MASK = 4
 
-
+# %%
 class Electra(nn.Module):
     """A discriminator and a generator (a MaskedLM) that share the tables of words and of positions."""
 
@@ -468,13 +468,13 @@ def sizes(hidden_size, num_hidden_layers, embedding_size):
     return Config(vocab_size=30_522, embedding_size=embedding_size, hidden_size=hidden_size, num_hidden_layers=num_hidden_layers,
                   num_attention_heads=hidden_size // 64, intermediate_size=4 * hidden_size, hidden_act="gelu", share="none", pooler=False)
 
-
+# %%
 DISCRIMINATORS = {"small": sizes(256, 12, 128), "base": sizes(768, 12, 768), "large": sizes(1024, 24, 1024)}
 GENERATOR_WIDTHS = {"small": 64, "base": 256, "large": 256}
 VARIANTS = {f"electra-{size}-discriminator": config for size, config in DISCRIMINATORS.items()} | {
     f"electra-{size}-generator": generator_config(DISCRIMINATORS[size], width) for size, width in GENERATOR_WIDTHS.items()}
 
-
+# %%
 def build(name, **changes):
     """The network of the paper's configuration `name`, a Discriminator or, as generator, a MaskedLM, with random weights.
 
@@ -521,14 +521,14 @@ def forward_flops(config, tokens):
     embedding += 11 * E
     return config.num_hidden_layers * layer + embedding
 
-
+# %%
 def training_flops(config, batch, steps, tokens=512, head="words", asked=0.15625):
     """Operations of a whole pre-training; head: "words" for an MLM, which is `asked` for that share of the tokens, or "replaced"."""
     V, E, H = config.vocab_size, config.embedding_size, config.hidden_size
     scores = 2 * H * H + 11 * H if head == "replaced" else asked * (2 * H * E + 2 * E * V + 14 * E + 7 * V)
     return 2 * batch * steps * tokens * (forward_flops(config, tokens) + scores)
 
-
+# %%
 def electra_flops(size, batch, steps, tokens=512):
     """A discriminator and its generator."""
     return (training_flops(VARIANTS[f"electra-{size}-discriminator"], batch, steps, tokens, head="replaced")
@@ -548,13 +548,13 @@ def electra_flops(size, batch, steps, tokens=512):
 #     "ELECTRA-400K (Table 2)": ("710", electra_flops("large", 2048, 4e5)),
 #     "ELECTRA-1.75M (Table 2)": ("3100", electra_flops("large", 2048, 1.75e6)),
 # }
-#
-#
+
+# %% tags=["active-ipynb"]
 # def two_digits(value, printed):
 #     rounded = float(f"{value / 1e18:.2g}")
 #     return f"{rounded:g} {'✓' if rounded == float(printed) else '✗'}"
-#
-#
+
+# %% tags=["active-ipynb"]
 # table(["model", "printed, 10¹⁸", "computed, 10¹⁸", "rounded"],
 #       [[name, printed, f"{value / 1e18:.3f}", two_digits(value, printed)] for name, (printed, value) in flops.items()])
 
@@ -586,7 +586,7 @@ NAMES = [
 ]
 HEADS = {"ElectraModel": Albert, "ElectraForPreTraining": Discriminator, "ElectraForMaskedLM": MaskedLM}
 
-
+# %%
 def from_config(config):
     """The network that a published configuration describes, with random weights."""
     checkpoint.model_type(config, ["electra"])
@@ -632,8 +632,8 @@ def from_pretrained(folder):
 # disable_progress_bar()
 # ids, types = torch.randint(97, (3, 20)), torch.randint(2, (3, 20))
 # mask = torch.arange(20) < torch.tensor([[20], [12], [3]])
-#
-#
+
+# %% tags=["active-ipynb"]
 # def difference(kind, **changes):
 #     """Largest difference between the reference's first output and ours."""
 #     config = ElectraConfig(**dict(vocab_size=97, embedding_size=16, hidden_size=48, num_hidden_layers=3, num_attention_heads=6,
@@ -684,7 +684,7 @@ def from_pretrained(folder):
 # %%
 ROLES = ("read", "written", "parameter", "attribute", "called function", "called method", "keyword", "defined or imported")
 
-
+# %%
 def roles(source):
     """The role of every token of a program, as `text.code_tokens` gives them: an index into ROLES, or -100 where it is no name."""
     lines, starts, ends = source.splitlines(keepends=True), {}, {}
@@ -771,7 +771,7 @@ def fine_tune(encoder, count, seed, frozen=False, steps=100):
         right = head(encoder(test)).argmax(-1) == answers
     return 100 * right[answers >= 0].float().mean().item()
 
-
+# %%
 def median_score(encoder, count, repeats=5, frozen=False):
     """The median over `repeats` fine-tunings."""
     return sorted(fine_tune(encoder, count, seed, frozen) for seed in range(repeats))[repeats // 2]
@@ -818,12 +818,12 @@ def masked_lm(net, ids, chosen):
     hidden, _ = hide(ids, chosen, SMALL.vocab_size, generator=net.random)
     return F.cross_entropy(net.words(net.encoder(hidden)[chosen]), ids[chosen])
 
-
+# %%
 def replace_mlm(net, ids, chosen):
     logits, corrupted = net.corrupt(ids, chosen, random=net.random)
     return F.cross_entropy(logits, ids[chosen]) + F.cross_entropy(net.words(net.encoder(corrupted)[chosen]), ids[chosen])
 
-
+# %%
 def all_tokens_mlm(net, ids, chosen):
     """The probability of a token is D · [it is the one read] + (1 − D) · softmax; D is the gate (§3.5)."""
     logits, corrupted = net.corrupt(ids, chosen, random=net.random)
@@ -848,7 +848,7 @@ def electra(net, ids, chosen, only_chosen=False, unigram=False):
     net.parts = {"generator": generator_loss.item(), "discriminator": each.mean().item(), "replaced": replaced.mean().item()}
     return generator_loss + 50 * (each[chosen].mean() if only_chosen else each.mean())
 
-
+# %%
 OBJECTIVES = {"MLM": masked_lm, "Replace MLM": replace_mlm, "All-Tokens MLM": all_tokens_mlm,
               "ELECTRA 15%": partial(electra, only_chosen=True), "ELECTRA": electra, "unigram generator": partial(electra, unigram=True)}
 
@@ -907,8 +907,8 @@ STUDY_SEEDS = range(3)  # for `make study-electra`
 
 # %% tags=["active-ipynb"]
 # BUDGET, nets, curves, snapshots = 500, {}, {}, {}
-#
-#
+
+# %% tags=["active-ipynb"]
 # def experiment(objective, live):
 #     net, steps = Learner(objective, SEED), steps_for(objective, budget=BUDGET)
 #     parts = []
@@ -922,8 +922,8 @@ STUDY_SEEDS = range(3)  # for `make study-electra`
 #     recipe(net, SEED, steps, watch)
 #     nets[objective] = net.eval()
 #     curves[objective] = {name: np.array([one[name] for one in parts]) for name in parts[0]}
-#
-#
+
+# %% tags=["active-ipynb"]
 # live = Curves.live(x_label="step", y_label="loss (that of the discriminator / 50)", total=BUDGET + steps_for("MLM", budget=BUDGET))
 # experiment("MLM", live)
 # experiment("ELECTRA", live)
@@ -933,12 +933,12 @@ STUDY_SEEDS = range(3)  # for `make study-electra`
 # %% tags=["active-ipynb"]
 # def smooth(values, every=25):
 #     return values[: len(values) // every * every].reshape(-1, every).mean(1)
-#
-#
+
+# %% tags=["active-ipynb"]
 # def entropy(p):                                                 # of a coin that falls on "replaced" with probability p
 #     return -(p * np.log(p) + (1 - p) * np.log(1 - p))
-#
-#
+
+# %% tags=["active-ipynb"]
 # found = curves["ELECTRA"]
 # steps = range(25, BUDGET + 1, 25)
 # Curves(
@@ -977,8 +977,8 @@ STUDY_SEEDS = range(3)  # for `make study-electra`
 # %% tags=["active-ipynb", "nbval-ignore-output"]
 # held_out = programs()[1]
 # readable = [window for window in held_out if 1 not in window and len(set(window.tolist())) > 17][::3]
-#
-#
+
+# %% tags=["active-ipynb", "nbval-ignore-output"]
 # @torch.no_grad()
 # def quiz(program, temperature=1.0):
 #     net, ids, random = nets["ELECTRA"], readable[program - 1][None], torch.Generator().manual_seed(program)
@@ -986,8 +986,8 @@ STUDY_SEEDS = range(3)  # for `make study-electra`
 #     _, corrupted = net.corrupt(ids, chosen, random=random, temperature=temperature)
 #     return {"tokens": names(corrupted[0]), "originals": names(ids[0]), "values": net.discriminator(corrupted)[0].sigmoid(),
 #             "note": f"program {program}: {int(chosen.sum())} of {ids.shape[1]} tokens were drawn anew"}
-#
-#
+
+# %% tags=["active-ipynb", "nbval-ignore-output"]
 # spot = Spot(
 #     quiz, judge="the discriminator", controls={"program": range(1, 11)},
 #     caption="Which tokens were replaced? Click, commit, compare. The discriminator calls replaced what it gives more than one half.",
@@ -1133,8 +1133,8 @@ def read_program(program, vocabulary):
 # own = ["def area(self): return self.width * self.height",
 #        "for key, value in sorted(items): print(key)",
 #        "if not isinstance(name, str): raise TypeError(name)"]
-#
-#
+
+# %% tags=["active-ipynb"]
 # @torch.no_grad()
 # def suspects(step, program, temperature, share):
 #     shown, ids, note = read_program(program, vocabulary)
@@ -1234,8 +1234,8 @@ def read_program(program, vocabulary):
 #     labels = [f"{int(name.split('.')[1]) + 1} {name.split('.')[-1]}" for name in norms["generator"]]
 #     return {"series": [{"name": name, "values": list(found.values()), "role": "idea" if name == "discriminator" else "control"}
 #                        for name, found in norms.items()], "labels": labels}
-#
-#
+
+# %% tags=["active-ipynb"]
 # Layers(
 #     layer_norms, controls={"after": ["0 steps", f"{BUDGET} steps"]}, log=True, x_label="layer and map", y_label="norm of the gradient",
 #     caption="Each loss by itself, without λ. In both networks queries and keys get by far the smallest gradients.",
