@@ -205,8 +205,7 @@ def percent_right(solver, task):
 # far_guess
 
 # %% tags=["active-ipynb"]
-# TASKS = ("fixed", "reader", "sender")
-# solvers, scores = {}, {}
+# TASKS, solvers, scores = ("fixed", "reader", "sender"), {}, {}
 # live = Curves.live(x_label="step", y_label="training loss", total=300 * len(TASKS))
 # for task in TASKS:
 #     def watch(step, loss, solver, task=task):
@@ -427,25 +426,32 @@ class Gathered(nn.Module):
 # Queries and keys come from `x`; the mask decoder below will take keys and values from elsewhere, hence `memory`.
 
 # %%
-class DisentangledAttention(nn.Module):
-    """Multi-head self-attention in terms (§3.1): `(batch, tokens, hidden_size)` to the same.
+class Heads(nn.Module):
+    """Cuts vectors into `num_heads` parts of d channels."""
+
+    def __init__(self, hidden_size, num_heads):
+        super().__init__()
+        if num_heads < 1 or hidden_size % num_heads:
+            raise ValueError(f"the hidden size {hidden_size} is not a multiple of {num_heads} heads")
+        self.num_heads = num_heads
+
+    def heads(self, x):                                                     # (…, tokens, hidden)
+        return x.unflatten(-1, (self.num_heads, -1)).transpose(-3, -2)      # (…, heads, tokens, d)
+
+# %%
+class Terms(Heads):
+    """The scores of attention in terms (§3.1).
 
     terms: which of "c2p" and "p2c" are added to c2c. literal: p2c at δ(j, i), as Eq. 4 has it, not at δ(i, j), as in released code.
     biased: with biases for the keys, too (DeBERTa-v2). share: positions use the projections of the content (DeBERTa-v2).
     """
 
     def __init__(self, hidden_size, num_heads, terms=("c2p", "p2c"), literal=False, biased=False, share=False):
-        super().__init__()
-        if num_heads < 1 or hidden_size % num_heads:
-            raise ValueError(f"the hidden size {hidden_size} is not a multiple of {num_heads} heads")
-        linear = partial(nn.Linear, hidden_size, hidden_size)
-        self.num_heads, self.terms, self.literal, self.share = num_heads, terms, literal, share
+        super().__init__(hidden_size, num_heads)
+        self.terms, self.literal, self.share, linear = terms, literal, share, partial(nn.Linear, hidden_size, hidden_size)
         self.query, self.key, self.value, self.output = linear(), linear(bias=biased), linear(), linear()
         self.position_key = linear(bias=biased) if "c2p" in terms and not share else None
         self.position_query = linear() if "p2c" in terms and not share else None
-
-    def heads(self, x):                                                     # (…, tokens, hidden)
-        return x.unflatten(-1, (self.num_heads, -1)).transpose(-3, -2)      # (…, heads, tokens, d)
 
     def parts(self, x, index=None, positions=None, memory=None):
         """The terms of the scaled scores, {"c2c", "c2p", "p2c": `(batch, heads, tokens, tokens)`}.
@@ -464,6 +470,10 @@ class DisentangledAttention(nn.Module):
             scores, columns = scale * key @ rows.transpose(-2, -1), index if self.literal else index.T
             parts["p2c"] = scores.gather(-1, columns.expand(*scores.shape[:-1], -1)).transpose(-2, -1)
         return parts
+
+# %%
+class DisentangledAttention(Terms):
+    """Multi-head self-attention with these scores: `(batch, tokens, hidden_size)` to the same."""
 
     def forward(self, x, mask=None, index=None, positions=None, memory=None):
         scores = sum(self.parts(x, index, positions, memory).values())
@@ -582,6 +592,25 @@ class MaskDecoder(nn.Module):
 # Now all together.
 
 # %%
+def stack_of(c):
+    """The layers of a Deberta."""
+    H, eps = c.hidden_size, c.layer_norm_eps
+    attention = partial(DisentangledAttention, H, c.num_attention_heads, c.terms, c.literal, c.biased_keys, c.share_projections)
+    feed_forward = partial(FeedForward, H, c.intermediate_size, c.hidden_act)
+    stack = Encoder(lambda: PostNorm(attention(), H, eps), lambda: PostNorm(feed_forward(), H, eps), c.num_hidden_layers)
+    if c.conv_kernel_size:
+        stack.layers[0] = ConvolvedLayer(stack.layers[0], c)
+    return stack
+
+# %%
+def rows_of(tokens, c):
+    """δ for every pair of tokens: which row of the table a Config takes for their distance."""
+    far = distances(tokens)
+    if c.position_buckets:
+        far = log_buckets(far, c.position_buckets, c.max_relative_positions)
+    return clipped(far, c.position_buckets or c.max_relative_positions)
+
+# %%
 class Deberta(nn.Module):
     """The encoder that a Config describes: token ids to hidden states `(batch, tokens, hidden_size)`.
 
@@ -591,15 +620,10 @@ class Deberta(nn.Module):
     def __init__(self, config):
         super().__init__()
         self.config = c = config
-        H, norm_eps = c.hidden_size, c.layer_norm_eps
-        attention = partial(DisentangledAttention, H, c.num_attention_heads, c.terms, c.literal, c.biased_keys, c.share_projections)
-        self.embeddings = Embeddings(c)
+        H, self.embeddings = c.hidden_size, Embeddings(c)
         self.positions = nn.Embedding(2 * (c.position_buckets or c.max_relative_positions), H) if c.terms else None       # P
-        self.position_norm = nn.LayerNorm(H, norm_eps) if c.norm_positions else None
-        self.encoder = Encoder(lambda: PostNorm(attention(), H, norm_eps),
-                               lambda: PostNorm(FeedForward(H, c.intermediate_size, c.hidden_act), H, norm_eps), c.num_hidden_layers)
-        if c.conv_kernel_size:
-            self.encoder.layers[0] = ConvolvedLayer(self.encoder.layers[0], c)
+        self.position_norm = nn.LayerNorm(H, c.layer_norm_eps) if c.norm_positions and c.terms else None
+        self.encoder = stack_of(c)
         self.decoder = MaskDecoder(c.max_position_embeddings, H) if c.decoder else None
         self.apply(partial(init_weights, std=c.initializer_range))
 
@@ -607,11 +631,8 @@ class Deberta(nn.Module):
         """What all layers share: which token may look at which `(batch, 1, tokens, tokens)`, δ `(tokens, tokens)`, and the table P."""
         real = None if attention_mask is None else attention_mask.bool()
         mask = None if real is None else (real[:, None, :, None] & real[:, None, None, :])
-        c, table = self.config, None if self.positions is None else self.positions.weight
-        far = distances(tokens).to(next(self.parameters()).device)
-        if c.position_buckets:
-            far = log_buckets(far, c.position_buckets, c.max_relative_positions)
-        index = clipped(far, c.position_buckets or c.max_relative_positions)
+        table = None if self.positions is None else self.positions.weight
+        index = rows_of(tokens, self.config).to(self.embeddings.word.weight.device)
         return mask, index, table if self.position_norm is None else self.position_norm(table)
 
     def states(self, input_ids, attention_mask=None, token_type_ids=None):
@@ -626,7 +647,7 @@ class Deberta(nn.Module):
         return self.decoder(states[-2], self.encoder.layers[-1], self.context(input_ids.shape[1], attention_mask))
 
 # %% [markdown]
-# Four small parts it names: initial weights (some linear layers here have no bias), what a configuration may not be, and two of DeBERTa-v2.
+# Small parts that it names: initial weights (some linear layers here have no bias), what a configuration may not be, and two of DeBERTa-v2.
 # Far away, a distance need not be known to the token.
 # So v2 gives distances up to half the number of *buckets* a row each, and beyond that lets rows cover more and more, on a
 # logarithmic scale.
@@ -642,7 +663,7 @@ def init_weights(module, std):
 
 CONV_ACTIVATIONS = {**ACTIVATIONS, "tanh": torch.tanh}
 
-
+# %%
 def faults(c):
     """Raise ValueError, naming the field, for a Config that describes no network."""
     checkpoint.check_fields(c)
@@ -658,7 +679,7 @@ def faults(c):
     if c.type_vocab_size and c.type_vocab_size < 0:
         raise ValueError(f"type_vocab_size should be None or the number of segments, not {c.type_vocab_size}")
 
-
+# %%
 def log_buckets(distance, buckets, longest):
     """Distances as DeBERTa-v2 rounds them: below buckets/2 exact, then on a logarithmic scale that reaches ±buckets at `longest`."""
     exact = buckets // 2
@@ -835,8 +856,7 @@ def build(name, **changes):
 
 # %% tags=["active-ipynb"]
 # with torch.device("meta"):
-#     counts = {name: parameters(build(name)) for name in VARIANTS}
-#     bare = {name: parameters(build(name, terms=())) for name in list(VARIANTS)[:3]}
+#     counts, bare = ({name: parameters(build(name, **terms)) for name in VARIANTS} for terms in ({}, {"terms": ()}))
 # formula = {"base": 2 * 12 * 768**2 + 2 * 512 * 768, "large": 2 * 24 * 1024**2 + 2 * 512 * 1024}
 # biases = {"base": 12 * 768, "large": 24 * 1024}             # of the p2c projections, which the formula leaves out
 # claim("the formula of A.7 and our networks agree, but for the bias of the p2c projection",
@@ -1625,8 +1645,7 @@ def explained_by_distance(scores):
 # The more independent summands, the larger the sum varies.
 
 # %% tags=["active-ipynb"]
-# x, table_of_positions = torch.randn(4, 64, 64), torch.randn(32, 64)
-# deviation = {}
+# x, table_of_positions, deviation = torch.randn(4, 64, 64), torch.randn(32, 64), {}
 # for terms in ((), ("c2p",), ("c2p", "p2c")):
 #     layer = DisentangledAttention(64, 1, terms)
 #     layer.apply(partial(init_weights, std=1 / 8))
