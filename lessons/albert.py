@@ -87,6 +87,8 @@ class Config:
 
     def __post_init__(self):
         checkpoint.check_fields(self)
+        if self.project is False and self.embedding_size != self.hidden_size:
+            raise ValueError(f"without a map (project=False) E = {self.embedding_size} should be H = {self.hidden_size}")
 
 
 # %%
@@ -217,6 +219,8 @@ def bill(V, H, E, L, share, show, heads=16):
 # counts = {name: sum(parameter_parts(replace(large, **idea)).values()) for name, idea in ideas.items()}
 # saved = {name: counts["BERT-large"] / count for name, count in counts.items()}
 # claim("on the large configuration both ideas together save a factor of over 18", saved["both"] > 18, "§1")
+
+# %% tags=["active-ipynb"]
 # print(f"product of the two savings: {saved['E = 128'] * saved['all layers shared']:.1f}×;",
 #       f"E = 128 once the layers are shared: {saved['both'] / saved['all layers shared']:.1f}×")
 # table(["encoder", "parameters", "fewer"], [[name, f"{counts[name]:,}", f"{saved[name]:.2f}×"] for name in counts])
@@ -341,6 +345,8 @@ def attention_weights(query, key, mask=None):
 #       torch.allclose(by_matmul, by_loop, atol=1e-6) and torch.allclose(by_kernel, by_loop, atol=1e-6), "ours")
 # masked, without = attention_weights(query, key, torch.tensor([True, True, False])) @ value, attention_weights(query, key[:2]) @ value[:2]
 # claim("a masked token is as good as absent", torch.allclose(masked, without, atol=1e-6), "ours")
+
+# %% tags=["active-ipynb"]
 # many = torch.randn(2, 1000, 64)
 # claim("for d = 64 the largest of 1,000 weights is over 0.5 on average without √d, and below 0.05 with it",
 #       (many[0] @ many[1].T).softmax(-1).amax(-1).mean() > 0.5 and attention_weights(*many).amax(-1).mean() < 0.05, "ours")
@@ -382,6 +388,8 @@ class SelfAttention(nn.Module):
 # by_hand = layer.output(torch.cat([first, second], dim=-1))
 # print("shape of the weights:", tuple(layer.weights(x).shape))
 # claim("two heads are two attentions side by side", torch.allclose(layer(x), by_hand, atol=1e-6), "ours")
+
+# %% tags=["active-ipynb"]
 # order = torch.randperm(5)
 # claim("shuffle the tokens, and the same vectors come out, shuffled",
 #       torch.allclose(layer(x[:, order]), layer(x)[:, order], atol=1e-6), "ours")
@@ -400,6 +408,7 @@ class SelfAttention(nn.Module):
 ACTIVATIONS = {"gelu": F.gelu, "gelu_new": partial(F.gelu, approximate="tanh"), "relu": F.relu}
 
 
+# %%
 class FeedForward(nn.Module):
     """Two linear layers, applied to every token alone: `(…, hidden_size)` to the same."""
 
@@ -431,6 +440,7 @@ class PostNorm(nn.Module):
         return self.norm(x + self.inner(x, *context))       # the same
 
 
+# %%
 class Layer(nn.Module):
     """Attention, then the feed-forward network, each a module from `(batch, tokens, hidden)` to the same."""
 
@@ -550,8 +560,6 @@ class Albert(nn.Module):
         H = c.hidden_size
         self.embeddings = Embeddings(c.vocab_size, c.embedding_size, c.max_position_embeddings, c.type_vocab_size, c.layer_norm_eps)
         project = c.embedding_size != H if c.project is None else c.project
-        if not project and c.embedding_size != H:
-            raise ValueError(f"without a map (project=False) embedding_size {c.embedding_size} should be hidden_size {H}")
         self.project = nn.Linear(c.embedding_size, H) if project else nn.Identity()
         self.encoder = Encoder(
             lambda: PostNorm(SelfAttention(H, c.num_attention_heads), H, c.layer_norm_eps),
@@ -602,6 +610,7 @@ class MaskedLMHead(nn.Module):
         return x @ words.T + self.bias                          # (…, vocab)
 
 
+# %%
 class MaskedLM(nn.Module):
     """Token ids and masks as for Albert, to logits `(batch, tokens, vocab_size)`."""
 
@@ -631,6 +640,7 @@ class Classifier(nn.Module):
         return self.classifier(self.albert.pooled(self.albert(*args, **kwargs)))
 
 
+# %%
 class PreTraining(MaskedLM):
     """What ALBERT is trained as: MaskedLM, and `both` gives the sentence-order logits, too."""
 
@@ -677,6 +687,7 @@ def ngram_probabilities(longest=3):
     return weights / weights.sum()
 
 
+# %%
 def choose_ngrams(words, share=0.15, longest=3, generator=None):
     """Which tokens to hide, bool of the shape of `words`: runs of whole words, at most `share` of the tokens of a row, but at least one.
 
@@ -1155,6 +1166,8 @@ def layer_gradients(model, ids, targets):
 # %% tags=["active-ipynb"]
 # frequency = torch.bincount(torch.cat([torch.tensor(ids) for ids in programs.train]), minlength=1000)[2:].float()    # without [UNK]
 # by_frequency = torch.distributions.Categorical(frequency).entropy().item()
+
+# %% tags=["active-ipynb"]
 # series = [{"name": f"shared: {share}", "x": range(20, STEPS + 1, 20), "y": losses[share],
 #            "role": "control" if share == "none" else "idea"} for share in losses]
 # Curves(
@@ -1228,6 +1241,8 @@ STUDY, STUDY_SEEDS = {share: partial(studied, share) for share in SHARES}, range
 #       all(none < np.minimum(attention, ffn)) and all(np.maximum(attention, ffn) < everything), "study; the effect: Table 4")
 # claim("here both halves cost about the same: 0.04 to 0.1 of loss each, and their difference is below 0.03",
 #       all(0.04 < half.mean() - none.mean() < 0.1 for half in (attention, ffn)) and abs(attention.mean() - ffn.mean()) < 0.03, "study")
+
+# %% tags=["active-ipynb"]
 # table(["shared", "Table 4: average score at E = 768", "at E = 128", "here: parameters", "held-out loss, five seeds", "right"],
 #       [[share, *table4[share], f"{parameters(small_model(share, 0)):,}",
 #         f"{stored[share].mean():.3f} ± {stored[share].std(ddof=1):.3f}", f"{right[share]:.1f}%"] for share in SHARES])
@@ -1251,8 +1266,8 @@ STUDY, STUDY_SEEDS = {share: partial(studied, share) for share in SHARES}, range
 #     highest = max(max(one[measure]) for share in runs for one in snapshots[share])         # the axis stays while the step moves
 #     return {"series": [{"name": f"shared: {share}", "values": snapshots[share][step // 100][measure],
 #                         "role": "control" if share == "none" else "idea"} for share in runs], "y_range": (0, 1.05 * highest)}
-#
-#
+
+# %% tags=["active-ipynb"]
 # Layers(
 #     movements, kind="line", start={"step": STEPS},
 #     controls={"measure": ["distance", "angle, degrees", "gradient"], "step": range(0, STEPS + 1, 100)},
@@ -1336,6 +1351,8 @@ def look(model, tokenizer, sentence):
 # before, after = mean_weight(-1), mean_weight(1)
 # claim("head 3 of layer 1 puts over 99% of its weight on the token before", before[0, 2] > 0.99, "MiniLM")
 # claim("head 9 of layer 2 puts over half of its weight on the token after", after[1, 8] > 0.5, "MiniLM")
+
+# %% tags=["active-ipynb"]
 # maps = look_at(sentences[0])
 # it, animal, street = (maps["tokens"].index(word) for word in ("it", "animal", "street"))
 # claim("head 2 of layer 4 sends “it” to “animal” with over half its weight, to “street” with less than a tenth",
@@ -1445,6 +1462,7 @@ def segments(documents, tokenizer, length=64):
     return [text.windows([encoding.ids], length)[:LONGEST] for encoding in encodings if len(encoding.ids) >= 2 * length]
 
 
+# %%
 def pairs_of(documents):
     """Of documents `(segments, …)` all neighbours, and for each pair a segment of another document nearby: (first, second, other)."""
     first, second = torch.cat([rows[:-1] for rows in documents]), torch.cat([rows[1:] for rows in documents])
@@ -1519,6 +1537,7 @@ class Follows(nn.Module):
         return self.judge(torch.cat([a, b, a * b, a - b], dim=1))[:, 0]     # (n,)
 
 
+# %%
 def trained_on(task, seed):
     """One run of the study: percent right in both tasks after training on one, with a fifth of the documents held out."""
     documents = read_by_minilm()                # before the seed: the first call draws random numbers
@@ -1550,6 +1569,8 @@ STUDY |= {f"trained on {task}": partial(trained_on, task) for task in ("NSP", "S
 # order = cross["SOP", "SOP"]
 # claim("trained on sentence order it is above chance in that, by over two standard errors of five seeds",
 #       order.mean() - 2 * order.std(ddof=1) / 5**0.5 > 50, "study; Table 5")
+
+# %% tags=["active-ipynb"]
 # table(["trained on", "tested on", "here, five seeds", "Table 5"],
 #       [[*pair, f"{found.mean():.1f}% ± {found.std(ddof=1):.1f}", f"{table5[pair]}%"] for pair, found in cross.items()])
 

@@ -267,7 +267,8 @@ def test_a_broken_folder_is_described(tmp_path, damage, message):
     (dict(n_head=5), "n_embd should be even and a multiple of n_head, 5, not 48"),
     (dict(n_head=0), "n_head should be a whole number above 0, not 0"),
     (dict(n_layer=-1), "n_layer should be a whole number above 0, not -1"),
-    (dict(n_embd="48"), "n_embd should be a whole number above 0, not '48'"), (dict(n_layer=10**9), "n_layer to 1000000000, the file has 3 layers"),
+    (dict(n_embd="48"), "n_embd should be a whole number above 0, not '48'"),
+    (dict(n_layer=10**9), "n_layer to 1000000000, the file has 3 layers"),
     (dict(dff=10), "another shape"), (dict(resid_pdrop=7), "describes no CTRL"),
     (dict(layer_norm_epsilon="x"), "layer_norm_epsilon should be a number above 0, not 'x'"),
 ])
@@ -321,7 +322,8 @@ def test_the_judge_counts():
 
 
 @pytest.mark.parametrize(("theta", "temperature", "message"), [
-    (0, 1, "theta should be a number above 0, not 0"), (-1.2, 1, "theta should be a number above 0, not -1.2"), (math.nan, 1, "theta should be a number above 0"),
+    (0, 1, "theta should be a number above 0, not 0"),
+    (-1.2, 1, "theta should be a number above 0, not -1.2"), (math.nan, 1, "theta should be a number above 0"),
     (1, 0, "temperature should be a number above 0, not 0; greedy=True"), (1, -1, "temperature should be a number above 0, not -1"),
 ])
 def test_penalty_and_temperature_are_above_zero(model, theta, temperature, message):
