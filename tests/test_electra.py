@@ -72,7 +72,7 @@ def test_chosen_are_15_percent_rounded_up(length, share, count):
 
 def test_special_tokens_are_never_chosen():
     ids = texts(200, 20)
-    ids[:, ::2] = torch.arange(10) % 5
+    ids[:, ::2] = 1 + torch.arange(10) % 4
     chosen = choose(ids, 0.5)
     assert not chosen[ids < 5].any() and (chosen.sum(1) == 10).all()
     assert not choose(torch.ones(3, 8, dtype=torch.long)).any()
@@ -581,6 +581,7 @@ def test_right_answers_of_any_kind_pass(check, right):
     ("discriminator_loss", rtd_naive, "±200"),
     ("discriminator_loss", lambda x, y, m: rtd(x.detach(), y, m), "carries no gradient"),
     ("discriminator_loss", lambda x, y, m: 50 * rtd(x, y, m), "without padding it should be"),
+    ("draw", lambda logits, t: sample(logits.detach_(), t), "lost their gradient"),
     ("draw", lambda logits, t: logits.argmax(-1), "same token every time"),
     ("draw", lambda logits, t: logits.softmax(-1), r"shape should be \(20000,\)"),
     ("draw", lambda logits, t: F.gumbel_softmax(logits, t)[:, 0], "whole numbers|probability 0"),
@@ -597,3 +598,13 @@ def test_right_answers_of_any_kind_pass(check, right):
 def test_planted_wrong_answers_fail(check, wrong, hint):
     line = verdict(wrong, checker("electra", check))
     assert line.startswith("✗") and re.search(hint, line), line
+
+
+def test_padding_is_not_counted_among_the_places_to_choose():
+    ids = torch.randint(5, 97, (200, 40))
+    ids[:100, 20:] = 0
+    assert choose(ids).sum(1).tolist() == [3] * 100 + [6] * 100 and not choose(ids)[:100, 20:].any()
+    assert choose(ids, share=1).sum(1).tolist() == [20] * 100 + [40] * 100
+    for share in (0, -0.1, 1.5):
+        with pytest.raises(ValueError, match=f"share should be above 0 and at most 1, not {share}"):
+            choose(ids, share)

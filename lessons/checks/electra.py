@@ -75,6 +75,7 @@ def draw(answer):
     whole = not found.is_floating_point() and not found.is_complex()
     yield whole and not found.requires_grad, "the ids should be whole numbers that carry no gradient"
     yield enabled, "gradients are switched off after your function: undo what you switch"
+    yield logits.requires_grad, "the logits have lost their gradient, and the generator's own loss needs it: do not detach in place"
     yield torch.equal(logits.detach(), before), "the logits have changed: do not work in place"
     yield 0 <= found.min() and found.max() < 4, f"ids should be from 0 to {len(scores) - 1}"
 
