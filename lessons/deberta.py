@@ -198,7 +198,7 @@ def percent_right(solver, task):
 
 # %% tags=["active-ipynb"]
 # far_guess = Predict(
-#     "The BERT learns “fixed” on texts of 24 tokens, without a mistake. Then it reads texts of 48. At positions 25 to 48 it is…",
+#     "The BERT learns “fixed” on texts of 24 tokens, almost without a mistake. Then it reads texts of 48. At positions 25 to 48 it is…",
 #     ["still right: three places before is three places before", "right about half of the time", "right one time in eight: it guesses"],
 #     name="far",
 # )
@@ -223,7 +223,7 @@ def percent_right(solver, task):
 #
 #
 # Heatmap(right_answers(["absolute"]), x_label="puzzle", y_label="positions", value_label="right, %", value_range=(0, 100),
-#         caption="A BERT with absolute positions. At positions that it was trained on it gets far; one place further on it guesses.",
+#         caption="A BERT with absolute positions. At positions that it was trained on it gets far; beyond them it guesses.",
 #         alt="Two rows of three cells: light where the positions were trained on, dark beyond them.")
 
 # %% tags=["active-ipynb"]
@@ -310,8 +310,8 @@ def clipped(distance, k):
 # )
 
 # %% [markdown]
-# An oddity of Eq. 3: k steps to the left have a row of their own (row 0, with all that is further);
-# but k steps and k − 1 steps to the other side share row 2k − 1.
+# An oddity of Eq. 3: a token k places to the right of the one that looks shares row 0 with all further ones, but not with k − 1;
+# to the left, k − 1 and k share row 2k − 1.
 # There are 2k + 1 distances from −k to k, and 2k rows.
 
 # %% tags=["active-ipynb"]
@@ -566,10 +566,10 @@ def first_rows(table, tokens):
 # The absolute position would.
 # BERT adds it before the first layer; DeBERTa adds it *at the end*, where the masked words are predicted.
 #
-# The decoder runs the last layer of the encoder twice more, with the same weights (A.8).
-# Its first queries are the states before that layer plus a table of absolute positions, then those that came out;
-# keys and values are always the states before the last layer.
-# So it costs one table, and it is left away when the network is fine-tuned for something else.
+# In place of one pass through the last layer the decoder makes two, with the same weights (A.8).
+# Its first queries are, in the paper, the absolute positions; in the released code and here, the states before that layer plus the
+# positions. Its second queries are what came out; keys and values are always the states before the last layer.
+# So it costs one table, and it is left out when the network is fine-tuned for something else.
 
 # %%
 class MaskDecoder(nn.Module):
@@ -668,7 +668,9 @@ def faults(c):
     """Raise ValueError, naming the field, for a Config that describes no network."""
     checkpoint.check_fields(c)
     if extra := set(c.terms) - {"c2p", "p2c"}:
-        raise ValueError(f"terms are 'c2p' and 'p2c', not {min(extra)!r}")
+        raise ValueError(f"terms are 'c2p' and 'p2c', not {min(extra, key=str)!r}")
+    if len(set(c.terms)) < len(c.terms):
+        raise ValueError(f"each term may stand once, not {c.terms}")
     for name, known in (("hidden_act", ACTIVATIONS), ("conv_act", CONV_ACTIVATIONS)):
         if getattr(c, name) not in known:
             raise ValueError(f"{name} should be one of {', '.join(known)}, not {getattr(c, name)!r}")
@@ -893,7 +895,7 @@ def build(name, **changes):
 
 # %% [markdown]
 # The published models come with a number each, of the *backbone* without the table of words.
-# The V3 ones count one more H × H matrix, which seems to be a pooler's (without its bias); the older cards round boldly.
+# The V3 ones count one more H × H matrix, which seems to be a pooler's; the older cards round boldly.
 
 # %% tags=["active-ipynb"]
 # cards = {"deberta-base": 100, "deberta-large": 350, "deberta-xlarge": 700, "deberta-v2-xlarge": 710, "deberta-v2-xxlarge": 1320,
@@ -1193,7 +1195,7 @@ def held_out(model, length, count=1000):
     return (targets >= 0).nonzero()[:, 1], hidden_losses(model, model.deberta(ids), targets, "none")
 
 # %% [markdown]
-# While the two learn, we look into the second every 20 steps: which of the three terms brings the gradient?
+# While an absolute and a relative network learn, we look into the relative one every 20 steps: which of the terms brings the gradient?
 # A score is a sum, so *at the score* all three terms receive the same gradient.
 # What differs is what it does further back: c2p passes it on to queries and position keys, p2c to keys and position queries, c2c to
 # queries and keys.
@@ -1342,7 +1344,7 @@ STUDY_SEEDS = range(5)      # for `make study-deberta`
 # So what shows on text is *relative against absolute*: learned far sooner, and good for lengths never seen.
 # What does **not** show is Table 4's order among the parts: either term alone does what both do, and the mask decoder neither helps
 # nor harms.
-# On this text few tokens say how far to look *and* cannot be told by the other side.
+# Perhaps few tokens of a program need one term in particular.
 
 # %% [markdown]
 # ### Who needs the mask decoder
@@ -1381,7 +1383,7 @@ def knows_position(name, seed, steps=200, **task):
 
 # %% [markdown]
 # The encoder of the third network is that of the first: it has no absolute positions anywhere.
-# They enter with the decoder, after the last layer but one, where the paper wants them: late (§3.2).
+# They enter with the decoder: late, as the paper wants them (§3.2), though in a network of two layers that is in the middle.
 
 # %% [markdown]
 # ## 6. Look inside
@@ -1480,8 +1482,9 @@ def preference(attention, x, positions, term):
 # likings.widget(controls={"token": ["(", ")", "NEWLINE", "INDENT", ".", ",", "=", ":", "self", "return", "if", "STRING"]})
 
 # %% [markdown]
-# How far does this network really need to see?
-# The same network with its distances cut off, on held-out programs:
+# Which rows of its table does this network use?
+# The same network with its distances cut off, on held-out programs.
+# Beyond k every token now claims to stand at ±k, so a small k is worse than no positions at all (the table in section 5):
 
 # %% tags=["active-ipynb"]
 # ks, clip_losses, trained_table = [1, 2, 4, 8, 16], [], reader_of_code.positions.weight.data
@@ -1493,7 +1496,7 @@ def preference(attention, x, positions, term):
 #       clip_losses[0] > clip_losses[-1] + 0.3 and clip_losses[3] < clip_losses[-1] + 0.1, "ours")
 # Curves({"series": [{"name": "held-out loss", "x": ks, "y": clip_losses, "role": "idea"}]},
 #        x_label="k used, of 16 trained", y_label="held-out loss",
-#        caption="Cut off after training. Beyond 8 tokens the exact distance hardly matters; within 2 everything hangs on it.",
+#        caption="Cut off after training. Rows beyond 4 to 8 hardly matter; cut closer, far tokens pass for near ones.",
 #        alt="A curve that falls steeply from k = 1 to 4 and is flat from 8 on.")
 
 # %% [markdown]
@@ -1536,7 +1539,7 @@ def explained_by_distance(scores):
 # Curves(seen_from, controls={"model": list(models), "layer": [1, 2], "head": [1, 2, 3, 4]}, start={"layer": 2},
 #        x_label="j − i", y_label="mean score",
 #        caption="Mean scores as seen from three positions: for the absolute model three curves. Switch to the relative one.",
-#        alt="Three curves over the distance that differ for the absolute model and coincide for the relative one.")
+#        alt="Three curves over the distance that differ for the absolute model and, in layer 2, coincide for the relative one.")
 
 # %% tags=["active-ipynb"]
 # share = {name: explained_by_distance(maps[name, 2]).mean() for name in models}
@@ -1545,6 +1548,9 @@ def explained_by_distance(scores):
 # claim("in the absolute one it is at least 10 points less", share["absolute"] < share["c2p + p2c"] - 0.1, "ours")
 
 # %% [markdown]
+# In layer 1 it was the other way round with the seeds that we looked at: move the slider.
+# So distance is where the relative network ends, not all that it uses.
+#
 # ### Which term carries the signal?
 #
 # The gradients that `term_gradients` took down while the networks learned: for the text of section 5, and here for the three puzzles.
@@ -1630,7 +1636,7 @@ def explained_by_distance(scores):
 # ### "DeBERTa has no absolute positions"
 #
 # Its *encoder* has none; in pre-training they are in the decoder, and section 5 shows a task that hangs on them.
-# But neither does an encoder with relative positions know nothing of place: it sees the edges of the text.
+# Still, an encoder with relative positions alone knows something of place: it sees the edges of the text.
 # Ask it in which *quarter* of the text a mask stands:
 
 # %% tags=["active-ipynb"]
@@ -1658,7 +1664,7 @@ def explained_by_distance(scores):
 # ### "c2p and p2c are the same thing twice"
 #
 # They would be if the score were symmetric.
-# Section 3: "reader" needs one, "sender" the other, and no training helps a network that lacks it.
+# Section 3: with one head and one layer "reader" needs one, "sender" the other.
 # With *several heads* the border blurs: one head can look for “tokens that say +2, and stand two places to the left”, by c2c and
 # c2p, another for those that say −1.
 
@@ -1667,8 +1673,8 @@ def explained_by_distance(scores):
 # claim("with four heads c2p alone gets over 80% of “sender” right", min(percent_right(four, "sender")) > 80, "ours")
 
 # %% [markdown]
-# The other way round it is harder, as the offset of the reader says nothing about which key to take:
-# p2c with four heads stayed at 37% of “reader”, with eight it came to 48, 52 and 70% (three seeds).
+# The other way round takes more: each head can only fetch from one place, and the feed-forward network must choose afterwards.
+# In our trials p2c with four heads stayed far behind on “reader”, and came near with eight heads, twice the width and more steps.
 
 # %% [markdown]
 # ### "Relative positions need an n × n × d tensor"
@@ -1697,14 +1703,14 @@ def explained_by_distance(scores):
 # ### "DeBERTa-v3 is DeBERTa, trained longer"
 #
 # It has another task (replaced tokens), another vocabulary and shared projections; section 4.
-# Its base has 184 million parameters, but 98 of them are the table of words: where it counts it is smaller than the first base (85
+# Its base has 184 million parameters, but 98 million of them are the table of words: where it counts it is smaller than the first base (85
 # million against 100, section 4).
 #
 # ### "The paper's tables show that each part is needed"
 #
-# On its own tables each is worth a little: without c2p MNLI falls from 86.3 to 85.9, without p2c to 86.0, without the decoder to
-# 86.1 (Table 4, base).
-# What all parts together bring over the same network without them is 1.4 points, 84.9 to 86.3; on SQuAD 2.0 it is 3.0 points of F1.
+# They show that each removal costs something: alone 0.2 to 0.4 points on MNLI (of 1.4 that all parts bring together),
+# 1.2 to 1.7 on SQuAD 2.0 (of 3.0), 1.4 to 2.4 on RACE (of 4.9; Table 4, base).
+# But each row is one number, without a spread.
 
 # %% tags=["active-ipynb"]
 # table4 = {"RoBERTa-ReImp": (84.9, 79.5, 66.8), "DeBERTa base": (86.3, 82.5, 71.7),
@@ -1795,7 +1801,7 @@ def explained_by_distance(scores):
 #     return everything[bucket == bucket[distance + longest - 1]].tolist()
 # ```
 #
-# At 100 tokens a distance still has a bucket of its own; at 400 it shares it with three or four others.
+# At 100 tokens a distance still has a bucket of its own; at 400 it shares it with four others.
 # </details>
 #
 # ## 9. Where we differ from the paper
@@ -1809,7 +1815,7 @@ def explained_by_distance(scores):
 # | first weights | deviation 0.02 | 0.1, as the networks are narrow |
 # | hiding | 15%, spans up to 3 | 15%, single tokens |
 # | mask decoder in MLM | always | in one row of the study, and in the position task |
-# | optimiser | Adam, batches of 2k texts, 1,000,000 steps (Table 8) | AdamW, batches of 32, 200 to 600 steps |
+# | optimiser | Adam, batches of 2,000 texts, 1,000,000 steps (Table 8) | AdamW, batches of 32, 200 to 2,400 steps |
 # | dropout | 0.1 | none: we build the network as it is used afterwards |
 # | fine-tuning, SiFT | eight GLUE tasks, SuperGLUE and more | none |
 #
@@ -1830,17 +1836,16 @@ def explained_by_distance(scores):
 # With a network connection, published checkpoints come with the library that the references come from:
 #
 # ```python
-# from huggingface_hub import snapshot_download
-# from transformers import AutoTokenizer
+# from transformers import AutoModel, AutoTokenizer
 #
-# folder = snapshot_download("microsoft/deberta-v3-base")     # or any checkpoint of DeBERTa, V2, V3
-# model = from_pretrained(folder)                             # reads config.json and model.safetensors
-# inputs = AutoTokenizer.from_pretrained(folder)("Paris is the capital of France.", return_tensors="pt")
+# name = "microsoft/deberta-v3-base"                          # or any checkpoint of DeBERTa, V2, V3
+# AutoModel.from_pretrained(name).save_pretrained("deberta")  # writes config.json and model.safetensors, whatever the repository holds
+# model = from_pretrained("deberta")
+# inputs = AutoTokenizer.from_pretrained(name)("Paris is the capital of France.", return_tensors="pt")
 # states = model(**inputs)                                    # (1, tokens, 768)
 # ```
 #
-# Some repositories hold `pytorch_model.bin` only; `transformers.AutoModel.from_pretrained(folder).save_pretrained(other)` writes
-# the other format.
+# Save with the class that carries the head, if you want that: `AutoModel` drops it.
 # A checkpoint fine-tuned for MNLI gives logits, as its `architectures` says.
 # `from_pretrained(folder, decoder=True)` reads the masked-word head of a pre-training file *with* the enhanced mask decoder, in
 # case you want to fill in words as the paper does; the library cannot.

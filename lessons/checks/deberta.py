@@ -51,7 +51,7 @@ def p2c_scores(answer):
     yield isinstance(found, torch.Tensor), f"your function should return a tensor, not {type(found).__name__}"
     yield found.shape == (batch, heads, n, n), f"(batch, heads, n, n) is {(batch, heads, n, n)} here, not {tuple(found.shape)}"
     yield all(map(torch.equal, before, (key, rows, index))), "the inputs have changed: read them, do not write to them"
-    right = torch.einsum("bhjd,hijd->bhij", key, rows[:, index])
+    found, right = found.to(key.dtype), torch.einsum("bhjd,hijd->bhij", key, rows[:, index])
     mirrored = torch.einsum("bhjd,hijd->bhij", key, rows[:, index.T])
     turned, of_reader = right.transpose(-2, -1), torch.einsum("bhid,hijd->bhij", key, rows[:, index])
     yield not torch.allclose(found, mirrored, atol=1e-4), "this is δ(j, i), as in Eq. 4; released code takes δ(i, j)"
@@ -64,7 +64,7 @@ def p2c_scores(answer):
     free = torch.randint(2 * k, (n, n), generator=generator)
     expected = torch.einsum("bhjd,hijd->bhij", key, rows[:, free])
     yield torch.allclose(answer(key, rows, free), expected, atol=1e-4), "use the index that is given: with another one it is not right"
-    n, d = 40, 64
+    n, d, k = 40, 64, 40
     key, rows = torch.randn(1, 1, n, d, generator=generator), torch.randn(1, 2 * k, d, generator=generator)
     index = (torch.arange(n)[:, None] - torch.arange(n) + k).clamp(0, 2 * k - 1)
     with Largest() as largest:
