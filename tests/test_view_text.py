@@ -458,7 +458,7 @@ def test_awkward_text(live):
     write("   ")
     assert not asked and "Nothing typed yet" in figure.inner_text() and "cat" in board.inner_text()
     write("word " * 1000)
-    assert "Only the first 300 of 4999 characters are used" in figure.inner_text() and len(asked[-1][0]) == 300
+    assert "Only the first 300 of 5000 characters are used" in figure.inner_text() and len(asked[-1][0]) == 300
     assert board.locator(".pcc-token").count() == 62
     for text in (HOSTILE, "한국어 문장", "שלום עולם", "😀 👩‍👩‍👧 🇰🇷", "\u202eevil"):
         write(text)

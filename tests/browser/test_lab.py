@@ -19,7 +19,7 @@ LESSONS = [name for name in lessons() if (ROOT / "notebooks" / f"{name}.ipynb").
 FIGURE = ".pcc-figure"
 # A viewer has drawn; a still picture, which has no script, is loaded.
 ALIVE = """figure => { const live = figure.querySelector('.pcc-live'); return live
-    ? live.querySelector('svg, canvas, input, button, table') != null : figure.querySelector('img')?.naturalWidth > 0; }"""
+    ? live.querySelector('svg, canvas, input, button, table, .pcc-tokens') != null : figure.querySelector('img')?.naturalWidth > 0; }"""
 # Of a live widget: the same viewer drawn from stored HTML sits in a <figure>.
 SLIDER = ":is(:not(figure) > .pcc-live input[type=range], .jupyter-widgets [role=slider])"
 PICTURE = """output => [...output.querySelectorAll('svg, canvas, img, .pcc-tokens')]
