@@ -1519,7 +1519,8 @@ def preference(attention, x, positions, term):
 # An absolute model has no term of distance, but it can imitate one: its score, averaged over many texts, may happen to depend on j
 # − i only.
 # Compare the mean scores of tokens at positions 9, 17 and 25.
-# If distance is all that counts, the three curves lie on one another.
+# If distance is all that counts, the three curves, each over its own eight neighbours to the left and seven to the right, lie on one
+# another.
 
 # %%
 @torch.no_grad()
@@ -1544,7 +1545,7 @@ def explained_by_distance(scores):
 #
 #
 # def seen_from(model, layer, head):
-#     curves = [{"name": f"from position {i + 1}", "x": [j - i for j in range(32)], "y": maps[model, layer][head - 1, i], "dash": n,
+#     curves = [{"name": f"from position {i + 1}", "x": range(-8, 8), "y": maps[model, layer][head - 1, i, i - 8:i + 8], "dash": n,
 #                "role": "control" if model == "absolute" else "idea"} for n, i in enumerate((8, 16, 24))]
 #     explained = explained_by_distance(maps[model, layer])[head - 1]
 #     return {"series": curves, "note": f"distance explains {100 * explained:.0f}% of the variance"}
