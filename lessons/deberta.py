@@ -414,9 +414,9 @@ class Gathered(nn.Module):
 # by_loop = torch.stack([torch.stack([key[j] @ position_query[delta(i, j)] for j in range(n)]) for i in range(n)])
 # claim("with the index transposed, p2c takes δ(i, j), as released code does", torch.allclose(p2c_code, by_loop, atol=1e-5), "ours")
 # off_diagonal = ~torch.eye(n, dtype=torch.bool)
-# claim("on the diagonal the two p2c are the same; off it they differ by as much as the scores themselves vary",
+# claim("on the diagonal the two p2c are the same; off it they differ by over half of the scores' standard deviation",
 #       torch.allclose(p2c_code.diagonal(), p2c.diagonal(), atol=1e-5)
-#       and (p2c_code - p2c)[off_diagonal].std() > p2c[off_diagonal].std(), "ours")
+#       and (p2c_code - p2c)[off_diagonal].std() > 0.5 * p2c[off_diagonal].std(), "ours")
 
 # %% [markdown]
 # Published weights were trained with the code, so `from_pretrained` must use the code's index; `build` does the same.
