@@ -1109,7 +1109,7 @@ def evidence(model, text, reader, prior):
     """A frame for `kit.view.Curves`: p(code | text) as the text is read."""
     by_model, by_counts, shown = attribute(model, text, prior)
     p = by_model if reader == "CTRL" else by_counts
-    series = [{"name": code, "x": range(len(p)), "y": p[:, i], "dash": i} for i, code in enumerate(CODES)]
+    series = [{"name": code, "x": range(len(p)), "y": p[:, i], "dash": 2 * (i // 3)} for i, code in enumerate(CODES)]
     best = p[-1].argmax()
     tokens = len(tokenizer().encode(text).ids)
     cut = f" Only the first {WINDOW} of {tokens} tokens are read." if tokens > WINDOW else ""
