@@ -26,10 +26,12 @@ const SELECTED = "var(--pcc-selected)", IDEA = "var(--pcc-idea)";
 const CSS = `
 .pcc-figure { margin: 1.2em 0; }
 .pcc-figure figcaption { margin-top: .5em; }
-.pcc-live { font: 14px/1.45 system-ui, sans-serif; position: relative; }
+.pcc-live { --pcc-paper: #fff; font: 14px/1.45 system-ui, sans-serif; position: relative; }
+.pcc-live.pcc-dark { --pcc-paper: #111; }
 .pcc-live svg, .pcc-live canvas { display: block; overflow: visible; max-width: none; }
 .pcc-live svg text { font: 12px system-ui, sans-serif; fill: currentColor; }
 .pcc-live svg text.pcc-strong { font-weight: 600; }
+.pcc-live svg text.pcc-over { paint-order: stroke; stroke: var(--pcc-paper); stroke-width: 5px; stroke-linejoin: round; }
 .pcc-live :focus-visible { outline: 2px solid var(--pcc-selected); outline-offset: 2px; }
 .pcc-live input { accent-color: var(--pcc-idea); margin: 0 4px 0 0; vertical-align: middle; }
 .pcc-controls { display: flex; flex-wrap: wrap; gap: 6px 24px; margin-bottom: 8px; }
@@ -47,8 +49,7 @@ const CSS = `
 .pcc-live textarea:focus-visible { outline-offset: -2px; }
 .pcc-live select { font: inherit; min-width: 0; max-width: 100%; padding: 2px 4px; text-overflow: ellipsis; }
 .pcc-dark select, .pcc-dark textarea { color-scheme: dark; }
-.pcc-tokens { --pcc-paper: #fff; line-height: 1.9; }
-.pcc-dark .pcc-tokens { --pcc-paper: #111; }
+.pcc-tokens { line-height: 1.9; }
 .pcc-token { display: inline-block; vertical-align: top; max-width: 100%; margin: 3px 3px 0 0; line-height: 1.35; cursor: default; }
 .pcc-token bdi { display: block; overflow: hidden; text-overflow: ellipsis; white-space: pre; min-width: 1ch; padding: 0 4px; border-radius: 3px;
 border: 1px solid #8885; background: color-mix(in srgb, var(--pcc-tone) var(--pcc-share), var(--pcc-paper)); color: var(--pcc-on-light); }
@@ -258,7 +259,7 @@ function chart(ui, parent, { series, x, y, bars = false, stacked = false, height
     let roof = box.bottom;
     for (const line of ends.reverse()) roof = (line.at = Math.min(line.at, roof)) - 15;
     for (const { end: [px, py], at, color, name } of ends) root.append(
-      stroke(`M${px + 3} ${within(py, box.top, box.bottom)}L${px + 13} ${at}`, color), label(px + 16, at + 4, name));
+      stroke(`M${px + 3} ${within(py, box.top, box.bottom)}L${px + 13} ${at}`, color), label(px + 16, at + 4, name, "start", { class: "pcc-over" })); // a curve may end where others go on
   }
   const stops = [...new Set(lines.flatMap((line) => line.x))].filter((v) => Number.isFinite(X(v))).sort((a, b) => a - b);
   const mark = s("g", { "pointer-events": "none" });
