@@ -1134,7 +1134,7 @@ STUDY_SEEDS = range(5)  # for `make study-electra`
 #     beside_mlm, controls={"show": [*HERE, "the paper, Table 5"]}, kind="bars", x_label="pre-training", y_label="points above MLM",
 #     caption="Ours: roles of names right after fine-tuning on 15 windows, in points above MLM with the same seed. The paper's: average "
 #             "GLUE score above that of BERT, networks of 110 million parameters. In both, ELECTRA is above ELECTRA 15%.",
-#     alt="Bars below and above zero: in the paper ELECTRA is highest; here all ways are below MLM, those that ask for 15% and the untrained far below.",
+#     alt="Bars below and above zero: in the paper ELECTRA is highest; here all are below MLM, both 15% and untrained far below.",
 # )
 
 # %% tags=["active-ipynb"]
