@@ -1138,11 +1138,12 @@ STUDY_SEEDS = range(5)  # for `make study-electra`
 # )
 
 # %% tags=["active-ipynb"]
-# claim("with every seed ELECTRA is above ELECTRA 15% by over 5 points, on average by over 10",
-#       all(at15["ELECTRA"] > at15["ELECTRA 15%"] + 5) and at15["ELECTRA"].mean() > at15["ELECTRA 15%"].mean() + 10,
+# claim("with every seed ELECTRA is above ELECTRA 15%, on average by over 10 points",
+#       all(at15["ELECTRA"] > at15["ELECTRA 15%"]) and at15["ELECTRA"].mean() > at15["ELECTRA 15%"].mean() + 10,
 #       "ours; the effect: Table 5")
-# claim("with every seed ELECTRA is above ELECTRA random 15%, too, by over 10 points",
-#       all(at15["ELECTRA"] > at15["ELECTRA random 15%"] + 10), "ours")
+# claim("with every seed ELECTRA 15% is above ELECTRA random 15%, on average by over 10 points",
+#       all(at15["ELECTRA 15%"] > at15["ELECTRA random 15%"])
+#       and at15["ELECTRA 15%"].mean() > at15["ELECTRA random 15%"].mean() + 10, "ours")
 # frozen = np.array([run["probe"] for run in stored["ELECTRA random 15%"]])
 # claim("frozen, the encoder of ELECTRA random 15% is within 2 points of always naming the commonest role",
 #       all(abs(frozen - commonest) < 2), "ours")
@@ -1164,8 +1165,9 @@ STUDY_SEEDS = range(5)  # for `make study-electra`
 # %% [markdown]
 # Read this with care.
 #
-# - One finding of the paper shows here, with every seed: **answers from all tokens**. ELECTRA beats ELECTRA 15% by far.
-#   But in the paper ELECTRA 15% is as good as BERT; here it is about as good as no pre-training (15 windows), or worse (50 windows).
+# - One finding of the paper shows here, with every seed: **answers from all tokens**. ELECTRA beats ELECTRA 15%, on average by far.
+#   But how far is chance: with one seed by 25 points, with another by 2; no other way spreads so much.
+#   And in the paper ELECTRA 15% is as good as BERT; here it is on average about as good as no pre-training (15 windows), or worse (50).
 # - Is it the *number* of answers, or their *places*? The random 15% says: the number. It is asked about the same mixture of tokens as
 #   ELECTRA, only less often, and ends lower still. Frozen, its encoder is worth no more than naming the commonest role every time:
 #   its states tell nothing of the text. So it is not the places that harm ELECTRA 15%; after this much work they even help.
