@@ -703,7 +703,7 @@ def from_pretrained(folder):
 # %%
 ROLES = ("read", "written", "parameter", "attribute", "called function", "called method", "keyword", "defined or imported")
 
-# %%
+
 def roles(source):
     """The role of every token of a program, as `text.code_tokens` gives them: an index into ROLES, or -100 where it is no name."""
     lines, starts, ends = source.splitlines(keepends=True), {}, {}
@@ -1171,7 +1171,7 @@ STUDY_SEEDS = range(5)  # for `make study-electra`
 # - Is it the *number* of answers, or their *places*? The random 15% says: the number. It is asked about the same mixture of tokens as
 #   ELECTRA, only less often, and ends lower still. Frozen, its encoder is worth no more than naming the commonest role every time:
 #   its states tell nothing of the text. So it is not the places that harm ELECTRA 15%; after this much work they even help.
-#   (After half of it, in two single trials that no cell repeats, the order of those two was the other way round.)
+#   (After half of it, in a single trial that no cell repeats, the order of those two was the other way round.)
 # - A second finding shows, too: that an MLM sees `[MASK]` costs it little. Replace MLM and MLM are close, in the paper and here.
 # - The main one does **not** show. In the paper ELECTRA comes first and All-Tokens MLM second; here, for equal work, plain MLM does.
 #   More work did not change the order: in a single trial with three times the steps, which no cell repeats, the gap grew.
