@@ -1175,9 +1175,10 @@ STUDY_SEEDS = range(5)  # for `make study-electra`
 #   But how far is chance: with one seed by 25 points, with another by 2; no other way spreads so much.
 #   And in the paper ELECTRA 15% is as good as BERT; here it is on average about as good as no pre-training (15 windows), or worse (50).
 # - Is it the *number* of answers, or their *places*? The random 15% says: the number. It is asked about the same mixture of tokens as
-#   ELECTRA, only less often, and ends lower still. Frozen, its encoder is worth no more than naming the commonest role every time:
-#   its states tell nothing of the text. So it is not the places that harm ELECTRA 15%; after this much work they even help.
-#   (After half of it, in a single trial that no cell repeats, the order of those two was the other way round.)
+#   ELECTRA, only less often, and ends lower still. Frozen, its encoder is worth no more than naming the commonest role every time
+#   (that of ELECTRA 15% hardly more): its states tell next to nothing of the text.
+#   So it is not the places that harm ELECTRA 15%. After this much work they even help: it is asked about every fake, the random one
+#   about one in seven. (After half of it, in a single trial that no cell repeats, the order of those two was the other way round.)
 # - A second finding shows, too: that an MLM sees `[MASK]` costs it little. Replace MLM and MLM are close, in the paper and here.
 # - The main one does **not** show. In the paper ELECTRA comes first and All-Tokens MLM second; here, for equal work, plain MLM does.
 #   More work did not change the order: in a single trial with three times the steps, which no cell repeats, the gap grew.
