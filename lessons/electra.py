@@ -489,10 +489,14 @@ VARIANTS = {f"electra-{size}-discriminator": config for size, config in DISCRIMI
 def build(name, **changes):
     """The network of the paper's configuration `name`, a Discriminator or, as generator, a MaskedLM, with random weights.
 
-    `changes` are fields of Config. Raises ValueError for an unknown name or field. Under `torch.device("meta")` it takes no memory.
+    `changes` are fields of Config. Raises ValueError for an unknown name or field, and for too large a size. Under `torch.device("meta")`
+    it takes no memory.
     """
     config = checkpoint.variant(VARIANTS, name, changes)
-    return Discriminator(config) if name.endswith("discriminator") else MaskedLM(config)
+    try:
+        return Discriminator(config) if name.endswith("discriminator") else MaskedLM(config)
+    except RuntimeError as error:
+        raise ValueError(f"{name} with {changes} is too large for the memory of this machine") from error
 
 # %% tags=["active-ipynb"]
 # with torch.device("meta"):
@@ -1265,7 +1269,7 @@ def read_program(program, vocabulary):
 #
 # Curves(
 #     width_curve, controls={"windows": [15, 50]}, x_label="width of the generator", y_label="roles right, %",
-#     caption="Generators of four widths, with equal work; fine-tuned on 15 or 50 windows. Dotted: the best and the worst of the seeds.",
+#     caption="Generators of four widths, with equal work; fine-tuned on 15 or 50 windows. Dotted: the best and the worst of the five seeds.",
 #     alt="A curve over the generator's width with its spread, and a level line for the unigram generator.",
 # )
 

@@ -466,6 +466,9 @@ def test_unknown_variant_and_field():
         build("electra-huge")
     with pytest.raises(ValueError, match="a Config has no 'layers'; it has vocab_size"):
         build("electra-small-generator", layers=3)
+    for size in (10**15, 2**62):
+        with pytest.raises(ValueError, match=f"electra-small-generator with {{'vocab_size': {size}}} is too large for the memory"):
+            build("electra-small-generator", vocab_size=size)
 
 
 @pytest.mark.parametrize(("changes", "message"), [
