@@ -1269,7 +1269,7 @@ def read_program(program, vocabulary):
 #
 # Curves(
 #     width_curve, controls={"windows": [15, 50]}, x_label="width of the generator", y_label="roles right, %",
-#     caption="Generators of four widths, with equal work; fine-tuned on 15 or 50 windows. Dotted: the best and the worst of the five seeds.",
+#     caption="Generators of four widths, equal work; fine-tuned on 15 or 50 windows. Dotted: the best and the worst of the five seeds.",
 #     alt="A curve over the generator's width with its spread, and a level line for the unigram generator.",
 # )
 
