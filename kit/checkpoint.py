@@ -96,6 +96,22 @@ def check_fields(config, may_be_zero=()):
             raise ValueError(f"{field.name} should be {wanted}, not {value!r}")
 
 
+def whole(config, key, default):
+    """The whole number that a configuration has under `key`, or `default`; CheckpointError for anything else."""
+    value = config.get(key, default)
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise CheckpointError(f"config.json sets {key} to {value!r}; this lesson reads a whole number")
+    return value
+
+
+def num_labels(config):
+    """How many labels a configuration lists in `id2label`; one that lists none has two."""
+    labels = config.get("id2label", {"0": "LABEL_0", "1": "LABEL_1"})
+    if not isinstance(labels, dict) or not labels:
+        raise CheckpointError(f"config.json sets id2label to {labels!r}; this lesson reads an object with a name for each label")
+    return len(labels)
+
+
 @contextmanager
 def describing(what):
     """Build a model from a configuration in this block: sizes that are no sizes raise CheckpointError, "… describes no `what`"."""

@@ -253,7 +253,8 @@ def bill(V, H, E, L, share, show, heads=16):
 # narrow, widen = torch.randn(50, 4), torch.randn(4, 16)     # V = 50, E = 4, H = 16
 # full, word = narrow @ widen, torch.tensor(7)
 # print("numbers:", narrow.numel() + widen.numel(), "instead of", full.numel())
-# claim("looking up and then widening is looking up in the widened table", torch.allclose(narrow[word] @ widen, full[word]), "ours")
+# claim("looking up and then widening is looking up in the widened table",
+#       torch.allclose(narrow[word] @ widen, full[word]), "ours")
 # claim("the widened table has rank E, not H", torch.linalg.matrix_rank(full) == 4, "ours")
 
 # %% [markdown]
@@ -272,7 +273,8 @@ def bill(V, H, E, L, share, show, heads=16):
 # print("parameters:", parameters(unshared), "and", parameters(shared))
 # print("matrix products to run it:", multiply_adds(unshared, 2, 8) // 128, "and", multiply_adds(shared, 2, 8) // 128)
 # claim("sharing 12 layers divides the parameters by 12 and the multiply-adds by 1",
-#       parameters(unshared) == 12 * parameters(shared) and multiply_adds(unshared, 2, 8) == multiply_adds(shared, 2, 8), "ours")
+#       parameters(unshared) == 12 * parameters(shared)
+#       and multiply_adds(unshared, 2, 8) == multiply_adds(shared, 2, 8), "ours")
 
 # %% [markdown]
 # ### Which segment comes first?
@@ -343,13 +345,15 @@ def attention_weights(query, key, mask=None):
 # by_kernel = F.scaled_dot_product_attention(query[None], key[None], value[None])[0]
 # claim("matrix products and torch's fused kernel give what the loop gives",
 #       torch.allclose(by_matmul, by_loop, atol=1e-6) and torch.allclose(by_kernel, by_loop, atol=1e-6), "ours")
-# masked, without = attention_weights(query, key, torch.tensor([True, True, False])) @ value, attention_weights(query, key[:2]) @ value[:2]
+# masked = attention_weights(query, key, torch.tensor([True, True, False])) @ value
+# without = attention_weights(query, key[:2]) @ value[:2]
 # claim("a masked token is as good as absent", torch.allclose(masked, without, atol=1e-6), "ours")
 
 # %% tags=["active-ipynb"]
 # many = torch.randn(2, 1000, 64)
+# unscaled, scaled = (many[0] @ many[1].T).softmax(-1), attention_weights(*many)
 # claim("for d = 64 the largest of 1,000 weights is over 0.5 on average without √d, and below 0.05 with it",
-#       (many[0] @ many[1].T).softmax(-1).amax(-1).mean() > 0.5 and attention_weights(*many).amax(-1).mean() < 0.05, "ours")
+#       unscaled.amax(-1).mean() > 0.5 and scaled.amax(-1).mean() < 0.05, "ours")
 
 # %% [markdown]
 # The fused kernel never stores the tokens × tokens weights, so training uses it; when we want to *see* the weights, we compute them.
@@ -388,8 +392,6 @@ class SelfAttention(nn.Module):
 # by_hand = layer.output(torch.cat([first, second], dim=-1))
 # print("shape of the weights:", tuple(layer.weights(x).shape))
 # claim("two heads are two attentions side by side", torch.allclose(layer(x), by_hand, atol=1e-6), "ours")
-
-# %% tags=["active-ipynb"]
 # order = torch.randperm(5)
 # claim("shuffle the tokens, and the same vectors come out, shuffled",
 #       torch.allclose(layer(x[:, order]), layer(x)[:, order], atol=1e-6), "ours")
@@ -408,7 +410,6 @@ class SelfAttention(nn.Module):
 ACTIVATIONS = {"gelu": F.gelu, "gelu_new": partial(F.gelu, approximate="tanh"), "relu": F.relu}
 
 
-# %%
 class FeedForward(nn.Module):
     """Two linear layers, applied to every token alone: `(…, hidden_size)` to the same."""
 
@@ -440,7 +441,6 @@ class PostNorm(nn.Module):
         return self.norm(x + self.inner(x, *context))       # the same
 
 
-# %%
 class Layer(nn.Module):
     """Attention, then the feed-forward network, each a module from `(batch, tokens, hidden)` to the same."""
 
@@ -483,7 +483,8 @@ class Encoder(nn.Module):
         else:
             attentions = {place: new_attention() for place in distinct} if share == "attention" else {}
             ffns = {place: new_ffn() for place in distinct} if share == "ffn" else {}
-            self.layers = nn.ModuleList(Layer(attentions.get(place) or new_attention(), ffns.get(place) or new_ffn()) for place in places)
+            self.layers = nn.ModuleList(
+                Layer(attentions.get(place) or new_attention(), ffns.get(place) or new_ffn()) for place in places)
 
     def states(self, x, *context):
         """The input and the output of every layer: a list of `num_layers · inner + 1` tensors."""
@@ -498,7 +499,8 @@ class Encoder(nn.Module):
 
 # %% tags=["active-ipynb"]
 # def tiny(share, layers=6, **groups):
-#     return Encoder(lambda: PostNorm(SelfAttention(8, 2), 8), lambda: PostNorm(FeedForward(8, 32), 8), layers, share, **groups)
+#     return Encoder(lambda: PostNorm(SelfAttention(8, 2), 8), lambda: PostNorm(FeedForward(8, 32), 8),
+#                    layers, share, **groups)
 #
 #
 # print("parameters:", {share: parameters(tiny(share)) for share in ("none", "attention", "ffn", "all")})
@@ -541,9 +543,10 @@ class Embeddings(nn.Module):
 
 # %%
 def init_weights(module, std):
+    """For `model.apply`: matrices normal with deviation `std`, biases 0."""
     if isinstance(module, (nn.Linear, nn.Embedding)):
         nn.init.normal_(module.weight, std=std)
-    if isinstance(module, nn.Linear):
+    if isinstance(module, nn.Linear) and module.bias is not None:
         nn.init.zeros_(module.bias)
 
 
@@ -610,7 +613,6 @@ class MaskedLMHead(nn.Module):
         return x @ words.T + self.bias                          # (…, vocab)
 
 
-# %%
 class MaskedLM(nn.Module):
     """Token ids and masks as for Albert, to logits `(batch, tokens, vocab_size)`."""
 
@@ -640,7 +642,6 @@ class Classifier(nn.Module):
         return self.classifier(self.albert.pooled(self.albert(*args, **kwargs)))
 
 
-# %%
 class PreTraining(MaskedLM):
     """What ALBERT is trained as: MaskedLM, and `both` gives the sentence-order logits, too."""
 
@@ -687,7 +688,6 @@ def ngram_probabilities(longest=3):
     return weights / weights.sum()
 
 
-# %%
 def choose_ngrams(words, share=0.15, longest=3, generator=None):
     """Which tokens to hide, bool of the shape of `words`: runs of whole words, at most `share` of the tokens of a row, but at least one.
 
@@ -722,7 +722,8 @@ def hide(ids, chosen, vocab_size, mask_id=4, first_id=5, generator=None):
 # words = torch.arange(512).expand(200, -1)                       # 200 texts, every token a word
 # generator = torch.Generator().manual_seed(SEED)
 # share = choose_ngrams(words, generator=generator).float().mean(1)
-# claim("15% of every text are hidden, up to what no further run fits into", share.min() > 0.13 and share.max() < 0.152, "released code")
+# claim("15% of every text are hidden, up to what no further run fits into",
+#       share.min() > 0.13 and share.max() < 0.152, "released code")
 # few = choose_ngrams(words.repeat(10, 1), share=3 / 512, generator=generator)       # room for three words
 # threes = (few[:, 2:] & few[:, 1:-1] & few[:, :-2]).any(1).float().mean()
 # claim("where three words may be hidden, they are one run of three in 2/11 of the texts", abs(threes - 2 / 11) < 0.04, "§4.1")
@@ -757,12 +758,15 @@ def hide(ids, chosen, vocab_size, mask_id=4, first_id=5, generator=None):
 # %% tags=["active-ipynb"]
 # rows = []
 # for n in range(2):
-#     marks = ["hidden" if hid else "padding, not looked at" if not seen else "" for hid, seen in zip(chosen[n], attention_mask[n])]
+#     marks = ["hidden" if hid else "padding, not looked at" if not seen else ""
+#              for hid, seen in zip(chosen[n], attention_mask[n])]
 #     for title, one in ((f"text {n + 1}", ids), (f"of text {n + 1} the network reads", hidden)):
 #         rows.append({"title": title, "tokens": [tokenizer.id_to_token(i) for i in one[n].tolist()], "marks": marks})
 # Tokens(
-#     {"rows": rows}, alt="Two pairs of sentences as word pieces, each followed by what the network reads, with words replaced by MASK.",
-#     caption="The underlined runs of whole words are to be predicted: most are masked, some exchanged or left. (25% here, not 15%.)",
+#     {"rows": rows},
+#     caption="The underlined runs of whole words are to be predicted: most are masked, some exchanged or left. "
+#             "(25% here, not 15%.)",
+#     alt="Two pairs of sentences as word pieces, each followed by what the network reads, with words replaced by MASK.",
 # )
 
 # %% [markdown]
@@ -806,7 +810,8 @@ def hide(ids, chosen, vocab_size, mask_id=4, first_id=5, generator=None):
 # %% tags=["active-ipynb"]
 # verdicts = {row: as_printed(counted(config), 1e6, count) for row, (count, config) in tables.items()}
 # off = [row for row, verdict in verdicts.items() if "✗" in verdict]
-# claim("of 26 parameter counts 21 are reproduced to the printed digit", (len(verdicts), len(off)) == (26, 5), "Tables 1, 3, 4, 12")
+# claim("of 26 parameter counts 21 are reproduced to the printed digit",
+#       (len(verdicts), len(off)) == (26, 5), "Tables 1, 3, 4, 12")
 # claim("all that are not have H = 2048 or more", all(tables[row][1].hidden_size >= 2048 for row in off), "ours")
 # print(len({config for _, config in tables.values()}), "different networks stand in these rows")
 # table(["row", "printed, millions", "computed", "rounded"],
@@ -1181,7 +1186,8 @@ def layer_gradients(model, ids, targets):
 # scores = {share: held_out_loss(model) for share, model in runs.items()}
 # claim("after the same training, sharing everything costs at least 0.1 of held-out loss",
 #       scores["all"][0] > scores["none"][0] + 0.1, "ours; the effect: Table 4")
-# claim("both fill in over 40% of the hidden tokens of new programs rightly", min(right for _, right in scores.values()) > 40, "ours")
+# claim("both fill in over 40% of the hidden tokens of new programs rightly",
+#       min(right for _, right in scores.values()) > 40, "ours")
 # sharing_guess.reveal(
 #     2 if scores["all"][0] > scores["none"][0] + 0.05 else 0 if scores["all"][0] < scores["none"][0] - 0.05 else 1,
 #     "Sharing costs quality at equal size. ALBERT's bet is to spend the parameters saved on width (Tables 1 and 2).",
@@ -1240,7 +1246,8 @@ STUDY, STUDY_SEEDS = {share: partial(studied, share) for share in SHARES}, range
 # claim("with each of the five seeds, sharing one half costs something, and sharing both costs more",
 #       all(none < np.minimum(attention, ffn)) and all(np.maximum(attention, ffn) < everything), "study; the effect: Table 4")
 # claim("here both halves cost about the same: 0.04 to 0.1 of loss each, and their difference is below 0.03",
-#       all(0.04 < half.mean() - none.mean() < 0.1 for half in (attention, ffn)) and abs(attention.mean() - ffn.mean()) < 0.03, "study")
+#       all(0.04 < half.mean() - none.mean() < 0.1 for half in (attention, ffn))
+#       and abs(attention.mean() - ffn.mean()) < 0.03, "study")
 
 # %% tags=["active-ipynb"]
 # table(["shared", "Table 4: average score at E = 768", "at E = 128", "here: parameters", "held-out loss, five seeds", "right"],
@@ -1263,11 +1270,11 @@ STUDY, STUDY_SEEDS = {share: partial(studied, share) for share in SHARES}, range
 
 # %% tags=["active-ipynb"]
 # def movements(step, measure):
-#     highest = max(max(one[measure]) for share in runs for one in snapshots[share])         # the axis stays while the step moves
+#     highest = max(max(one[measure]) for share in runs for one in snapshots[share])     # the axis stays put
 #     return {"series": [{"name": f"shared: {share}", "values": snapshots[share][step // 100][measure],
 #                         "role": "control" if share == "none" else "idea"} for share in runs], "y_range": (0, 1.05 * highest)}
-
-# %% tags=["active-ipynb"]
+#
+#
 # Layers(
 #     movements, kind="line", start={"step": STEPS},
 #     controls={"measure": ["distance", "angle, degrees", "gradient"], "step": range(0, STEPS + 1, 100)},
@@ -1300,7 +1307,8 @@ STUDY, STUDY_SEEDS = {share: partial(studied, share) for share in SHARES}, range
 # %% tags=["active-ipynb"]
 # parts = layer_gradients(runs["all"], ids, targets)
 # unrelated = parts.norm(dim=1).square().sum().sqrt()         # how long the sum of six vectors at right angles would be
-# claim("the six uses pull the one layer the same way more than apart: their sum is over 1.2 times as long as if they were unrelated",
+# claim("the six uses pull the one layer the same way more than apart: "
+#       "their sum is over 1.2 times as long as if they were unrelated",
 #       parts.sum(0).norm() > 1.2 * unrelated, "ours")
 
 # %% [markdown]
@@ -1353,10 +1361,10 @@ def look(model, tokenizer, sentence):
 # claim("head 9 of layer 2 puts over half of its weight on the token after", after[1, 8] > 0.5, "MiniLM")
 
 # %% tags=["active-ipynb"]
-# maps = look_at(sentences[0])
-# it, animal, street = (maps["tokens"].index(word) for word in ("it", "animal", "street"))
+# tokens, maps = (look_at(sentences[0])[part] for part in ("tokens", "attention"))
+# it, animal, street = (tokens.index(word) for word in ("it", "animal", "street"))
 # claim("head 2 of layer 4 sends “it” to “animal” with over half its weight, to “street” with less than a tenth",
-#       maps["attention"][3, 1, it, animal] > 0.5 and maps["attention"][3, 1, it, street] < 0.1, "MiniLM")
+#       maps[3, 1, it, animal] > 0.5 and maps[3, 1, it, street] < 0.1, "MiniLM")
 
 # %% [markdown]
 # Does head 2 of layer 4 *know* what “it” means?
@@ -1366,7 +1374,8 @@ def look(model, tokenizer, sentence):
 # wide = look_at(sentences[1])["attention"]
 # claim("in the second sentence the same head still sends “it” to “animal” with over a quarter of its weight",
 #       wide[3, 1, it, animal] > 0.25, "MiniLM")
-# claim("and no head of the 72 sends “it” to “street” with over a quarter", wide[:, :, it, street].max() < 0.25, "MiniLM")
+# claim("and no head of the 72 sends “it” to “street” with over a quarter",
+#       wide[:, :, it, street].max() < 0.25, "MiniLM")
 
 # %% [markdown]
 # A map shows where weights go, not what the network concludes from it.
@@ -1399,7 +1408,8 @@ def look(model, tokenizer, sentence):
 # %% tags=["active-ipynb", "nbval-ignore-output"]
 # from time import perf_counter
 #
-# pair = {share: Albert(replace(sizes(256, 12, embedding_size=256, share=share), vocab_size=1000)).eval() for share in ("none", "all")}
+# small = {share: replace(sizes(256, 12, embedding_size=256, share=share), vocab_size=1000) for share in ("none", "all")}
+# pair = {share: Albert(config).eval() for share, config in small.items()}
 # ids_here, seconds = torch.randint(1000, (4, 128)), {"none": [], "all": []}
 # for _ in range(7):
 #     for share, model in pair.items():
@@ -1412,7 +1422,8 @@ def look(model, tokenizer, sentence):
 
 # %% tags=["active-ipynb"]
 # claim("with less than a seventh of the parameters the shared network takes over two thirds of the time",
-#       parameters(pair["none"]) > 7 * parameters(pair["all"]) and np.median(seconds["all"]) > 0.67 * np.median(seconds["none"]), "ours")
+#       parameters(pair["none"]) > 7 * parameters(pair["all"])
+#       and np.median(seconds["all"]) > 0.67 * np.median(seconds["none"]), "ours")
 
 # %% [markdown]
 # ### "ALBERT-large beats BERT-large"
@@ -1588,7 +1599,8 @@ STUDY |= {f"trained on {task}": partial(trained_on, task) for task in ("NSP", "S
 #     states, layer = runs["all"].albert.states(ids), runs["all"].albert.encoder.layers[0]
 #     first, last = (layer.attention.inner.weights(states[depth]) for depth in (0, 5))
 # moved = (first - last).abs().sum(-1).mean().item() / 2     # the share of its weight that a head moves to other tokens
-# claim("between the first and the last layer the heads of the shared network move over a tenth of their weight", moved > 0.1, "ours")
+# claim("between the first and the last layer the heads of the shared network move over a tenth of their weight",
+#       moved > 0.1, "ours")
 
 # %% [markdown]
 # ## 8. Your turn

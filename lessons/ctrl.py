@@ -75,7 +75,8 @@ def documents(code, share=500_000):
 
 # %% tags=["active-ipynb", "nbval-ignore-output"]
 # excerpts = {code: " ".join(documents(code)[1][1].split())[:150].replace("`", "'") for code in CODES}
-# table(["kind", "a held-out document begins"], [[code, f"`{excerpt} …`"] for code, excerpt in excerpts.items()])
+# table(["kind", "documents to train on", "held out", "a held-out one begins"],
+#       [[code, *map(len, documents(code)), f"`{excerpt} …`"] for code, excerpt in excerpts.items()])
 
 # %% [markdown]
 # *Manual* are the explanations inside Python's standard library, *Python* its code without them, *Scripture* the King James Bible.
@@ -111,6 +112,7 @@ def pieces(ids):
 # ### A model off the shelf
 #
 # Torch has all that a small language model needs: a table of pieces, one of positions, and layers of attention and feed-forward network.
+# (What `norm_first` asks for, section 3 explains.)
 # Only the *mask* is new to you: token i may look at the tokens 1 … i, never ahead, or it would read the answer.
 # That is called a *causal* mask, and it lets one pass give the losses of all positions at once.
 
@@ -218,9 +220,12 @@ def write(model, ids, length, temperature=0.7, generator=None):
 #
 # Whether a text is news is not for us to say, so we appoint a judge that has nothing to do with neural networks.
 # It counts, for each kind, which character follows which two, and multiplies: the simplest of language models, one for each kind.
-# By Bayes' rule, all kinds being equally likely at first, the kind that gives the text the highest probability is the verdict:
+# Bayes' rule turns that around:
 #
 # $$p(\text{kind} \mid x) \propto p(x \mid \text{kind})\, p(\text{kind})$$
+#
+# p(kind) is what we believe before we read, the *prior*; p(kind | x) is what we believe afterwards, the *posterior*.
+# The judge takes all kinds as equally likely beforehand, so its verdict is the kind that gives the text the highest probability.
 
 # %%
 class Trigrams:
@@ -259,13 +264,27 @@ def trigrams():
 
 
 # %% [markdown]
-# A judge has to be judged, too: on held-out documents, in pieces of 8 to 64 tokens.
+# A judge has to be judged, too: on windows out of held-out documents, cut to 8 to 64 tokens.
+# The same windows serve wherever this notebook speaks of *held-out text*.
+# Mind how few documents they come from (the figure counts them): a claim about them is one about a handful of authors and topics.
 
 # %%
-def probes(code, most=40):
-    """Up to `most` held-out windows of one kind, evenly chosen: `(n, 64)`."""
-    rows = encoded(code, heldout=True)
+def evenly(rows, most=40):
     return rows[:: max(1, len(rows) // most)][:most]
+
+
+def probes(code):
+    """Up to 40 held-out windows of one kind, evenly chosen: `(n, 64)`."""
+    return evenly(encoded(code, heldout=True))
+
+
+def behind_probes():
+    """From how many held-out documents of each kind the probes come, as a sentence."""
+    found = []
+    for code in CODES:
+        windows = [len(encoding.ids) // WINDOW for encoding in tokenizer().encode_batch(documents(code)[1])]
+        found.append(f"{len(set(evenly([i for i, count in enumerate(windows) for _ in range(count)])))} {code}")
+    return f"{sum(len(probes(code)) for code in CODES)} windows; held-out documents behind them: {', '.join(found)}."
 
 
 def judged_right(tokens):
@@ -276,23 +295,18 @@ def judged_right(tokens):
 
 # %% tags=["active-ipynb"]
 # judge_accuracy = {tokens: judged_right(tokens) for tokens in (8, 16, 32, 64)}
+# claim("the judge puts over 85% of held-out texts of 32 tokens to their kind", judge_accuracy[32] > 0.85, "ours")
 # Layers({"series": [{"name": "right", "values": list(judge_accuracy.values()), "role": "control"}],
-#          "labels": [f"{n} tokens" for n in judge_accuracy]},
+#          "labels": [f"{n} tokens" for n in judge_accuracy], "note": behind_probes()},
 #        x_label="length of the text", y_label="share judged right", y_range=(0, 1),
 #        caption="The judge on held-out texts. Of five kinds, guessing would give 0.2.", alt="Four bars that rise to nearly 1.")
-
-# %% tags=["active-ipynb"]
-# claim("the judge puts over 85% of held-out texts of 32 tokens to their kind", judge_accuracy[32] > 0.85, "ours")
-
-# %% [markdown]
-# Now the forty texts.
 
 # %% tags=["active-ipynb"]
 # verdicts = [trigrams().verdict(tokenizer().decode(one.tolist()))[0] for one in texts]
 # share = {code: verdicts.count(code) / len(verdicts) for code in CODES}
 # Layers({"series": [{"name": "without codes", "values": list(share.values()), "role": "control"}], "labels": list(CODES)},
 #        x_label="verdict", y_label="share of the texts", y_range=(0, 1),
-#        caption="What the forty texts are, by the judge. Whichever kind you wished for, most are something else.",
+#        caption="What the model's forty texts are, by the judge. Whichever kind you wished for, most are something else.",
 #        alt="Five bars, one for each kind; none dominates.")
 
 # %% tags=["active-ipynb"]
@@ -315,18 +329,14 @@ def judged_right(tokens):
 # $$\mathcal{L} = -\sum_{k} \sum_i \log p_\theta(x_i^k \mid x_1^k \dots x_{i-1}^k, c^k)$$
 #
 # and that is all: no second network, no labels by hand, no other loss.
-# Training differs from what you have just seen in the first token of each window.
+# What the network reads differs from what you have just seen in the first token of each window, what it should answer not at all.
 
 # %% tags=["active-ipynb", "nbval-ignore-output"]
-# without, coded = (next(iter(batches(1, SEED, coded))) for coded in (False, True))
+# ids, targets = next(iter(batches(1, SEED)))
 # show = range(0, 25, 5)                                          # one window of each kind
-# Tokens({"rows": [{"title": f"window {i + 1}", "tokens": pieces(coded[0][i, :16]), "marks": ["control code"] + [""] * 15} for i in show]},
+# Tokens({"rows": [{"title": f"window {i + 1}", "tokens": pieces(ids[i, :16]), "marks": ["control code"] + [""] * 15} for i in show]},
 #        caption="The first 16 tokens of what the network reads, one window of each kind. The underlined token is the whole method.",
 #        alt="Five rows of tokens, each beginning with a code in brackets.")
-
-# %% tags=["active-ipynb"]
-# claim("with and without codes the batches differ in the first token alone, the targets not at all",
-#       torch.equal(without[0][:, 1:], coded[0][:, 1:]) and torch.equal(without[1], coded[1]), "ours; §3")
 
 # %% [markdown]
 # The code is in front of *every* window, so it is never out of sight however long the document was.
@@ -442,13 +452,25 @@ class PreNorm(nn.Module):
 
 # %% [markdown]
 # A layer is again attention and then the feed-forward network, with a ReLU between its two parts (§3).
-# It is the layer of our model off the shelf, so torch's weights must do the same in it.
+# It is the layer of our model off the shelf, so torch's weights must do the same in it; once there is a `Config`, we try.
 
 # %%
 def layer(config):
     """One layer of CTRL, `(batch, tokens, n_embd)` to the same."""
     attention, ffn = CausalAttention(config.n_embd, config.n_head), FeedForward(config.n_embd, config.dff, "relu")
     return Layer(*(PreNorm(part, config.n_embd, config.dropout, config.literal) for part in (attention, ffn)))
+
+
+def from_torch(theirs):
+    """Our layer with the weights of an `nn.TransformerEncoderLayer` that normalises first and has a ReLU."""
+    ours = layer(Config(n_embd=theirs.linear1.in_features, dff=theirs.linear1.out_features, n_head=theirs.self_attn.num_heads, dropout=0))
+    inner, packed = ours.attention.inner, zip(theirs.self_attn.in_proj_weight.chunk(3), theirs.self_attn.in_proj_bias.chunk(3))
+    for part, (weight, bias) in zip((inner.query, inner.key, inner.value), packed):
+        part.load_state_dict({"weight": weight, "bias": bias})
+    for part, other in ((inner.output, theirs.self_attn.out_proj), (ours.attention.norm, theirs.norm1), (ours.ffn.norm, theirs.norm2),
+                        (ours.ffn.inner.up, theirs.linear1), (ours.ffn.inner.down, theirs.linear2)):
+        part.load_state_dict(other.state_dict())
+    return ours
 
 
 # %% [markdown]
@@ -545,7 +567,6 @@ class CtrlLM(nn.Module):
         return self.ctrl(*args, **kwargs) @ words.T + self.bias
 
 
-# %%
 def build(name, **changes):
     """The language model of the paper's configuration `name`, a CtrlLM, with random weights; `changes` are fields of Config.
 
@@ -555,22 +576,15 @@ def build(name, **changes):
 
 
 # %% tags=["active-ipynb"]
-# torchs, config = plain.body.layers[0], Config(n_embd=96, dff=384, n_head=4, dropout=0)
-# ours, x = layer(config), torch.randn(2, 10, 96)
+# x, triangle = torch.randn(2, 10, 96), nn.Transformer.generate_square_subsequent_mask(10)
 # with torch.no_grad():
-#     for i, name in enumerate(("query", "key", "value")):
-#         getattr(ours.attention.inner, name).weight.copy_(torchs.self_attn.in_proj_weight.chunk(3)[i])
-#         getattr(ours.attention.inner, name).bias.copy_(torchs.self_attn.in_proj_bias.chunk(3)[i])
-#     for mine, theirs in ((ours.attention.inner.output, torchs.self_attn.out_proj), (ours.attention.norm, torchs.norm1),
-#                          (ours.ffn.norm, torchs.norm2), (ours.ffn.inner.up, torchs.linear1), (ours.ffn.inner.down, torchs.linear2)):
-#         mine.load_state_dict(theirs.state_dict())
-#     gap = (ours(x) - torchs(x, src_mask=nn.Transformer.generate_square_subsequent_mask(10), is_causal=True)).abs().max()
-# claim("with its weights, our layer computes what the layer off the shelf computes", gap < 1e-5, "torch")
+#     gap = max((from_torch(one)(x) - one(x, src_mask=triangle, is_causal=True)).abs().max() for one in plain.body.layers)
+# claim("with their weights, our layers compute what those off the shelf compute", gap < 1e-5, "torch")
 
 # %% [markdown]
 # ### Penalised sampling
 #
-# Small and large language models alike repeat themselves when one always takes the likeliest token.
+# To take the likeliest token every time is called *greedy*; small and large language models alike then repeat themselves.
 # CTRL divides the logits of tokens that have been generated, g, by a penalty θ as well (§4.1; T is the temperature):
 #
 # $$p_i = \frac{\exp\left(x_i / (T \cdot I(i \in g))\right)}{\sum_j \exp\left(x_j / (T \cdot I(j \in g))\right)}$$
@@ -693,15 +707,13 @@ def small_model(seed):
 #     sizes = {"tied": parameters(build("ctrl-256")), "not tied": parameters(build("ctrl-256", tied=False)),
 #              "36 layers": parameters(build("ctrl-36-layers")), "one layer": parameters(layer(Config())),
 #              "table of words": Config().vocab_size * Config().n_embd}
-# table(["", "parameters", "billions, 2 decimals", "abstract"],
-#       [[name, f"{count:,}", as_printed(count, 1e9, "1.63")[:4], {"tied": "1.63"}.get(name, "")] for name, count in sizes.items()])
-
-# %% tags=["active-ipynb"]
 # claim("built from the configuration, CTRL has 1,637,964,550 parameters: 1.63 billion with the rest cut off, 1.64 rounded",
 #       sizes["tied"] == 1_637_964_550 and sizes["tied"] // 10**7 == 163, "abstract")
 # claim("with an output table of its own it would have 1.95 billion, so the paper's number says that the tables are one",
 #       f"{sizes['not tied'] / 1e9:.2f}" == "1.95", "ours; §3")
 # claim("a fifth of the model is the table of words", 0.19 < sizes["table of words"] / sizes["tied"] < 0.2, "ours")
+# table(["", "parameters", "billions, 2 decimals", "abstract"],
+#       [[name, f"{count:,}", as_printed(count, 1e9, "1.63")[:4], {"tied": "1.63"}.get(name, "")] for name, count in sizes.items()])
 
 # %% [markdown]
 # ### Reading published weights
@@ -747,10 +759,12 @@ def from_pretrained(folder):
     kept = {name: tensor for name, tensor in tensors.items() if not name.endswith("pos_encoding")}     # a constant
     if head:
         layout += [(r"^(word|layers|norm)\.", r"ctrl.\1."), (r"^lm_head\.bias$", "bias"), (r"^lm_head\.weight$", "output")]
+    if head and model.output is not None and "lm_head.weight" not in tensors:
+        raise CheckpointError("config.json sets tie_word_embeddings to false, so the file should have an output table, 'lm_head.weight'")
     if not head or model.output is None:
         words, again = tensors.get("transformer.w.weight"), kept.pop("lm_head.weight", None)
         if head and words is not None and again is not None and not torch.equal(words, again):
-            raise CheckpointError("'lm_head.weight' is not the table of words; with tie_word_embeddings the two are one")
+            raise CheckpointError("'lm_head.weight' is not the table of words, but config.json does not set tie_word_embeddings to false")
     if not head:
         kept.pop("lm_head.bias", None)
     return checkpoint.load(model, kept, layout)
@@ -886,9 +900,6 @@ def obeyed(shares):
 #        caption="Mean training loss of every 20 steps. Initial weights and positions differ, too; below, like is compared with like.",
 #        alt="Two falling curves close to each other; the one with codes goes on longer.")
 
-# %% [markdown]
-# Does it obey?
-
 # %% tags=["active-ipynb"]
 # Heatmap({"panels": [{"title": "verdict of the judge", "values": after[STEPS], "role": "idea"}],
 #          "rows": list(CODES), "columns": list(CODES)},
@@ -940,7 +951,7 @@ def right_and_wrong(found, kinds):
 
 # %% tags=["active-ipynb"]
 # Curves({"series": [{"name": "wrong code", "x": range(1, 65), "y": wrong.mean(0), "role": "control"},
-#                    {"name": "right code", "x": range(1, 65), "y": right.mean(0), "role": "idea"}]},
+#                    {"name": "right code", "x": range(1, 65), "y": right.mean(0), "role": "idea"}], "note": behind_probes()},
 #        x_label="token of the text", y_label="loss, nats",
 #        caption="Loss at each place of held-out texts. A wrong code costs most at the first token, and never stops costing.",
 #        alt="Two curves that are far apart at the first tokens and nearer afterwards.")
@@ -964,9 +975,12 @@ def studied(coded, seed):
     found = token_losses(model, rows)
     right, wrong = right_and_wrong(found, kinds)
     hits = {n: (found[..., :n].sum(-1).argmin(0) == kinds).float().mean().item() for n in (8, 32)}
+    first = VOCABULARY + coded * kinds[:, None]
+    looking = attention_to_code(model, torch.cat([first, rows], dim=1))[..., 48:].mean(-1)          # (layers, heads)
     return {"loss, right code": right.mean().item(), "loss, wrong code": wrong.mean().item(), "loss, start token": found[0].mean().item(),
             "attributed, 8 tokens": hits[8], "attributed, 32 tokens": hits[32],
-            "obeyed": obeyed(steering(model, seed, each=40, coded=coded)), "loss of the first 20 steps": losses[:20].mean()}
+            "obeyed": obeyed(steering(model, seed, each=40, coded=coded)), "loss of the first 20 steps": losses[:20].mean(),
+            "weight on the first token, mean": looking.mean().item(), "weight on the first token, most": looking.max().item()}
 
 
 STUDY, STUDY_SEEDS = {"with codes": partial(studied, True), "without codes": partial(studied, False)}, range(5)  # for `make study-ctrl`
@@ -981,18 +995,16 @@ STUDY, STUDY_SEEDS = {"with codes": partial(studied, True), "without codes": par
 #
 # def over_seeds(values):
 #     return f"{values.mean():.3f} ± {values.std(ddof=1):.3f}"
-#
-#
-# columns = ["loss, right code", "loss, wrong code", "attributed, 8 tokens", "attributed, 32 tokens", "obeyed"]
-# coded = [over_seeds(measured("with codes", measure)) for measure in columns]
-# uncoded = [over_seeds(measured("without codes", "loss, start token")), "–", "–", "–", over_seeds(measured("without codes", "obeyed"))]
-# table(["five seeds", *columns], [["with codes", *coded], ["without codes", *uncoded]])
 
 # %% tags=["active-ipynb"]
 # gain = measured("without codes", "loss, start token") - measured("with codes", "loss, right code")
 # claim("with each of the five seeds, the code lowers the loss on held-out text", all(gain > 0), "ours")
 # claim("obedience: over 85% with codes, and without them what chance gives, under 30%",
 #       all(measured("with codes", "obeyed") > 0.85) and all(measured("without codes", "obeyed") < 0.3), "ours")
+# columns = ["loss, right code", "loss, wrong code", "attributed, 8 tokens", "attributed, 32 tokens", "obeyed"]
+# coded = [over_seeds(measured("with codes", measure)) for measure in columns]
+# uncoded = [over_seeds(measured("without codes", "loss, start token")), "–", "–", "–", over_seeds(measured("without codes", "obeyed"))]
+# table(["five seeds", *columns], [["with codes", *coded], ["without codes", *uncoded]])
 
 # %% [markdown]
 # ## 6. Look inside
@@ -1034,8 +1046,9 @@ def wheel(model, prompt, temperature, penalty, length):
     for code, found, own in zip(CODES, ids[:, : given + length], p):
         verdict, sure = trigrams().verdict(tokenizer().decode(found[given:].tolist()))
         title = f"{code} → judged {verdict} ({sure:.0%}) {'✓' if verdict == code else '✗'}"
-        rows.append({"title": title, "tokens": pieces(found), "values": own[: given + length].clamp(0, 1),
-                     "marks": ["prompt"] * given + [""] * length, "notes": [f"p = {one:.2g}" for one in own[: given + length]]})
+        own = own[: given + length].clamp(0, 1)
+        rows.append({"title": title, "name": code, "tokens": pieces(found), "values": own, "marks": ["prompt"] * given + [""] * length,
+                     "notes": ["" if one >= 0.005 else f"p = {one:.1g}" for one in own]})
     right = sum(row["title"].endswith("✓") for row in rows)
     return {"rows": rows, "note": f"{length} tokens: the judge agrees with {right} of 5 codes. {remarks}"}
 
@@ -1061,18 +1074,6 @@ def wheel(model, prompt, temperature, penalty, length):
 # Many words are words, others are invented; phrases of two or three words hold together; sentences mean nothing.
 # What obeys the code is vocabulary, layout and rhythm.
 # Try “def ” under *Scripture*, and “In the beginning” under *Python*: the prompt pulls one way and the code the other.
-
-# %% tags=["active-ipynb"]
-# def other_codes(prompt):
-#     """How far the codes move the distribution of the next token: mean total variation between pairs of codes."""
-#     with torch.no_grad():
-#         p = ctrl(with_codes(prompt))[:, -1].softmax(-1)
-#     return torch.stack([(a - b).abs().sum() / 2 for a in p for b in p]).sum().item() / 20
-#
-#
-# distance = {prompt: other_codes(prompt) for prompt in prompts}
-# claim("after each of these prompts, changing the code moves over a quarter of the next token's probability",
-#       min(distance.values()) > 0.25, "ours")
 
 # %% [markdown]
 # ### Who wrote this?
@@ -1108,7 +1109,7 @@ def evidence(model, text, reader, prior):
     """A frame for `kit.view.Curves`: p(code | text) as the text is read."""
     by_model, by_counts, shown = attribute(model, text, prior)
     p = by_model if reader == "CTRL" else by_counts
-    series = [{"name": code, "x": range(len(p)), "y": p[:, i]} for i, code in enumerate(CODES)]
+    series = [{"name": code, "x": range(len(p)), "y": p[:, i], "dash": 2 * (i // 3)} for i, code in enumerate(CODES)]
     best = p[-1].argmax()
     tokens = len(tokenizer().encode(text).ids)
     cut = f" Only the first {WINDOW} of {tokens} tokens are read." if tokens > WINDOW else ""
@@ -1150,15 +1151,13 @@ def verdicts(model, text, prior):
 # lengths = (4, 8, 16, 32, 64)
 # by_ctrl = {n: (found[..., :n].sum(-1).argmin(0) == kinds).float().mean().item() for n in lengths}
 # by_count = {n: judged_right(n) for n in lengths}
+# claim("of held-out texts of 32 tokens our CTRL attributes over 85% rightly", by_ctrl[32] > 0.85, "ours; §5")
+# claim("counting characters does so, too, within 8 points", abs(by_ctrl[32] - by_count[32]) < 0.08, "ours")
 # Curves({"series": [{"name": "counting characters", "x": lengths, "y": list(by_count.values()), "role": "control"},
-#                    {"name": "CTRL", "x": lengths, "y": list(by_ctrl.values()), "role": "idea"}]},
+#                    {"name": "CTRL", "x": lengths, "y": list(by_ctrl.values()), "role": "idea"}], "note": behind_probes()},
 #        x_label="tokens read", y_label="share attributed rightly", y_range=(0, 1),
 #        caption="Held-out texts put to their source. A table of character counts is as good as the transformer.",
 #        alt="Two rising curves close to each other.")
-
-# %% tags=["active-ipynb"]
-# claim("of 32 held-out tokens our CTRL attributes over 85% rightly", by_ctrl[32] > 0.85, "ours; §5")
-# claim("counting characters does so, too, within 8 points", abs(by_ctrl[32] - by_count[32]) < 0.08, "ours")
 
 # %% [markdown]
 # And now the warning, which is the paper's own (§5).
@@ -1238,58 +1237,82 @@ def penalty_sweep(model, thetas, prompts):
 # for shift in (0, 5, -5):
 #     library = RepetitionPenaltyLogitsProcessor(1.2)(torch.tensor([[0]]), base + shift).softmax(-1)
 #     by_shift[shift] = [f"{p[0, 0]:.3f}" for p in ((base + shift).softmax(-1), penalised(base + shift, seen, 1.2), library)]
-# table(["all logits shifted by", "softmax", "penalised, the paper", "penalised, transformers"],
-#       [[shift, *columns] for shift, columns in by_shift.items()])
-
-# %% tags=["active-ipynb"]
+# claim("on positive logits the two formulas are one", all(by_shift[shift][1] == by_shift[shift][2] for shift in (0, 5)), "ours")
 # claim("shifted by −5, the paper's penalty makes the token that it should punish likelier: 0.766 instead of 0.665",
 #       by_shift[-5][:2] == ["0.665", "0.766"], "ours; §4.1")
-# claim("the library divides positive logits and multiplies negative ones, so it always punishes",
-#       by_shift[-5][2] == "0.522", "transformers")
+# claim("the library multiplies negative logits by θ, so it always punishes", by_shift[-5][2] == "0.522", "transformers")
+# claim("but by both the same θ weighs differently at every shift",
+#       all(len({row[i] for row in by_shift.values()}) == 3 for i in (1, 2)), "ours")
+# table(["all logits shifted by", "softmax", "penalised, the paper", "penalised, transformers"],
+#       [[shift, *columns] for shift, columns in by_shift.items()])
 
 # %% [markdown]
 # ### Is the code forgotten?
 #
 # The text grows, the code stays one token among many.
 # How much of their attention do later tokens give it, layer by layer?
-# If all tokens were looked at alike, the code's share would fall as one over their number: the grey curve.
+# If all tokens were looked at alike, the code's share would fall as one over their number.
+#
+# But weight on a first token need not mean that it says anything: it is always there, and always in the same place.
+# So we need a control, a model whose first token says nothing: that of section 1, with its one start token.
+# (`from_torch` has made its layers ours. It was trained for fewer steps; the study's two models were trained alike.)
 
 # %%
 @torch.no_grad()
-def attention_to_code(model, ids):
-    """Mean weight of each head on the first token, from each later token: `(layers, heads, tokens)`."""
-    states, found = model.ctrl.states(ids), []
-    for one, x in zip(model.ctrl.layers, states):
-        inner, normed = one.attention.inner, one.attention.norm(x)
-        weights = inner.weights(normed, causal_mask(ids.shape[1], ids.shape[1]))        # (batch, heads, tokens, tokens)
+def attention_to_first(layers, x):
+    """Mean weight of each head on the first token, from each token, `(layers, heads, tokens)`; x `(batch, tokens, hidden)` goes in."""
+    found = []
+    for one in layers:
+        weights = one.attention.inner.weights(one.attention.norm(x), causal_mask(x.shape[1], x.shape[1]))   # (batch, heads, tokens, tokens)
         found.append(weights[..., 0].mean(0))
+        x = one(x)
     return torch.stack(found)
 
 
-# %% tags=["active-ipynb"]
-# with_code = torch.cat([VOCABULARY + kinds[:, None], rows], dim=1)
-# looking = attention_to_code(ctrl, with_code)
-#
-#
-# def looks(head):
-#     weights = looking.mean(1) if head == "mean" else looking[:, head - 1]
-#     lines = [{"name": f"layer {i + 1}", "x": range(65), "y": one, "role": "idea"} for i, one in enumerate(weights)]
-#     return {"series": [{"name": "all alike", "x": range(65), "y": [1 / (t + 1) for t in range(65)], "role": "control"}, *lines]}
-#
-#
-# Curves(looks, controls={"head": ["mean", 1, 2, 3, 4]}, x_label="token of the text", y_label="weight on the code", y_range=(0, 1),
-#        caption="Attention to the code on held-out texts. Some head goes on looking at the code much longer than its share.",
-#        alt="Curves of two layers that fall, and the falling curve of equal shares.")
+def attention_to_code(model, ids):
+    return attention_to_first(model.ctrl.layers, model.ctrl.states(ids)[0])
+
 
 # %% tags=["active-ipynb"]
-# late = looking[:, :, 48:].mean(-1)
-# claim("at tokens 48 to 64, some head gives the code over five times its share", late.max() > 5 / 57, "ours")
+# with_code, with_start = (torch.cat([VOCABULARY + first[:, None], rows], dim=1) for first in (kinds, torch.zeros_like(kinds)))
+# with torch.no_grad():
+#     x = plain.word(with_start) * math.sqrt(96) + plain.position.weight
+# looking = {"without codes": attention_to_first(map(from_torch, plain.body.layers), x), "with codes": attention_to_code(ctrl, with_code)}
+# late = {name: weights[..., 48:].mean(-1).max().item() for name, weights in looking.items()}        # of the head that looks most
+# claim("at tokens 48 to 64, some head gives the code over five times its share, and over three times what any gives the start token",
+#       late["with codes"] > max(5 / 57, 3 * late["without codes"]), "ours")
+
+# %% tags=["active-ipynb"]
+# def looks(heads):
+#     lines = [{"name": "all alike", "x": range(65), "y": [1 / (t + 1) for t in range(65)], "role": "control", "dash": 2}]
+#     for name, role in (("without codes", "control"), ("with codes", "idea")):
+#         for i, weights in enumerate(looking[name]):                                     # (heads, tokens) of a layer
+#             one = weights.mean(0) if heads == "mean" else weights[weights[:, 48:].mean(1).argmax()]
+#             lines.append({"name": f"{name}, layer {i + 1}", "x": range(65), "y": one, "role": role, "dash": i})
+#     return {"series": lines}
+#
+#
+# Curves(looks, controls={"heads": ["mean", "the one that looks most"]},
+#        x_label="token of the text", y_label="weight on the first token", y_range=(0, 1),
+#        caption="Attention to the first token on held-out texts: a code that says the kind, or a start token that says nothing.",
+#        alt="Falling curves: those of the model without codes near the curve of equal shares, those of the model with codes far above it.")
 
 # %% [markdown]
-# Weight is not use: a first token may draw attention without saying anything, in a model without codes, too.
-# That the code *is* used to the end, the losses of section 5 show.
+# A start token that says nothing gets more than its share, too, in some head.
+# But a code gets far more, and from most heads: they do not look there because it comes first, but because of what it says.
+# Without the control one could not tell: in much larger models a first token can draw most of the weight and say nothing
+# (Xiao et al. 2023, arXiv:2309.17453).
+# The study compares like with like: same initial weights, same windows, as many steps.
+
+# %% tags=["active-ipynb"]
+# weight = {name: measured(name, "weight on the first token, mean") for name in stored}
+# claim("with each of the five seeds, heads give a code on average over five times the weight that they give a mere start token",
+#       all(weight["with codes"] > 5 * weight["without codes"]), "ours")
 
 # %% [markdown]
+# Even so, weight is not use: it says where the heads look, not what comes of it.
+# That the code *is* used to the end of the window, the losses of section 5 show, where a wrong one never stops costing.
+#
 # ### What teaches the code?
 #
 # The vector of a code is learned like that of any other token, by gradients.
@@ -1317,14 +1340,12 @@ def code_gradients(model, ids, chosen):
 # by_step = {"x_label": "step of training", "series": [
 #     {"name": "a word, mean", "x": steps, "y": of_words, "role": "control"},
 #     {"name": "a code, mean", "x": steps, "y": of_codes, "role": "idea"}]}
+# claim("the loss at the 64th token still sends over a hundredth of what the first sends",
+#       teaching["trained"][-1] > 0.01 * teaching["trained"][0], "ours")
 # Curves({"by place": by_place, "while training": by_step}, controls={"shown": ["by place", "while training"]},
 #        x_label="place", y_label="norm of the gradient", log=True,
 #        caption="Every place of a window teaches the code. A code, read five times in each batch, gets more gradient than a mean word.",
 #        alt="Two falling curves over the places of a window; and two curves over training, that of the codes far above that of the words.")
-
-# %% tags=["active-ipynb"]
-# claim("the loss at the 64th token still sends over a hundredth of what the first sends",
-#       teaching["trained"][-1] > 0.01 * teaching["trained"][0], "ours")
 
 # %% [markdown]
 # ## 7. What people get wrong
@@ -1347,8 +1368,6 @@ def code_gradients(model, ids, chosen):
 #     by_code, by_end = (((ctrl(one) - ctrl(ids)).abs().amax(-1)[0] > 1e-4).tolist() for one in (other_code, other_end))
 # print("logits moved by another code:      ", by_code)
 # print("logits moved by another last token:", by_end)
-
-# %% tags=["active-ipynb"]
 # claim("neither the reference nor ours has a module for cross-attention, and the reference's configuration is no encoder-decoder",
 #       not crossing and not theirs.config.is_encoder_decoder, "transformers; §3")
 # claim("another code moves the logits at every place, another last token at the last place alone",
@@ -1360,12 +1379,7 @@ def code_gradients(model, ids, chosen):
 # It was, in the library's first version.
 # Section 6 has settled it: today's divides positive logits and multiplies negative ones, so that a token is always punished.
 # Both remain at the mercy of a constant that the softmax ignores.
-
-# %% tags=["active-ipynb"]
-# claim("by both formulas the same penalty weighs differently when all logits are shifted",
-#       all(len({row[i] for row in by_shift.values()}) == 3 for i in (1, 2)), "ours")
-
-# %% [markdown]
+#
 # ### "The control codes were labelled by hand"
 #
 # Nobody labelled 140 GB of text.
@@ -1546,6 +1560,9 @@ def code_gradients(model, ids, chosen):
 #
 # How fast does it write?
 # `python bench/ctrl.py` measures tokens per second of our `generate` beside the library's, same weights, same tokens, in turn.
+# There, outside of this notebook and on one core, ours wrote 1.0 to 1.6 times as many:
+# 64 greedy tokens after eight, one text or five at once, by the network of this lesson and by one of 6 layers with d = 512,
+# medians of five turns.
 #
 # ## 11. Recap
 #

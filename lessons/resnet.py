@@ -662,7 +662,7 @@ def from_transformers(config):
             raise CheckpointError(f"config.json sets {key} to {config[key]!r}; this lesson reads {known}")
     v1, basic = config.get("downsample_in_bottleneck", False), config["layer_type"] == "basic"
     block = OPTION_B if basic else partial(Bottleneck, stride_in="1x1" if v1 else "3x3")
-    num_classes = len(config.get("id2label", "01"))  # a file that names no labels has two
+    num_classes = checkpoint.num_labels(config)
     widths, channels = config["hidden_sizes"], config["num_channels"]
     model = imagenet_net(config["depths"], block, widths, channels, num_classes, config["embedding_size"])
     if "ResNetForImageClassification" not in config["architectures"]:

@@ -2,6 +2,7 @@
 
 import importlib
 import json
+from functools import partial
 
 import pytest
 import torch
@@ -57,6 +58,24 @@ def broken_folders(tensor, model_tensor):
         (lambda f: (f / "config.json").write_text("[" * 10**5), "config.json is not valid JSON"),
         (lambda f: edit(f, lambda t: t[tensor].view(-1)[:1].fill_(torch.nan)), f"value that is not finite, first '{tensor}'"),
     ]
+
+
+def broken_configs(kinds, prefix):
+    """The same for the configuration of any encoder with H = 48 and 6 heads; kinds: its model types as printed, prefix: of its classes."""
+    rows = [
+        (dict(hidden_act="swish"), "sets hidden_act to 'swish'; this lesson reads 'gelu', 'gelu_new', 'relu'"),
+        (dict(tie_word_embeddings=False), "tie_word_embeddings to False"),
+        (dict(model_type="gpt2"), f"model_type to 'gpt2'; this lesson reads {kinds}$"),
+        (dict(model_type=None), "lacks 'model_type'"),
+        (dict(architectures=[f"{prefix}ForQuestionAnswering"]), f"QuestionAnswering.*; this lesson reads a list of one of {prefix}"),
+        (dict(architectures=f"{prefix}Model"), f"to '{prefix}Model'; this lesson reads a list of one of {prefix}"),
+        (dict(architectures=[[f"{prefix}Model"]]), rf"to \[\['{prefix}Model'\]\]; this lesson reads a list"),
+        (dict(hidden_size=None), "lacks 'hidden_size'"),
+        (dict(hidden_size=50), "describes no .*: the hidden size 50 is not a multiple of 6 heads"),
+        (dict(hidden_size="48"), "describes no .*: hidden_size should be a whole number above 0, not '48'"),
+        (dict(num_attention_heads=0), "num_attention_heads should be a whole number above 0, not 0"),
+    ]
+    return [(partial(configure, pooler_hidden_size=None, **changes), message) for changes, message in rows]
 
 
 def checker(lesson, name):

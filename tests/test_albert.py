@@ -38,6 +38,7 @@ from lessons.albert import (
     held_out_loss,
     hide,
     hide_tokens,
+    init_weights,
     layer_gradients,
     look,
     movement,
@@ -562,6 +563,9 @@ def test_new_weights_have_the_deviation_asked_for():
             assert weight.std().item() == pytest.approx(0.05, rel=0.05), name
         elif weight.ndim == 1 and "norm" not in name:
             assert (weight == 0).all(), name
+    plain = nn.Linear(200, 300, bias=False)
+    init_weights(plain, std=0.1)
+    assert plain.weight.std().item() == pytest.approx(0.1, rel=0.05) and plain.bias is None
 
 
 # ---- exercises: planted wrong answers

@@ -25,8 +25,10 @@ from lessons.ctrl import (
     PreNorm,
     Trigrams,
     attention_to_code,
+    attention_to_first,
     attribute,
     batches,
+    behind_probes,
     build,
     causal_mask,
     code_gradients,
@@ -35,6 +37,7 @@ from lessons.ctrl import (
     evidence,
     fit,
     from_pretrained,
+    from_torch,
     generate,
     layer,
     penalised,
@@ -124,6 +127,16 @@ def test_off_the_shelf_is_causal_and_knows_its_positions():
     moved = (net(ids) - net(changed)).abs().amax((0, 2)) > 1e-5
     assert moved.tolist() == [False] * 9 + [True]
     assert write(net, ids, 3).shape == (2, 13)
+
+
+def test_the_layer_off_the_shelf_is_ours():
+    torch.manual_seed(0)
+    theirs = torch.nn.TransformerEncoderLayer(24, 3, 40, 0, "relu", 1e-6, batch_first=True, norm_first=True)
+    with torch.no_grad():
+        for weight in theirs.parameters():
+            weight.add_(0.1 * torch.randn_like(weight))
+    x, mask = torch.randn(2, 7, 24), torch.nn.Transformer.generate_square_subsequent_mask(7)
+    assert torch.allclose(from_torch(theirs)(x), theirs(x, src_mask=mask, is_causal=True), atol=1e-5)
 
 
 # ---- counts
@@ -247,8 +260,22 @@ def test_reads_files_without_architectures_and_with_a_stored_constant(tmp_path):
 def test_an_output_table_that_is_not_the_table_of_words_is_refused(tmp_path):
     folder_of(tmp_path)
     edit(tmp_path, lambda tensors: tensors.update({"lm_head.weight": torch.zeros(97, 48)}))
-    with pytest.raises(CheckpointError, match="'lm_head.weight' is not the table of words"):
+    reason = "'lm_head.weight' is not the table of words, but config.json does not set tie_word_embeddings to false"
+    with pytest.raises(CheckpointError, match=reason):
         from_pretrained(tmp_path)
+
+
+def test_tables_that_are_not_tied_are_two(tmp_path):
+    folder_of(tmp_path)
+    configure(tmp_path, tie_word_embeddings=False)
+    with pytest.raises(CheckpointError, match="tie_word_embeddings to false, so the file should have an output table, 'lm_head.weight'"):
+        from_pretrained(tmp_path)
+    edit(tmp_path, lambda tensors: tensors.update({"lm_head.weight": torch.zeros(97, 48)}))
+    model = from_pretrained(tmp_path)
+    with torch.no_grad():
+        assert torch.equal(model(torch.tensor([[1, 2]]))[0, 0], model.bias) and model.ctrl.word.weight.abs().max() > 0
+    configure(tmp_path, architectures=["CTRLModel"])      # a bare body has no output, tied or not
+    assert from_pretrained(tmp_path)(torch.tensor([[1, 2]])).shape == (1, 2, 48)
 
 
 @pytest.mark.parametrize(("damage", "message"), broken_folders("transformer.h.1.ffn.2.weight", "ctrl.layers.1.ffn.inner.down.weight"))
@@ -383,6 +410,7 @@ def test_the_wheel_takes_any_prompt(model, prompt, temperature):
     given = min(ROOM, len(tokenizer().encode(prompt).ids))
     assert [len(row["tokens"]) for row in frame["rows"]] == [given + 7] * 5
     assert [row["marks"].count("prompt") for row in frame["rows"]] == [given] * 5
+    assert [row["name"] for row in frame["rows"]] == list(CODES)
     note = frame["note"]
     assert ("The prompt is empty" in note) == (prompt == "")
     assert ("only its last 24 are read" in note) == (len(tokenizer().encode(prompt).ids) > 24)
@@ -439,6 +467,26 @@ def test_losses_are_those_of_the_model_under_each_code(model):
 def test_attention_to_the_code_is_a_share(model):
     looked = attention_to_code(model, torch.cat([torch.full((4, 1), VOCABULARY), probes("News")[:4]], dim=1))
     assert looked.shape == (2, 4, 65) and torch.allclose(looked[..., 0], torch.ones(2, 4)) and 0 <= looked.min() and looked.max() <= 1.001
+
+
+def test_attention_to_the_first_token_is_what_the_layers_look_at(model):
+    ids = torch.cat([torch.full((4, 1), VOCABULARY), probes("News")[:4]], dim=1)
+    states = model.ctrl.states(ids)
+    looked = attention_to_first(model.ctrl.layers[1:], states[1])
+    assert torch.allclose(looked, attention_to_code(model, ids)[1:], atol=1e-5)
+    with torch.no_grad():      # equal scores: all tokens are looked at alike
+        blind = small_model(0)
+        for one in blind.ctrl.layers:
+            one.attention.inner.query.weight.zero_()
+        even = attention_to_code(blind, ids)
+    assert torch.allclose(even, (1 / torch.arange(1.0, 66)).expand(2, 4, -1), atol=1e-5)
+
+
+def test_held_out_windows_say_from_how_many_documents_they_come():
+    sentence = behind_probes()
+    assert sentence.startswith(f"{sum(len(probes(code)) for code in CODES)} windows")
+    counts = {code: int(count) for count, code in re.findall(r"(\d+) (\w+)[,.]", sentence)}
+    assert list(counts) == list(CODES) and all(1 < counts[code] <= len(documents(code)[1]) for code in CODES)
 
 
 def test_every_place_sends_a_gradient_to_the_code(model):

@@ -1,5 +1,6 @@
 """The DeBERTa lesson against the paper's numbers, against the reference implementation, and with bad input."""
 
+import json
 import math
 import re
 from functools import partial
@@ -7,7 +8,7 @@ from functools import partial
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from support import broken_folders, checker, configure, edit, first_losses
+from support import broken_configs, broken_folders, checker, configure, edit, first_losses
 
 from kit import study, text
 from kit.checkpoint import CheckpointError
@@ -454,26 +455,19 @@ WORDS, IN_PROJ = "embeddings.word_embeddings.weight", "encoder.layer.1.attention
 
 
 @pytest.mark.parametrize(("damage", "message"), [
-    *broken_folders("encoder.rel_embeddings.weight", "positions.weight"),
+    *broken_folders("encoder.rel_embeddings.weight", "positions.weight"), *broken_configs("'deberta' and 'deberta-v2'", "Deberta"),
     (lambda f: edit(f, lambda t: t.pop(IN_PROJ)), "lacks 3 .* 'encoder.layers.1.attention.inner.query.weight'"),
     (lambda f: edit(f, lambda t: t.update({IN_PROJ: torch.zeros(96, 48)})), "no queries, keys and values of 6 heads"),
-    (lambda f: configure(f, hidden_act="swish"), "sets hidden_act to 'swish'; this lesson reads 'gelu', 'gelu_new', 'relu'"),
     (lambda f: configure(f, talking_head=True), "talking_head to True"),
-    (lambda f: configure(f, tie_word_embeddings=False), "tie_word_embeddings to False"),
     (lambda f: configure(f, embedding_size=32), "embedding_size to 32; this lesson reads 48, the hidden_size"),
     (lambda f: configure(f, attention_head_size=16), "attention_head_size to 16"),
-    (lambda f: configure(f, model_type="bert"), "model_type to 'bert'; this lesson reads 'deberta' and 'deberta-v2'"),
-    (lambda f: configure(f, model_type=None), "lacks 'model_type'"),
-    (lambda f: configure(f, architectures=["DebertaForTokenClassification"]), "this lesson reads a list of one of DebertaModel, "),
     (lambda f: configure(f, architectures=["DebertaV2Model"]), "this lesson reads a list of one of DebertaModel"),
     (lambda f: configure(f, pos_att_type="c2p|p2p"), "describes no DeBERTa: terms are 'c2p' and 'p2c', not 'p2p'"),
     (lambda f: configure(f, pos_att_type=[]), "relative_attention with pos_att_type, or neither"),
     (lambda f: configure(f, relative_attention=False), "relative_attention with pos_att_type, or neither"),
-    (lambda f: configure(f, hidden_size=None), "lacks 'hidden_size'"),
-    (lambda f: configure(f, hidden_size=50, pooler_hidden_size=None), "describes no DeBERTa: .* 50 is not a multiple of 6 heads"),
-    (lambda f: configure(f, hidden_size="48", pooler_hidden_size=None), "describes no DeBERTa: hidden_size should be a whole number"),
-    (lambda f: configure(f, num_attention_heads=0), "num_attention_heads should be a whole number above 0, not 0"),
-    (lambda f: configure(f, pos_att_type=7), "describes no DeBERTa"),
+    (lambda f: configure(f, pos_att_type=7), "sets pos_att_type to 7; this lesson reads a list, or text"),
+    (lambda f: configure(f, max_relative_positions="8"), "sets max_relative_positions to '8'; this lesson reads a whole number"),
+    (lambda f: configure(f, architectures=["DebertaForSequenceClassification"], id2label=[]), r"id2label to \[\]; this lesson reads an"),
     (lambda f: configure(f, vocab_size=96), rf"shape, first '{WORDS}': \(97, 48\), the configuration asks for \(96, 48\)"),
     (lambda f: configure(f, max_relative_positions=9), r"shape, first 'encoder.rel_embeddings.weight': \(16, 48\), .* \(18, 48\)"),
     (lambda f: configure(f, position_biased_input=True), "lacks 1 of the model's .* 'embeddings.position.weight'"),
@@ -490,7 +484,9 @@ def test_a_bad_checkpoint_is_named(tmp_path, damage, message):
 @pytest.mark.parametrize(("changes", "message"), [
     (dict(norm_rel_ebd="batch_norm"), "norm_rel_ebd to 'batch_norm'; this lesson reads 'none', 'layer_norm'"),
     (dict(conv_groups=2), "conv_groups to 2"),
-    (dict(conv_kernel_size=4), "describes no DeBERTa: conv_kernel_size should be None or odd, not 4"),
+    (dict(conv_kernel_size=4), "describes no DeBERTa: conv_kernel_size should be None or odd and above 0, not 4"),
+    (dict(conv_kernel_size="3"), "conv_kernel_size to '3'; this lesson reads a whole number"),
+    (dict(position_buckets=True), "position_buckets to True; this lesson reads a whole number"),
     (dict(position_buckets=500), "describes no DeBERTa: position_buckets should be None, or 2 to below 78"),
 ])
 def test_a_bad_checkpoint_of_v2_is_named(tmp_path, changes, message):
@@ -531,11 +527,28 @@ def test_unknown_variant_and_field():
     (dict(conv_act="x"), "conv_act should be one of"), (dict(position_buckets=1), "position_buckets should be None, or 2"),
     (dict(absolute="yes"), "absolute should be of type bool, not 'yes'"), (dict(terms="c2p"), "terms should be of type tuple, not 'c2p'"),
     (dict(initializer_range=-1.0), "initializer_range should be a number above 0"), (dict(type_vocab_size=-1), "type_vocab_size should be"),
-    (dict(conv_kernel_size=2), "conv_kernel_size should be None or odd"),
+    (dict(conv_kernel_size=2), "conv_kernel_size should be None or odd"), (dict(conv_kernel_size=0), "None or odd and above 0, not 0"),
+    (dict(position_buckets=0), "position_buckets should be None, or 2 to below 14, not 0"),
 ])
 def test_impossible_configurations(changes, message):
     with pytest.raises(ValueError, match=message):
         tiny(**changes)
+
+
+@pytest.mark.parametrize(("ids", "message"), [
+    (torch.zeros(5, dtype=torch.long), r"\(batch, tokens\) with at least one.*, not shape \(5,\)"), (torch.zeros(1, 5), "torch.float32"),
+    (torch.full((1, 5), 97), "input_ids should be from 0 to 96, not 97 to 97"),
+])
+def test_ids_that_are_none(ids, message):
+    with pytest.raises(ValueError, match=message):
+        tiny()(ids)
+
+
+def test_an_attention_head_size_of_null_is_the_usual_one(tmp_path):
+    write(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text()) | {"attention_head_size": None}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert isinstance(from_pretrained(tmp_path), Deberta)
 
 
 @pytest.mark.parametrize("changes", [dict(absolute=True), dict(decoder=True)])
@@ -599,6 +612,8 @@ def same_bucket(distance, buckets=256, longest=512, everything=lambda longest: r
     ("delta_of", partial(delta, high=-2), "2k − 1 each time"),
     ("delta_of", partial(delta, low=1), "it should be 0, 0, 1"),
     ("delta_of", lambda queries, keys, k: delta(queries, keys, 4), "is k used everywhere"),
+    ("delta_of", lambda queries, keys, k: delta(queries, keys, k).to(torch.uint8), "k = 512 it should be 1023"),
+    ("delta_of", lambda queries, keys, k: delta(queries.add_(1), keys.add_(1), k), "the positions have changed"),
     ("delta_of", lambda queries, keys, k: delta(torch.arange(len(keys) - len(queries), len(keys)), keys, k), "it should be"),
     ("p2c_scores", lambda key, rows, index: None, "return a tensor, not NoneType"),
     ("p2c_scores", lambda key, rows, index: key @ rows.transpose(-2, -1), r"\(batch, heads, n, n\) is"),

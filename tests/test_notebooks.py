@@ -305,7 +305,7 @@ def test_execute_then_only_what_changed_then_a_failing_cell(house):
     assert first.returncode == 0, first.stderr
     assert re.search(r"one .* 4/4 cells, \d+ s", first.stderr) and "two" in first.stderr
     table = (house / "README.md").read_text()
-    row = r"\| \[Lesson {0}\]\(notebooks/{0}\.ipynb\) \| Someone \\\| somewhere, 2015 \| a number\. \| \d+ s \| 0\.\d GB \|\n"
+    row = r"\| \[Lesson {0}\]\(notebooks/{0}\.ipynb\) \| Someone \\\| somewhere, 2015 \| a number\. \| \d+\xa0s \| 0\.\d\xa0GB \|\n"
     assert re.search(row.format("two") + row.format("one"), table), table  # SUMMARY.md gives the order
     assert table.startswith("before\n") and table.endswith("\nafter\n")
     assert [cell.execution_count for cell in nbformat.reads(notebook(house, "one").decode(), 4).cells[1:]] == [1, 2, 3]

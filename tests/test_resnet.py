@@ -192,7 +192,7 @@ FIRST = "resnet.embedder.embedder.convolution.weight"
     (lambda f: configure(f, depths=[1, 2, 3]), "no ResNet: depths and widths name 3 and 2 stages"),
     (lambda f: configure(f, depths=3), "config.json describes no ResNet"),
     (lambda f: configure(f, embedding_size=-8), "config.json describes no ResNet"),
-    (lambda f: configure(f, id2label=3), "config.json describes no ResNet"),
+    (lambda f: configure(f, id2label=3), "sets id2label to 3; this lesson reads an object with a name for each label"),
     (lambda f: configure(f, layer_type="other"), "layer_type to 'other'"),
     (lambda f: configure(f, model_type="bert"), 'neither "architecture"'),
 ])

@@ -317,6 +317,8 @@ def test_stacked_range_is_of_totals():
     assert data_of(layers(y_range="frame"))["frames"][0]["y_range"] == [1, 10]  # the other kinds too, here a log axis
     own = data_of(Layers(ONE | {"y_range": (0, 50)}, y_label="y", y_range="frame", **TEXT))  # a frame's own range comes first
     assert own["frames"][0]["y_range"] == [0, 50]
+    line = {"series": [{"name": "a", "x": [1, 2], "y": [1, 2]}], "y_range": (0, 50)}
+    assert data_of(Curves(line, x_label="x", y_label="y", y_range=(0, 9), **TEXT))["frames"][0]["y_range"] == [0, 50]
     with pytest.raises(ValueError, match="low < high"):
         Layers(ONE | {"y_range": (5, 5)}, y_label="y", **TEXT)
     gap = {"series": [{"name": "a", "values": [1, np.nan]}, {"name": "b", "values": [2, 5]}]}

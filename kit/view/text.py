@@ -80,8 +80,9 @@ class Tokens(Figure):
     """Sentences as strips of tokens, coloured by a value each; strips of equal length are read together.
 
     frame: {"rows": [{"title", "tokens": [str], "values": one in 0…1 per token, or None, "marks": a word or "" per token,
-    "notes": a text or "" per token, "role"}], "note"}. marks are underlined, each word in its own way, four words at most;
-    notes are read out with the token. tight: no gaps, for tokens that carry their own spaces and line ends.
+    "notes": a text or "" per token, "role", "name": what the read-out calls a row with a long title}], "note"}. marks are underlined,
+    each word in its own way, four words at most; notes are read out with the token. tight: no gaps, for tokens that carry their own
+    spaces and line ends.
     """
 
     script = "tokens.js"
@@ -100,8 +101,8 @@ class Tokens(Figure):
             raise ValueError('Tokens: values need value_label=..., which says what they are, such as "probability of replaced"')
         return {"rows": rows}
 
-    def _row(self, title, tokens, values=None, marks=None, notes=None, role=None):
-        row = {"title": str(title), "tokens": _tokens(tokens, self.most), **role_of(role)}
+    def _row(self, title, tokens, values=None, marks=None, notes=None, role=None, name=None):
+        row = {"title": str(title), "tokens": _tokens(tokens, self.most), **role_of(role), **({} if name is None else {"name": str(name)})}
         for name, texts in (("marks", marks), ("notes", notes)):
             if texts is not None:
                 row[name] = ["" if text is None else str(text) for text in texts]

@@ -33,11 +33,11 @@ const render = figure((ui) => {
       if (!now) return ui.read(null, [], "Point at a token, or use the arrow keys");
       const [r, i] = now, together = rows.map((row, k) => k).filter((k) => k === r || rows[k].tokens.length === rows[r].tokens.length);
       const items = together.map((k) => {
-        const { title, tokens, values, marks, notes } = rows[k];
+        const { title, name = title, tokens, values, marks, notes } = rows[k];
         strips[k][i].classList.add("pcc-at");
         const about = [marks?.[i], notes?.[i] && isolated(notes[i])].filter(Boolean).join(", ");
         const value = values && values[i].toFixed(2);
-        return { text: `${rows.length > 1 ? `${title}: ` : ""}${quoted(tokens[i])}${about && ` (${about})`}`, value };
+        return { text: `${rows.length > 1 ? `${name}: ` : ""}${quoted(tokens[i])}${about && ` (${about})`}`, value };
       });
       ui.read(`token ${i + 1}`, items, null, aloud);
     }

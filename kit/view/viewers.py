@@ -199,7 +199,7 @@ class Curves(Figure):
     """Curves over a common x, such as losses over steps.
 
     frame: {"series": [{"name", "x", "y", "role", "dash": 0 solid, 1 dashed, 2 dotted}], "x_label": where frames differ in it, "note"}
-    y_range: (low, high); otherwise the range of the frame shown.
+    y_range: (low, high); otherwise the range of the frame shown. A frame may bring a "y_range" of its own, as in Layers.
     """
 
     script = "curves.js"
@@ -214,6 +214,8 @@ class Curves(Figure):
         if not frame["series"]:
             raise ValueError("Curves: a frame needs at least one series")
         own = {"x_label": str(frame["x_label"])} if frame.get("x_label") else {}
+        if frame.get("y_range") is not None:
+            own["y_range"], _ = _fixed(frame["y_range"], None, self.options["log"])
         return {"series": [self._line(**line) for line in frame["series"]], **own}
 
     @staticmethod
@@ -225,7 +227,7 @@ class Curves(Figure):
 
     def _draw(self, canvas, frame):
         packed = self._pack(frame)
-        _plot(canvas.subplots(), packed["series"], self.options | packed, self.options.get("y_range"))
+        _plot(canvas.subplots(), packed["series"], self.options | packed, packed.get("y_range", self.options.get("y_range")))
 
     @staticmethod
     def live(*, x_label, y_label, total, log=False):

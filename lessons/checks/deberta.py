@@ -10,10 +10,12 @@ from lessons.deberta import log_buckets
 
 def delta_of(answer):
     queries, keys = torch.tensor([5, 6]), torch.arange(7)
+    before = queries.clone(), keys.clone()
     found = answer(queries, keys, 4)
     yield isinstance(found, torch.Tensor), f"your function should return a tensor, not {type(found).__name__}"
     yield found.shape == (2, 7), f"two queries and seven keys make the shape (2, 7), not {tuple(found.shape)}"
     yield not found.is_floating_point() and found.dtype != torch.bool, f"rows of a table are whole numbers, not {found.dtype}"
+    yield all(map(torch.equal, before, (queries, keys))), "the positions have changed: read them, do not write to them"
     inner = answer(torch.tensor([5]), torch.tensor([4, 5, 6]), 4)[0].tolist()
     yield inner != [3, 4, 5], "δ grows with i − j, queries minus keys; yours grows the other way"
     yield inner == [5, 4, 3], f"for i − j = 1, 0, −1 and k = 4 it should be 5, 4, 3 (i − j + k), yours is {', '.join(map(str, inner))}"
@@ -26,6 +28,8 @@ def delta_of(answer):
         expected = [[0 if i - j <= -k else 2 * k - 1 if i - j >= k else i - j + k for j in range(12)] for i in (3, 0, 11)]
         right = answer(torch.tensor([3, 0, 11]), torch.arange(12), k).tolist() == expected
         yield right, f"for queries 3, 0, 11, keys 0 to 11 and k = {k} it is not Eq. 3: is k used everywhere, are positions taken as given?"
+    far = answer(torch.tensor([1000]), torch.tensor([0, 999, 1000]), 512)[0].tolist()
+    yield far == [1023, 513, 512], f"for i − j = 1000, 1, 0 and k = 512 it should be 1023, 513, 512, yours is {', '.join(map(str, far))}"
 
 
 class Largest(TorchDispatchMode):
