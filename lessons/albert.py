@@ -543,7 +543,7 @@ class Embeddings(nn.Module):
 
 # %%
 def init_weights(module, std):
-    """For `model.apply`: matrices normal with deviation `std`, biases 0."""
+    """For `model.apply`: matrices normal with standard deviation `std`, biases 0."""
     if isinstance(module, (nn.Linear, nn.Embedding)):
         nn.init.normal_(module.weight, std=std)
     if isinstance(module, nn.Linear) and module.bias is not None:
@@ -895,7 +895,7 @@ def from_config(config, tensors):
     else:
         shape |= dict(embedding_size=config["hidden_size"], share="none")
     shape["pooler"] = any("pooler" in name for name in tensors)
-    labels = {"num_labels": len(config.get("id2label", "01"))} if head is Classifier else {}
+    labels = {"num_labels": checkpoint.num_labels(config)} if head is Classifier else {}
     return head(Config(**shape), **labels)
 
 

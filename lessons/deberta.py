@@ -31,7 +31,7 @@ from torch import nn
 from kit import checkpoint, text, train
 from kit.checkpoint import CheckpointError
 from lessons import albert
-from lessons.albert import ACTIVATIONS, COMMON, Encoder, FeedForward, Layer, MaskedLMHead, PostNorm, choose_ngrams, hide
+from lessons.albert import ACTIVATIONS, COMMON, Encoder, FeedForward, Layer, MaskedLMHead, PostNorm, choose_ngrams, hide, init_weights
 
 # %% tags=["active-ipynb"]
 # from tempfile import TemporaryDirectory
@@ -652,23 +652,16 @@ class Deberta(nn.Module):
         return last(x, *context) if self.decoder is None else self.decoder(x, last, context)
 
 # %% [markdown]
-# Small parts that it names: initial weights (some linear layers here have no bias), what a configuration may not be, and two of DeBERTa-v2.
+# Small parts that it names: what a configuration may not be, and two of DeBERTa-v2.
 # Far away, a distance need not be known to the token.
 # So v2 gives distances up to half the number of *buckets* a row each, and beyond that lets rows cover more and more, on a
 # logarithmic scale.
 # And a convolution beside the first layer brings in the neighbours.
 
 # %%
-def init_weights(module, std):
-    if isinstance(module, (nn.Linear, nn.Embedding)):
-        nn.init.normal_(module.weight, std=std)
-    if isinstance(module, nn.Linear) and module.bias is not None:
-        nn.init.zeros_(module.bias)
-
-
 CONV_ACTIVATIONS = {**ACTIVATIONS, "tanh": torch.tanh}
 
-# %%
+
 def faults(c):
     """Raise ValueError, naming the field, for a Config that describes no network."""
     checkpoint.check_fields(c)
