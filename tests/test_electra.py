@@ -6,7 +6,7 @@ import re
 import pytest
 import torch
 import torch.nn.functional as F
-from support import broken_folders, checker, configure, edit, first_losses
+from support import broken_configs, broken_folders, checker, configure, edit, first_losses
 from torch import nn
 
 from kit import study, text
@@ -213,16 +213,19 @@ def test_all_tokens_mlm_by_hand():
     assert torch.allclose(loss, F.cross_entropy(logits, ids[chosen]) - right, atol=1e-4)
 
 
-def test_electra_15_asks_at_the_chosen_places_only():
-    ids = programs()[0][:4]
+def test_where_the_discriminator_is_asked():
+    ids = programs()[0][:64]
     chosen = choose(ids, random=torch.Generator().manual_seed(0))
     reached = {}
-    for objective in ("ELECTRA", "ELECTRA 15%"):
+    for objective in ("ELECTRA", "ELECTRA 15%", "ELECTRA random 15%"):
         net = Learner(objective, 0)
         net.discriminator.head.register_forward_pre_hook(lambda module, inputs, name=objective: reached.update({name: inputs[0]}))
         loss = OBJECTIVES[objective](net, ids, chosen)
         reached[objective] = torch.autograd.grad(loss, reached[objective])[0].norm(dim=-1) > 0
     assert reached["ELECTRA"].all() and torch.equal(reached["ELECTRA 15%"], chosen)
+    drawn = reached["ELECTRA random 15%"]
+    assert torch.equal(drawn.sum(1), chosen.sum(1)) and 0.05 < chosen[drawn].float().mean() < 0.3
+    assert (drawn.float().mean(0) > 0).all()
 
 
 def test_a_masked_lm_here_is_alberts():
@@ -232,7 +235,7 @@ def test_a_masked_lm_here_is_alberts():
 
 
 def test_equal_work():
-    assert step_flops("ELECTRA") == step_flops("ELECTRA 15%")
+    assert step_flops("ELECTRA") == step_flops("ELECTRA 15%") == step_flops("ELECTRA random 15%")
     assert step_flops("unigram generator") < step_flops("MLM") < step_flops("ELECTRA") < step_flops("All-Tokens MLM")
     for name in OBJECTIVES:
         assert steps_for(name) * step_flops(name) == pytest.approx(1000 * step_flops("ELECTRA"), rel=1e-3)
@@ -418,21 +421,22 @@ def test_tensors_that_the_reference_ignores_are_ignored(tmp_path):
 
 @pytest.mark.parametrize(("damage", "message"), [
     *broken_folders("electra.embeddings_project.weight", "albert.project.weight"),
-    (lambda f: configure(f, hidden_act="swish"), "sets hidden_act to 'swish'; this lesson reads 'gelu', 'gelu_new', 'relu'"),
+    *broken_configs("'electra'", "Electra"),
     (lambda f: configure(f, position_embedding_type="relative_key"), "position_embedding_type to 'relative_key'"),
     (lambda f: configure(f, is_decoder=True), "is_decoder to True"),
-    (lambda f: configure(f, tie_word_embeddings=False), "tie_word_embeddings to False"),
     (lambda f: configure(f, model_type="bert"), "model_type to 'bert'; this lesson reads 'electra'"),
-    (lambda f: configure(f, model_type=None), "lacks 'model_type'"),
-    (lambda f: configure(f, architectures=["ElectraForQuestionAnswering"]), "QuestionAnswering.*; this lesson reads a list of one of E"),
     (lambda f: configure(f, architectures=[]), r"architectures to \[\]; this lesson"),
     (lambda f: configure(f, architectures=None), "lacks 'architectures'"),
-    (lambda f: configure(f, hidden_size=None), "lacks 'hidden_size'"),
-    (lambda f: configure(f, hidden_size=50), "describes no ELECTRA: the hidden size 50 is not a multiple of 6 heads"),
-    (lambda f: configure(f, hidden_size="48"), "describes no ELECTRA"),
     (lambda f: configure(f, embedding_size=8), r"shape, first '.*': \(.*16.*\), the configuration asks for"),
     (lambda f: configure(f, num_hidden_layers=2), "tensors that the model does not know, first 'electra.encoder.layer.2"),
     (lambda f: configure(f, architectures=["ElectraForMaskedLM"]), "lacks .* of the model's .* 'head.bias'"),
+    (lambda f: configure(f, vocab_size=10**12), "sets vocab_size to 1000000000000 and embedding_size to 16; model.safetensors holds only"),
+    (lambda f: configure(f, embedding_size=10**15), "vocab_size to 97 and embedding_size to 10{15}; model.safetensors holds only"),
+    (lambda f: configure(f, hidden_size=6 * 10**9), "sets hidden_size to 6000000000; model.safetensors holds only"),
+    (lambda f: configure(f, num_hidden_layers=10**9), "sets num_hidden_layers to 1000000000 and hidden_size to 48; model.safetensors"),
+    (lambda f: configure(f, intermediate_size=10**12), "sets intermediate_size to"),
+    (lambda f: configure(f, max_position_embeddings=10**12), "sets max_position_embeddings to"),
+    (lambda f: configure(f, vocab_size=-5), "describes no ELECTRA: vocab_size should be a whole number above 0, not -5"),
 ])
 def test_a_bad_checkpoint_is_named(tmp_path, damage, message):
     write(tmp_path)
@@ -456,6 +460,25 @@ def test_unknown_variant_and_field():
         build("electra-huge")
     with pytest.raises(ValueError, match="a Config has no 'layers'; it has vocab_size"):
         build("electra-small-generator", layers=3)
+    for size in (10**15, 2**62):
+        with pytest.raises(ValueError, match=f"electra-small-generator with {{'vocab_size': {size}}} is too large for the memory"):
+            build("electra-small-generator", vocab_size=size)
+
+
+@pytest.mark.parametrize(("changes", "message"), [
+    (dict(vocab_size=98), "vocab_size is 97 in the discriminator and 98 in the generator"),
+    (dict(embedding_size=24), "embedding_size is 16 in the discriminator and 24 in the generator"),
+    (dict(max_position_embeddings=41), "max_position_embeddings is 40 in the discriminator and 41 in the generator"),
+])
+def test_two_networks_that_cannot_share_their_tables(changes, message):
+    with pytest.raises(ValueError, match=f"the two share their tables, but {message}"):
+        Electra(Discriminator(OURS), MaskedLM(replace(generator_config(OURS, 24), **changes)))
+
+
+@pytest.mark.parametrize("swapped", [lambda d, g: (g, d), lambda d, g: (d, d), lambda d, g: (d.albert, g), lambda d, g: (d, None)])
+def test_two_networks_that_are_no_electra(swapped):
+    with pytest.raises(ValueError, match="made of a Discriminator and a MaskedLM, in this order, not of "):
+        Electra(*swapped(Discriminator(OURS), MaskedLM(generator_config(OURS, 24))))
 
 
 # ---- exercises: planted wrong answers
@@ -539,6 +562,16 @@ def sample_in_place(logits, temperature):
         return torch.multinomial(logits.div_(temperature).softmax(-1), 1)[:, 0]
 
 
+def seeded(logits, temperature):
+    torch.manual_seed(0)
+    return sample(logits, temperature)
+
+
+def seeded_of_its_own(logits, temperature):
+    random = torch.Generator().manual_seed(1)
+    return torch.multinomial((logits.detach() / temperature).softmax(-1), 1, generator=random)[:, 0]
+
+
 def switched_off(logits, temperature):
     torch.set_grad_enabled(False)
     return torch.multinomial((logits / temperature).softmax(-1), 1)[:, 0]
@@ -553,6 +586,7 @@ def gradients_on():
 @pytest.mark.parametrize(("check", "right"), [
     ("corrupt_and_label", label), ("corrupt_and_label", label_scattered),
     ("corrupt_and_label", lambda ids, chosen, drawn: tuple(one.bool() if i else one for i, one in enumerate(label(ids, chosen, drawn)))),
+    ("corrupt_and_label", lambda ids, chosen, drawn: tuple(one.int() for one in label(ids, chosen, drawn))),
     ("discriminator_loss", rtd), ("discriminator_loss", rtd_indexed), ("discriminator_loss", rtd_softplus),
     ("draw", sample), ("draw", gumbel), ("draw", categorical), ("draw", lambda logits, t: sample(logits, t).int()),
 ])
@@ -571,6 +605,8 @@ def test_right_answers_of_any_kind_pass(check, right):
     ("corrupt_and_label", label_columns, "corrupted text should be"),
     ("corrupt_and_label", lambda i, c, d: (i + 1, torch.ones_like(i)), "was not chosen has changed"),
     ("corrupt_and_label", lambda i, c, d: (label(i, c, d)[0], torch.zeros_like(i)), "labels should be"),
+    ("corrupt_and_label", lambda i, c, d: (label(i, c, d)[0].float(), label(i, c, d)[1]), "whole numbers, like ids, not torch.float32"),
+    ("corrupt_and_label", lambda i, c, d: (label(i, c, d)[0].double(), label(i, c, d)[1]), "whole numbers, like ids, not torch.float64"),
     ("discriminator_loss", lambda x, y, m: F.binary_cross_entropy_with_logits(x, y.float()), "padded places must not count"),
     ("discriminator_loss", lambda x, y, m: F.binary_cross_entropy_with_logits(x, y.float(), reduction="sum"), "mean over the tokens"),
     ("discriminator_loss", lambda x, y, m: F.binary_cross_entropy_with_logits(x, y.float(), reduction="none"), "one number"),
@@ -593,6 +629,8 @@ def test_right_answers_of_any_kind_pass(check, right):
     ("draw", sample_in_place, "the logits have changed"),
     ("draw", lambda logits, t: torch.multinomial((logits / t).softmax(-1), 1), r"shape should be \(20000,\)"),
     ("draw", switched_off, "gradients are switched off"),
+    ("draw", seeded, "set no seed inside"),
+    ("draw", seeded_of_its_own, "set no seed inside"),
     ("draw", lambda logits, t: None, "a tensor, not NoneType"),
 ])
 def test_planted_wrong_answers_fail(check, wrong, hint):

@@ -163,3 +163,17 @@ def test_two_quizzes_do_not_mix(open_page):
     page = open_page().show(spot(), spot(caption="Another one."))
     page.get_by_role("button", name="Commit").first.click()
     assert page.get_by_role("button", name="Commit").count() == 1
+
+
+def test_the_judge_gets_as_many_picks_as_the_reader(open_page):
+    page = open_page().show(spot(), spot(caption="Another one."), spot(caption="A third."))
+    told = []
+    for nth, picks in enumerate([(0,), (0, 1, 3), ()]):
+        figure = page.locator("figure").nth(nth)
+        for i in picks:
+            figure.locator(f"button[data-i='{i}']").click()
+        figure.get_by_role("button", name="Commit").click()
+        told.append(plain(figure.inner_text()))
+    assert "the judge 1, with no false alarm." in told[0] and "its pick is the highest" in told[0]  # 0.9, a fake
+    assert "the judge 2, with 1 false alarm." in told[1] and "its 3 picks are the highest" in told[1]  # 0.9, 0.8 and 0.4
+    assert "You found 0 of 2" in told[2] and "its 2 picks are the highest" in told[2]  # no picks: one for each fake

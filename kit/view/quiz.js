@@ -1,4 +1,5 @@
 // Which tokens were replaced? The reader picks and commits; then the truth, a judge's probabilities, and both scores.
+// The judge gets as many picks as the reader took (or one for each fake, if none), and takes its most suspected.
 const render = figure((ui) => {
   const { judge } = ui.options, games = new Map(); // frame -> { picked, done }, so that one may go to another text and back
   const line = "border-bottom:3px solid currentColor";
@@ -9,7 +10,11 @@ const render = figure((ui) => {
     return { found: count((i) => says(i) && wrong(frame, i)), there: count((i) => wrong(frame, i)),
       false: count((i) => says(i) && !wrong(frame, i)), right: count((i) => says(i) === wrong(frame, i)) };
   }
-  const both = (frame) => [score(frame, (i) => games.get(frame).picked.has(i)), score(frame, (i) => frame.values[i] > 0.5)];
+  function suspects(frame) {
+    const count = games.get(frame).picked.size || frame.tokens.filter((_, i) => wrong(frame, i)).length;
+    return new Set([...frame.tokens.keys()].sort((i, k) => frame.values[k] - frame.values[i]).slice(0, count));
+  }
+  const both = (frame) => [games.get(frame).picked, suspects(frame)].map((picks) => score(frame, (i) => picks.has(i)));
   const alarms = (n) => (n ? `${n} false alarm${n > 1 ? "s" : ""}` : "no false alarm");
   function ask(frame) {
     const game = games.get(frame), { tokens } = frame, state = h("span", { role: "status" });
@@ -37,14 +42,14 @@ const render = figure((ui) => {
     ui.read(null, [], "Pick the tokens that you think were replaced: click, or use ← → and the space bar");
   }
   function tell(frame) {
-    const game = games.get(frame), { tokens, originals, values } = frame, [you, it] = both(frame);
+    const game = games.get(frame), { tokens, originals, values } = frame, [you, it] = both(frame), its = suspects(frame);
     const strip = (title, texts, value, role) => h("div", { style: "margin-bottom:6px" }, h("div", { style: "font-weight:600" }, title), texts.map((text, i) => {
       const node = chip(text, i, value(i), role);
       if (wrong(frame, i)) node.style = `${node.style.cssText};${line}`;
       return node;
     }));
     const board = h("div", { class: "pcc-tokens", style: "padding:2px 3px", ...explorable(ui.alt) },
-      strip("your picks", tokens, (i) => +game.picked.has(i), "selected"), strip(`${judge}: probability of “replaced”`, tokens, (i) => values[i], "idea"),
+      strip("your picks", tokens, (i) => +game.picked.has(i), "selected"), strip(`${judge}: probability of “replaced”${its.size ? `; its ${its.size > 1 ? `${its.size} picks are` : "pick is"} the highest` : ""}`, tokens, (i) => values[i], "idea"),
       strip("what stood there", originals, () => 0, "idea"));
     const played = [...games].filter(([, one]) => one.done).map(([one]) => [one, both(one)]);
     const sum = (who) => total(played.map(([, scores]) => scores[who].right)), all = total(played.map(([one]) => one.tokens.length));
@@ -58,7 +63,7 @@ const render = figure((ui) => {
       if ((now = i) < 0) return ui.read(null, [], "Point at a token, or use the arrow keys");
       board.querySelectorAll(`[data-i="${i}"]`).forEach((node) => node.classList.add("pcc-at"));
       ui.read(`token ${i + 1}`, [{ text: wrong(frame, i) ? `${quoted(tokens[i])} instead of ${quoted(originals[i])}` : `${quoted(tokens[i])} (original)` },
-        { text: "you:", value: game.picked.has(i) ? "replaced" : "original" }, { text: `${judge}:`, value: values[i].toFixed(2) }], null, aloud);
+        { text: "you:", value: game.picked.has(i) ? "replaced" : "original" }, { text: `${judge}:`, value: `${values[i].toFixed(2)}${its.has(i) ? ", picked" : ""}` }], null, aloud);
     };
     const step = (to) => () => pick(within(to(now), 0, tokens.length - 1), true);
     arrows(board, { ArrowLeft: step((i) => (i < 0 ? 1e9 : i - 1)), ArrowRight: step((i) => i + 1), Home: step(() => 0), End: step(() => 1e9), Escape: () => pick(-1) });

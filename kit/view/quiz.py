@@ -10,7 +10,8 @@ class Spot(Figure):
     """The reader picks the tokens that look replaced, commits, and then sees the truth, a judge's probabilities, and both scores.
 
     frame: {"tokens": [str], "originals": [str], "values": the judge's probability of "replaced" per token, in 0…1, "note"};
-    a token was replaced where it is not the original. judge: who gave the values, such as "the discriminator".
+    a token was replaced where it is not the original. judge: who gave the values, such as "the discriminator"; it gets as many picks
+    as the reader took (one for each replaced token, if none) and takes those of the highest probability.
     """
 
     script = "quiz.js"

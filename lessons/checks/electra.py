@@ -17,9 +17,12 @@ def corrupt_and_label(answer):
     corrupted, labels = found
     for name, one in (("corrupted text", corrupted), ("labels", labels)):
         yield one.shape == ids.shape, f"the {name} should have the shape {tuple(ids.shape)}, not {tuple(one.shape)}"
+    whole = not corrupted.is_floating_point() and not corrupted.is_complex() and corrupted.dtype != torch.bool
+    yield whole, f"the corrupted text should be whole numbers, like ids, not {corrupted.dtype}: a network cannot look up such tokens"
+    corrupted = corrupted.long()
     yield torch.equal(corrupted[~chosen], ids[~chosen]), "a token that was not chosen has changed"
     right = torch.tensor([[10, 11, 99, 10, 13], [14, 14, 16, 17, 18]])
-    yield torch.equal(corrupted.long(), right), f"the corrupted text should be {right.tolist()}, not {corrupted.tolist()}"
+    yield torch.equal(corrupted, right), f"the corrupted text should be {right.tolist()}, not {corrupted.tolist()}"
     labels, expected = labels.float(), (right != ids).float()
     yield not torch.equal(labels, chosen.float()), "a token that was drawn and came out right counts as original: compare with ids"
     yield not torch.equal(labels, 1 - expected), "1 means replaced, 0 original; yours are the other way round"
@@ -84,6 +87,8 @@ def draw(answer):
 
     got, expected = shares(found), scores.softmax(-1)
     yield len(found.unique()) > 1, "it gives the same token every time: draw, do not take the likeliest"
+    again = not torch.equal(answer(logits, 1.0), found)
+    yield again, "a second call draws the very same tokens: set no seed inside, or the discriminator meets the same fakes in every step"
     yield got[3] == 0, "it drew a token of probability 0: draw by softmax(logits / temperature)"
     near, yours = ([round(p, 2) for p in one.tolist()] for one in (expected, got))
     hint = f"of 20,000 draws the shares should be near {near}, yours are {yours}"
