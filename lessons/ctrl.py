@@ -842,7 +842,8 @@ def from_pretrained(folder):
 # ## 5. Train it
 #
 # 5 kinds, 5 windows of each in every step: balanced, though the corpora are not.
-# Everything is as it was for the model without codes, but for the first token, and it trains longer.
+# The recipe is as it was for the model without codes, but the first token differs, and it trains longer.
+# The network is that of section 3 now: other initial weights, and positions that are computed, not learned.
 # To be fair we look in after as many steps as the model without codes had.
 
 # %%
@@ -957,7 +958,7 @@ def right_and_wrong(found, kinds):
 #        alt="Two curves that are far apart at the first tokens and nearer afterwards.")
 
 # %% [markdown]
-# A model that was told the wrong kind goes on believing it, whatever it reads.
+# A model that was told the wrong kind goes on believing it to the end of the window.
 #
 # ### With codes and without, five seeds
 #
@@ -1059,7 +1060,7 @@ def wheel(model, prompt, temperature, penalty, length):
 #     partial(wheel, ctrl), value_label="probability", tight=True, start={"length": 32, "penalty": 1.2},
 #     controls={"prompt": prompts, "temperature": ["greedy", 0.5, 1.0], "penalty": [1.0, 1.2],
 #               "length": [1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 40]},
-#     caption="One network, one prompt, five codes. Move the length from 1 upwards, and see when each text turns into its kind.",
+#     caption="One network, one prompt, five codes. Move the length from 1 upwards: does each text turn into its kind, and when?",
 #     alt="Five rows of tokens, one under each code, shaded by probability, each with the judge's verdict.",
 # )
 # steering_wheel.widget(write={"prompt": 200}, controls={
@@ -1134,7 +1135,7 @@ def verdicts(model, text, prior):
 #     controls={"text": known + strangers, "reader": ["CTRL", "counting characters"], "prior": ["uniform", "share of data"]},
 #     x_label="tokens read", y_label="p(code | text)", y_range=(0, 1),
 #     caption="Evidence builds up token by token. Five of the texts are held out, one of each kind; the last two are of no kind it knows.",
-#     alt="Five curves, one for each code; one of them rises to 1 within a few tokens.",
+#     alt="Five curves, one for each code, that start at the prior; with most texts one of them comes near 1.",
 # )
 # attribution.widget(write={"text": 400})
 
@@ -1214,8 +1215,8 @@ def penalty_sweep(model, thetas, prompts):
 
 # %% tags=["active-ipynb"]
 # Curves(sweep, controls={"measure": list(real)}, x_label="θ", y_label="as chosen",
-#        caption="Without a penalty, greedy text runs in circles. A little penalty ends that; more, and it repeats less than real text.",
-#        alt="A curve that falls steeply from θ = 1 and crosses the level of real text.")
+#        caption="Without a penalty, greedy text runs in circles. A penalty lessens that; a large one, and it repeats less than real text.",
+#        alt="A curve over θ for the text written greedily, and a level line for real text.")
 
 # %% tags=["active-ipynb"]
 # one, recommended = swept[0], swept[thetas.index(1.2)]
@@ -1295,11 +1296,11 @@ def attention_to_code(model, ids):
 # Curves(looks, controls={"heads": ["mean", "the one that looks most"]},
 #        x_label="token of the text", y_label="weight on the first token", y_range=(0, 1),
 #        caption="Attention to the first token on held-out texts: a code that says the kind, or a start token that says nothing.",
-#        alt="Falling curves: those of the model without codes near the curve of equal shares, those of the model with codes far above it.")
+#        alt="Curves over the tokens: after the first few, those of the model with codes lie far above those of the model without.")
 
 # %% [markdown]
 # A start token that says nothing gets more than its share, too, in some head.
-# But a code gets far more, and from most heads: they do not look there because it comes first, but because of what it says.
+# But a code gets far more, in the study about ten times as much on average over the heads: coming first does not explain that.
 # Without the control one could not tell: in much larger models a first token can draw most of the weight and say nothing
 # (Xiao et al. 2023, arXiv:2309.17453).
 # The study compares like with like: same initial weights, same windows, as many steps.
@@ -1414,7 +1415,8 @@ def code_gradients(model, ids, chosen):
 # %% [markdown]
 # ### "Source attribution tells who wrote it"
 #
-# Section 6: a table of character counts attributes as well as the transformer, and texts from nowhere are attributed with confidence.
+# Section 6: a table of character counts attributes about as well as the transformer.
+# And most of the five texts from nowhere were attributed with confidence.
 # Even the answer for a text with a known source hangs on the prior, when the text is short.
 
 # %% tags=["active-ipynb"]
