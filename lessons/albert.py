@@ -362,18 +362,25 @@ def attention_weights(query, key, mask=None):
 # So H is cut into *heads*, each of which attends for itself, with its own part of the queries, keys and values.
 
 # %%
-class SelfAttention(nn.Module):
-    """Multi-head self-attention, `(batch, tokens, hidden_size)` to the same; `mask` broadcasts to `(batch, heads, tokens, tokens)`."""
+class Heads(nn.Module):
+    """Cuts vectors into `num_heads` parts of equal size."""
 
     def __init__(self, hidden_size, num_heads):
         super().__init__()
         if num_heads < 1 or hidden_size % num_heads:
             raise ValueError(f"the hidden size {hidden_size} is not a multiple of {num_heads} heads")
         self.num_heads = num_heads
-        self.query, self.key, self.value, self.output = (nn.Linear(hidden_size, hidden_size) for _ in range(4))
 
-    def heads(self, x):                                         # (batch, tokens, hidden)
-        return x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)    # (batch, heads, tokens, hidden/heads)
+    def heads(self, x):                                                     # (…, tokens, hidden)
+        return x.unflatten(-1, (self.num_heads, -1)).transpose(-3, -2)      # (…, heads, tokens, hidden/heads)
+
+
+class SelfAttention(Heads):
+    """Multi-head self-attention, `(batch, tokens, hidden_size)` to the same; `mask` broadcasts to `(batch, heads, tokens, tokens)`."""
+
+    def __init__(self, hidden_size, num_heads):
+        super().__init__(hidden_size, num_heads)
+        self.query, self.key, self.value, self.output = (nn.Linear(hidden_size, hidden_size) for _ in range(4))
 
     def weights(self, x, mask=None):
         """What each head looks at: `(batch, heads, tokens, tokens)`."""

@@ -427,22 +427,10 @@ class Gathered(nn.Module):
 #
 # `parts` gives the terms one by one, already divided by $\sqrt{d(1 + \text{number of position terms})}$; their sum goes into the softmax.
 # Queries and keys come from `x`; the mask decoder below will take keys and values from elsewhere, hence `memory`.
+# `Heads` of the ALBERT lesson cuts vectors into heads of d channels.
 
 # %%
-class Heads(nn.Module):
-    """Cuts vectors into `num_heads` parts of d channels."""
-
-    def __init__(self, hidden_size, num_heads):
-        super().__init__()
-        if num_heads < 1 or hidden_size % num_heads:
-            raise ValueError(f"the hidden size {hidden_size} is not a multiple of {num_heads} heads")
-        self.num_heads = num_heads
-
-    def heads(self, x):                                                     # (…, tokens, hidden)
-        return x.unflatten(-1, (self.num_heads, -1)).transpose(-3, -2)      # (…, heads, tokens, d)
-
-# %%
-class Terms(Heads):
+class Terms(albert.Heads):
     """The scores of attention in terms (§3.1).
 
     terms: which of "c2p" and "p2c" are added to c2c. literal: p2c at δ(j, i), as Eq. 4 has it, not at δ(i, j), as in released code.
