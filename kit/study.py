@@ -1,14 +1,18 @@
 """Long experiments, run once and stored: ``python -m kit.study LESSON``, or ``make study-LESSON``.
 
-A lesson with a study has ``STUDY``, {name: function(seed) -> {measurement: number}}, and ``STUDY_SEEDS``. Runs of one name measure the
-same things. Every run is stored in
-``lessons/studies/LESSON.json`` as soon as it is over, so an interrupted study goes on where it stopped. Lessons plot what is stored.
+A lesson with a study has ``STUDY``, {name: function(seed) -> {measurement: number}},
+and ``STUDY_SEEDS``. Runs of one name measure the same things.
+Every run is stored in ``lessons/studies/LESSON.json`` as soon as it is over, so an
+interrupted study goes on where it stopped. Lessons plot what is stored.
 """
 
+import ast
 import datetime
+import hashlib
 import importlib
 import json
 import platform
+import statistics
 import sys
 from importlib.metadata import version
 from pathlib import Path
@@ -16,12 +20,35 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
+from kit.text import bare
+
 LESSONS = Path(__file__).parents[1] / "lessons"
 FOLDER = LESSONS / "studies"
 
 
-def versions():
-    return {"python": platform.python_version(), **{name: version(name) for name in ("numpy", "torch")}}
+MADE_WITH = ("data", "probe", "text", "train")  # what of kit can change a measurement
+
+
+def code_hash(lesson):
+    """Hash of the code of a lesson, the lessons it imports and the parts of kit they use.
+
+    Comments, docstrings and the layout of blank lines do not count.
+    """
+    files = [LESSONS / f"{lesson}.py"]
+    for path in files:  # grows: an imported lesson may import others
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.module.startswith("lessons."):
+                found = LESSONS.parent.joinpath(*node.module.split(".")).with_suffix(".py")
+                files += [found] if found not in files else []
+    files += [Path(__file__).with_name(f"{name}.py") for name in MADE_WITH]
+    whole = "\0".join(bare(path.read_text("utf-8")) for path in files)
+    return hashlib.sha256(whole.encode()).hexdigest()[:16]
+
+
+def versions(lesson):
+    """What the numbers of a study hang on, besides the processor."""
+    installed = {name: version(name) for name in ("numpy", "torch")}
+    return {"python": platform.python_version(), **installed, "code": code_hash(lesson)}
 
 
 def load(path):
@@ -40,12 +67,13 @@ def read(lesson, folder=FOLDER):
 def run(lesson, studied, seeds, folder=FOLDER):
     """Run what is not yet stored of ``studied``, {name: function(seed)}, for each seed.
 
-    Raises ValueError when the stored runs were made with other versions or measured other things: numbers of different origin do not mix.
+    Raises ValueError when the stored runs were made with other versions, by other code or
+    measured other things: numbers of different origin do not mix.
     """
     path = Path(folder) / f"{lesson}.json"
-    stored = load(path) if path.exists() else {"versions": versions(), "runs": {}}
-    if stored["versions"] != versions():
-        raise ValueError(f"{path} was made with {stored['versions']}, here are {versions()}; delete it to run the whole study again")
+    stored = load(path) if path.exists() else {"versions": versions(lesson), "runs": {}}
+    if stored["versions"] != (today := versions(lesson)):
+        raise ValueError(f"{path} was made with {stored['versions']}, here are {today}; delete it to run the whole study again")
     if foreign := stored["runs"].keys() - studied.keys():
         raise ValueError(f"{path} has runs of {', '.join(sorted(foreign))}, which the study no longer has; delete them or the file")
     done = {(name, one["seed"]) for name, runs in stored["runs"].items() for one in runs}
@@ -62,6 +90,24 @@ def run(lesson, studied, seeds, folder=FOLDER):
         partial = path.with_suffix(".partial")
         partial.write_text(json.dumps(stored, indent=1, ensure_ascii=False, allow_nan=False) + "\n", "utf-8")
         partial.replace(path)
+
+
+def within_spread(lesson, name, seed, measurement, value, times=1):
+    """Raise AssertionError unless `value` is what the stored run gave, give or take `times` the spread over seeds.
+
+    The same processor and libraries give the same digits. Others round otherwise: hardly
+    to be seen after a few steps, after a whole training like another seed (`times=3`).
+    The spread is the standard deviation over the stored seeds.
+    """
+    stored = load(FOLDER / f"{lesson}.json")
+    values = {one["seed"]: one[measurement] for one in stored["runs"][name]}
+    spread = statistics.stdev(values.values())
+    if abs(value - values[seed]) > times * spread:
+        raise AssertionError(
+            f"{name}, seed {seed}: {measurement} is {value:.6g}, stored is {values[seed]:.6g}, "
+            f"the spread over {len(values)} seeds {spread:.2g}; stored with "
+            f"{stored['versions']}, here are {versions(lesson)}"
+        )
 
 
 def main():

@@ -15,6 +15,24 @@ def ran():
     return []
 
 
+@pytest.fixture(autouse=True)
+def lessons(tmp_path, monkeypatch):
+    """A folder of lessons with one, x, that imports another, y."""
+    folder = tmp_path / "lessons"
+    folder.mkdir()
+    (folder / "x.py").write_text('"""A lesson."""\nfrom lessons.y import rate\n\nSTEPS = 500\n')
+    (folder / "y.py").write_text("rate = 0.1\n")
+    monkeypatch.setattr(study, "LESSONS", folder)
+    return folder
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Where the studies of these tests are stored."""
+    (tmp_path / "studies").mkdir()
+    return tmp_path / "studies"
+
+
 @pytest.fixture
 def studied(ran):
     def one(name):
@@ -23,38 +41,65 @@ def studied(ran):
     return {name: one(name) for name in ("a", "bb")}
 
 
-def test_runs_are_stored_with_date_seeds_and_versions(tmp_path, studied, ran):
-    study.run("x", studied, range(2), tmp_path)
+def test_runs_are_stored_with_date_seeds_and_versions(folder, studied, ran):
+    study.run("x", studied, range(2), folder)
     assert ran == [("a", 0), ("bb", 0), ("a", 1), ("bb", 1)]
-    assert study.read("x", tmp_path) == {"a": [{"seed": 0, "error": 1.0}, {"seed": 1, "error": 1.333333}],
+    assert study.read("x", folder) == {"a": [{"seed": 0, "error": 1.0}, {"seed": 1, "error": 1.333333}],
                                          "bb": [{"seed": 0, "error": 2.0}, {"seed": 1, "error": 2.333333}]}
-    whole = json.loads((tmp_path / "x.json").read_text())
+    whole = json.loads((folder / "x.json").read_text())
     assert whole["versions"].keys() >= {"python", "torch"} and len(whole["date"]) == 10
 
 
-def test_an_interrupted_study_goes_on_where_it_stopped(tmp_path, studied, ran):
+def test_an_interrupted_study_goes_on_where_it_stopped(folder, studied, ran):
     def power_cut(seed):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        study.run("x", studied | {"bb": power_cut}, range(2), tmp_path)
-    study.run("x", studied, range(2), tmp_path)
+        study.run("x", studied | {"bb": power_cut}, range(2), folder)
+    study.run("x", studied, range(2), folder)
     assert ran == [("a", 0), ("bb", 0), ("a", 1), ("bb", 1)]
-    study.run("x", studied, range(2), tmp_path)
+    study.run("x", studied, range(2), folder)
     assert len(ran) == 4
-    assert [path.name for path in tmp_path.iterdir()] == ["x.json"]
+    assert [path.name for path in folder.iterdir()] == ["x.json"]
 
 
-def test_numbers_of_other_versions_or_of_another_study_do_not_mix(tmp_path, studied, ran, monkeypatch):
-    study.run("x", studied, range(1), tmp_path)
+def test_numbers_of_other_versions_or_of_another_study_do_not_mix(folder, studied, ran, monkeypatch):
+    study.run("x", studied, range(1), folder)
     with pytest.raises(ValueError, match="has runs of bb, which the study no longer has"):
-        study.run("x", {"a": studied["a"]}, range(2), tmp_path)
+        study.run("x", {"a": studied["a"]}, range(2), folder)
     with pytest.raises(ValueError, match="has error, seed of each run of a, now it would be loss, seed"):
-        study.run("x", {name: lambda seed: {"loss": 1.0} for name in studied}, range(2), tmp_path)
-    monkeypatch.setattr(study, "versions", lambda: {"torch": "9"})
+        study.run("x", {name: lambda seed: {"loss": 1.0} for name in studied}, range(2), folder)
+    monkeypatch.setattr(study, "versions", lambda lesson: {"torch": "9"})
     with pytest.raises(ValueError, match="was made with .* here are .*'9'.* delete it"):
-        study.run("x", studied, range(2), tmp_path)
+        study.run("x", studied, range(2), folder)
     assert len(ran) == 2
+
+
+@pytest.mark.parametrize(("file", "before", "now"), [("x", "500", "600"), ("y", "0.1", "0.2")])
+def test_numbers_of_another_recipe_do_not_mix(folder, lessons, studied, ran, file, before, now):
+    study.run("x", studied, range(1), folder)
+    recipe = lessons / f"{file}.py"
+    recipe.write_text(recipe.read_text().replace(before, now))
+    with pytest.raises(ValueError, match="was made with .*'code'.* delete it"):
+        study.run("x", studied, range(2), folder)
+    assert len(ran) == 2
+
+
+def test_another_comment_is_the_same_recipe(folder, lessons, studied, ran):
+    study.run("x", studied, range(1), folder)
+    recipe = lessons / "x.py"
+    recipe.write_text("# Words.\n" + recipe.read_text().replace("A lesson", "The lesson").replace("500", "500  # many"))
+    study.run("x", studied, range(2), folder)
+    assert len(ran) == 4
+
+
+def test_a_number_is_compared_within_the_spread_over_seeds(folder, monkeypatch, lessons):
+    study.run("x", {"a": lambda seed: {"error": seed}}, range(3), folder)
+    monkeypatch.setattr(study, "FOLDER", folder)
+    study.within_spread("x", "a", 2, "error", 2.9)
+    study.within_spread("x", "a", 2, "error", 4.9, times=3)
+    with pytest.raises(AssertionError, match="a, seed 2: error is 3.1, stored is 2, .* 3 seeds 1; stored with .*'torch'"):
+        study.within_spread("x", "a", 2, "error", 3.1)
 
 
 @pytest.mark.parametrize("names", [[], ["nothing"], ["resnet"], ["densenet", "resnet"], ["../kit/study"]])
@@ -64,17 +109,17 @@ def test_a_lesson_without_a_study_is_refused(names):
 
 
 @pytest.mark.parametrize("content", [None, "", "{", "[]", "{}"])
-def test_a_missing_or_damaged_file_is_named(tmp_path, content):
+def test_a_missing_or_damaged_file_is_named(folder, content):
     if content is not None:
-        (tmp_path / "x.json").write_text(content)
+        (folder / "x.json").write_text(content)
     with pytest.raises(ValueError, match="x.json is missing or damaged"):
-        study.read("x", tmp_path)
+        study.read("x", folder)
 
 
-def test_what_is_no_number_is_not_stored(tmp_path):
+def test_what_is_no_number_is_not_stored(folder):
     with pytest.raises(ValueError, match="JSON"):
-        study.run("x", {"a": lambda seed: {"error": float("nan")}}, range(1), tmp_path)
-    assert not (tmp_path / "x.json").exists()
+        study.run("x", {"a": lambda seed: {"error": float("nan")}}, range(1), folder)
+    assert not (folder / "x.json").exists()
 
 
 @pytest.mark.parametrize("name", [path.stem for path in sorted(study.FOLDER.glob("*.json"))])
