@@ -106,18 +106,21 @@ def docstring_nodes(tree):
 def bare(source):
     """A program without its comments, docstrings and blank lines.
 
-    The text that remains is untouched: `ast.unparse` would write it differently with every version of Python.
+    What remains is untouched: `ast.unparse` would lay it out differently with every version of Python.
     """
-    lines = source.splitlines(keepends=True)
-    comments = (token for token in tokenize.generate_tokens(io.StringIO(source).readline) if token.type == tokenize.COMMENT)
-    for (row, column), *_ in (token[2:] for token in comments):
-        lines[row - 1] = lines[row - 1][:column].rstrip() + "\n"
+    lines, kept = source.splitlines(keepends=True), set()
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type == tokenize.COMMENT:
+            row, column = token.start
+            lines[row - 1] = lines[row - 1][:column].rstrip() + "\n"
+    for token, (first, _), (last, _) in code_tokens(source):
+        kept |= set(range(first - 1, last)) if token == "STRING" else set()  # a blank line in a string stays
     for node, owner in docstring_nodes(ast.parse(source)):
-        indent = " " * node.col_offset
-        lines[node.lineno - 1 : node.end_lineno] = [""] * (node.end_lineno - node.lineno + 1)
+        place = range(node.lineno - 1, node.end_lineno)
+        lines[place.start : place.stop] = [""] * len(place)
         if len(owner.body) == 1:
-            lines[node.lineno - 1] = f"{indent}pass\n"
-    return "".join(line for line in lines if line.strip())
+            lines[place.start] = " " * node.col_offset + "pass\n"
+    return "".join(line for row, line in enumerate(lines) if line.strip() or row in kept)
 
 
 def bare_code():
