@@ -1010,7 +1010,8 @@ def read_minilm():
 # Now small encoders, with different things shared, learn to fill in what is hidden.
 # English is too hard for a minute: in our trials networks of this size still guessed by the frequency of the pieces when it was over.
 # But there is real text with more structure: **programs**.
-# We take Python's own standard library, in the tokens of its grammar, whole files held out.
+# We take the source of two packages that are installed anyway, networkx (graphs) and the core of sympy (algebra).
+# They are read in the tokens of Python's grammar, and whole files are held out.
 
 # %% tags=["active-ipynb", "nbval-ignore-output"]
 # vocabulary, programs = text.python_tokens()
@@ -1231,7 +1232,7 @@ def layer_gradients(model, ids, targets):
 # The paper also shares only the attention, or only the feed-forward networks.
 # It finds that most of the drop in score comes from the second (Table 4).
 # One run of each proves little: *when* a network leaves its plateau is partly chance.
-# So `make study-albert` trained all four with five seeds, for twice as long, and stored what came out with its date and versions.
+# So `make study-albert` trained all four with three seeds, for twice as long, and stored what came out with its date and versions.
 
 # %%
 def studied(share, seed):
@@ -1243,21 +1244,21 @@ def studied(share, seed):
 
 
 SHARES = ("none", "attention", "ffn", "all")
-STUDY, STUDY_SEEDS = {share: partial(studied, share) for share in SHARES}, range(5)  # for `make study-albert`
+STUDY, STUDY_SEEDS = {share: partial(studied, share) for share in SHARES}, range(3)  # for `make study-albert`
 
 # %% tags=["active-ipynb"]
 # table4 = {"none": (82.3, 81.6), "attention": (81.6, 81.7), "ffn": (79.5, 80.2), "all": (79.8, 80.1)}       # E = 768, E = 128
 # stored = {share: np.array([run["held-out loss"] for run in study.read("albert")[share]]) for share in SHARES}
 # right = {share: np.mean([run["percent right"] for run in study.read("albert")[share]]) for share in SHARES}
 # none, attention, ffn, everything = (stored[share] for share in SHARES)
-# claim("with each of the five seeds, sharing one half costs something, and sharing both costs more",
+# claim("with each of the three seeds, sharing one half costs something, and sharing both costs more",
 #       all(none < np.minimum(attention, ffn)) and all(np.maximum(attention, ffn) < everything), "study; the effect: Table 4")
 # claim("here both halves cost about the same: 0.04 to 0.1 of loss each, and their difference is below 0.03",
 #       all(0.04 < half.mean() - none.mean() < 0.1 for half in (attention, ffn))
 #       and abs(attention.mean() - ffn.mean()) < 0.03, "study")
 
 # %% tags=["active-ipynb"]
-# table(["shared", "Table 4: average score at E = 768", "at E = 128", "here: parameters", "held-out loss, five seeds", "right"],
+# table(["shared", "Table 4: average score at E = 768", "at E = 128", "here: parameters", "held-out loss, three seeds", "right"],
 #       [[share, *table4[share], f"{parameters(small_model(share, 0)):,}",
 #         f"{stored[share].mean():.3f} ± {stored[share].std(ddof=1):.3f}", f"{right[share]:.1f}%"] for share in SHARES])
 
@@ -1585,11 +1586,11 @@ STUDY |= {f"trained on {task}": partial(trained_on, task) for task in ("NSP", "S
 # claim("trained on next sentences, the network is right in over 80% of them, and at chance in sentence order, with each seed",
 #       cross["NSP", "NSP"].min() > 80 and abs(cross["NSP", "SOP"] - 50).max() < 4, "study; the effect: Table 5")
 # order = cross["SOP", "SOP"]
-# claim("trained on sentence order it is above chance in that, by over two standard errors of five seeds",
-#       order.mean() - 2 * order.std(ddof=1) / 5**0.5 > 50, "study; Table 5")
+# claim("trained on sentence order it is above chance in that, by over two standard errors of three seeds",
+#       order.mean() - 2 * order.std(ddof=1) / 3**0.5 > 50, "study; Table 5")
 
 # %% tags=["active-ipynb"]
-# table(["trained on", "tested on", "here, five seeds", "Table 5"],
+# table(["trained on", "tested on", "here, three seeds", "Table 5"],
 #       [[*pair, f"{found.mean():.1f}% ± {found.std(ddof=1):.1f}", f"{table5[pair]}%"] for pair, found in cross.items()])
 
 # %% [markdown]
@@ -1715,7 +1716,7 @@ STUDY |= {f"trained on {task}": partial(trained_on, task) for task in ("NSP", "S
 #
 # | what | the paper | here |
 # |---|---|---|
-# | text | BookCorpus and English Wikipedia, 16 GB | half a million tokens of Python's standard library; a little of Wikipedia and news |
+# | text | BookCorpus and English Wikipedia, 16 GB | 450,000 tokens of networkx and sympy; a little of Wikipedia and news |
 # | pieces | SentencePiece, 30,000 | tokens of Python's grammar, 1,000; WordPiece, 2,000 |
 # | length | up to 512 | 16 |
 # | encoder | 12 or 24 layers, H = 768 and more, E = 128 | 6 layers, H = E = 32 |

@@ -1132,7 +1132,7 @@ def from_pretrained(folder, decoder=False):
 # ### Real text
 #
 # Puzzles prove what a term *can* do; what does text ask for?
-# As in the ALBERT lesson we take Python's own standard library in the tokens of its grammar, whole files held out, and hide 15% of
+# As in the ALBERT lesson we take networkx and the core of sympy in the tokens of Python's grammar, whole files held out, and hide 15% of
 # the tokens.
 # Two layers of four heads, H = 64, texts of 32 tokens, k = 16; 400 steps.
 # The control has the absolute positions of a BERT, in 64 rows that start from sine waves; everything else is the same.
@@ -1816,7 +1816,7 @@ def explained_by_distance(scores):
 #
 # | what | the paper | here |
 # |---|---|---|
-# | text | 78 GB: Wikipedia, books, web pages, stories | half a million tokens of Python's standard library |
+# | text | 78 GB: Wikipedia, books, web pages, stories | 450,000 tokens of networkx and sympy |
 # | pieces | BPE, 50,265 | tokens of Python's grammar, 1,000 |
 # | length, k | 512, 512 | 32 and 16; puzzles 24 and 8 |
 # | encoder | 12 layers, H = 768 and more | 1 or 2 layers, H = 32 or 64 |

@@ -1527,7 +1527,7 @@ def read_program(program, vocabulary):
 #
 # | what | the paper | here |
 # |---|---|---|
-# | text | Wikipedia and BookCorpus, 3.3 billion tokens; for Large 33 billion | half a million tokens of Python's standard library |
+# | text | Wikipedia and BookCorpus, 3.3 billion tokens; for Large 33 billion | 450,000 tokens of networkx and sympy |
 # | pieces | WordPiece, 30,522 | tokens of Python's grammar, 1,000 |
 # | length, batch | 128 or 512, 128 to 2,048 texts | 32, 16 |
 # | discriminator | 12 or 24 layers, H = 256 to 1,024 | 2 layers, H = 64 |
