@@ -16,10 +16,10 @@ def multiply_adds(model, *shape):
 
     Counts convolutions and matrix products; torch counts a multiply-add as two operations, hence the half.
     """
-    device = next(model.parameters()).device
+    weight = next(model.parameters())
     was_training = model.training
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        model.eval()(torch.zeros(shape, device=device))
+        model.eval()(weight.new_zeros(shape))
     model.train(was_training)
     return counter.get_total_flops() // 2
 
@@ -59,15 +59,14 @@ def saved_for_backward(model, *inputs):
     """
     if not torch.is_grad_enabled():
         raise ValueError("gradients are switched off, so nothing is kept: leave torch.no_grad() first")
-    weights, sizes = {p.untyped_storage().data_ptr() for p in model.parameters()}, {}
+    weights, sizes = {p.untyped_storage() for p in model.parameters()}, {}
 
     def pack(tensor):
         storage = tensor.untyped_storage()
-        if storage.data_ptr() not in weights:
-            sizes[storage.data_ptr()] = storage.nbytes()
+        if storage not in weights:
+            sizes[storage] = storage.nbytes()
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        output = model(*inputs)  # as long as it lives, no storage is freed and its address used again
-    del output
+        model(*inputs)
     return sum(sizes.values())

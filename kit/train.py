@@ -1,5 +1,6 @@
 """One training loop for all lessons."""
 
+import math
 import os
 import random
 
@@ -19,22 +20,40 @@ def seed(offset=0):
     return value
 
 
+def generator_on(device, random):
+    """`random`, or where it lives on another device than `device`, a generator there that goes on from its seed."""
+    if random.device.type == torch.device(device).type:
+        return random
+    try:
+        return torch.Generator(device).manual_seed(random.initial_seed())
+    except RuntimeError:  # `meta` and the like draw no numbers
+        return random
+
+
+def placed(tensor, model):
+    """`tensor` on the model's device, and in its floating type unless it holds whole numbers (ids, labels)."""
+    weight = next(model.parameters())
+    return tensor.to(weight if tensor.is_floating_point() else weight.device)
+
+
 def fit(model, batches, loss, optimizer, schedule=None, on_step=None):
     """Train `model` in place and return the loss of every step, `(steps,)`.
 
-    batches: any iterable of (inputs, targets), one a step; they are moved to the model's device.
+    batches: any iterable of (inputs, targets), one a step; they are `placed` where the model is.
     loss: `loss(model(inputs), targets)` gives a scalar tensor.
     schedule: a torch learning-rate scheduler, advanced once a step.
     on_step: called as `on_step(step, loss)` when the gradients of the step are there and before the weights change.
+    Raises ValueError where the loss is not a number.
     """
-    device = next(model.parameters()).device
     losses = []
     model.train()
     for step, (inputs, targets) in enumerate(batches):
-        value = loss(model(inputs.to(device)), targets.to(device))
+        value = loss(model(placed(inputs, model)), placed(targets, model))
         optimizer.zero_grad()
         value.backward()
         losses.append(value.item())
+        if math.isnan(losses[-1]):
+            raise ValueError(f"the loss of step {step} is not a number: nothing was asked, or the learning rate is too high")
         if on_step is not None:
             on_step(step, losses[-1])
         optimizer.step()
@@ -47,6 +66,6 @@ def fit(model, batches, loss, optimizer, schedule=None, on_step=None):
 def error(model, split):
     """Percent of the images of a Split that a classifier gets wrong, in eval mode."""
     was_training = model.training
-    wrong = model.eval()(split.images).argmax(1) != split.labels
+    wrong = model.eval()(placed(split.images, model)).argmax(1) != placed(split.labels, model)
     model.train(was_training)
     return 100 * wrong.float().mean().item()

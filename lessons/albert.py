@@ -333,10 +333,10 @@ def bill(V, H, E, L, share, show, heads=16):
 
 # %%
 def attention_weights(query, key, mask=None):
-    """softmax(QKᵀ/√d): `(…, tokens, d)` twice to `(…, tokens, tokens)`, rows sum to 1; where `mask` is False, 0."""
+    """softmax(QKᵀ/√d): `(…, tokens, d)` twice to `(…, tokens, tokens)`, rows sum to 1; where `mask` is 0 or False, 0."""
     scores = query @ key.transpose(-2, -1) / math.sqrt(query.shape[-1])     # (…, tokens, tokens)
     if mask is not None:
-        scores = scores.masked_fill(~mask, -math.inf)
+        scores = scores.masked_fill(mask == 0, -math.inf)
     return scores.softmax(-1)
 
 
@@ -388,6 +388,7 @@ class SelfAttention(Heads):
 
     def forward(self, x, mask=None):                            # (batch, tokens, hidden)
         query, key, value = (self.heads(project(x)) for project in (self.query, self.key, self.value))
+        mask = None if mask is None else mask.bool()
         mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)   # (batch, heads, tokens, hidden/heads)
         return self.output(mixed.transpose(1, 2).flatten(2))    # (batch, tokens, hidden)
 
@@ -580,8 +581,9 @@ class Albert(nn.Module):
 
     def prepare(self, input_ids, attention_mask=None, token_type_ids=None):
         """The input of the first layer `(batch, tokens, hidden)`, and the mask of all layers."""
-        mask = None if attention_mask is None else attention_mask[:, None, None, :].bool()     # (batch, 1, 1, tokens)
-        return self.project(self.embeddings(input_ids, token_type_ids)), mask
+        x = self.project(self.embeddings(input_ids, token_type_ids))
+        real = text.real_tokens(attention_mask, input_ids)                  # bool (batch, tokens)
+        return x, None if real is None else real[:, None, None, :]          # (batch, 1, 1, tokens)
 
     def states(self, *inputs):
         """The input and the output of every layer, a list of tensors `(batch, tokens, hidden)`."""
@@ -645,8 +647,10 @@ class Classifier(nn.Module):
         self.albert, self.classifier = Albert(config), nn.Linear(config.hidden_size, num_labels)
         init_weights(self.classifier, config.initializer_range)
 
-    def forward(self, *args, **kwargs):
-        return self.classifier(self.albert.pooled(self.albert(*args, **kwargs)))
+    def forward(self, input_ids, attention_mask=None, token_type_ids=None):
+        x = self.albert(input_ids, attention_mask, token_type_ids)
+        text.check_start(attention_mask)
+        return self.classifier(self.albert.pooled(x))
 
 
 class PreTraining(MaskedLM):
@@ -657,9 +661,10 @@ class PreTraining(MaskedLM):
         self.classifier = nn.Linear(config.hidden_size, num_labels)     # 1: swapped
         init_weights(self.classifier, config.initializer_range)
 
-    def both(self, *args, **kwargs):
+    def both(self, input_ids, attention_mask=None, token_type_ids=None):
         """Logits of the pieces `(batch, tokens, vocab_size)`, and of the order of the segments `(batch, 2)`."""
-        x = self.albert(*args, **kwargs)
+        x = self.albert(input_ids, attention_mask, token_type_ids)
+        text.check_start(attention_mask)
         return self.head(x, self.albert.embeddings.word.weight), self.classifier(self.albert.pooled(x))
 
 
@@ -706,8 +711,8 @@ def choose_ngrams(words, share=0.15, longest=3, generator=None):
     budget = (share * (words > -2).sum(1, keepdim=True)).round().clamp(min=1)               # (batch, 1)
     chosen = torch.zeros_like(words, dtype=torch.bool)
     for _ in range(4 * int(budget.max())):                      # tries; a run that does not fit is left out
-        n = 1 + torch.multinomial(ngram_probabilities(longest), batch, replacement=True, generator=generator)
-        start = (torch.rand(batch, generator=generator) * (words.max(1).values + 1)).long()
+        n = 1 + torch.multinomial(ngram_probabilities(longest).to(words.device), batch, replacement=True, generator=generator)
+        start = (torch.rand(batch, generator=generator, device=words.device) * (words.max(1).values + 1)).long()
         run = (words >= start[:, None]) & (words < (start + n)[:, None])
         run &= segment == (segment * (words == start[:, None])).amax(1, keepdim=True)       # a run ends at a special token
         fits = (chosen | run).sum(1, keepdim=True) <= budget
@@ -718,8 +723,9 @@ def choose_ngrams(words, share=0.15, longest=3, generator=None):
 # %%
 def hide(ids, chosen, vocab_size, mask_id=4, first_id=5, generator=None):
     """(ids to read, ids to predict): of the `chosen` 80% become `mask_id`, 10% any piece from `first_id` on; targets elsewhere are -100."""
-    dice = torch.rand(ids.shape, generator=generator)
-    anything = torch.randint(first_id, vocab_size, ids.shape, generator=generator)
+    text.check_chosen(chosen)
+    dice = torch.rand(ids.shape, generator=generator, device=ids.device)
+    anything = torch.randint(first_id, vocab_size, ids.shape, generator=generator, device=ids.device)
     hidden = torch.where(chosen & (dice < 0.8), mask_id, torch.where(chosen & (dice >= 0.9), anything, ids))
     return hidden, torch.where(chosen, ids, -100)
 
@@ -1052,7 +1058,7 @@ def small_model(share, seed):
 
 def hide_tokens(windows, generator):
     """(ids to read, ids to predict) for windows of Python tokens `(n, 16)`: a fifth hidden, singly, never [UNK]."""
-    words = torch.where(windows == 1, -1, torch.arange(windows.shape[1]))
+    words = torch.where(windows == 1, -1, torch.arange(windows.shape[1], device=windows.device))
     return hide(windows, choose_ngrams(words, share=0.2, longest=1, generator=generator), SMALL.vocab_size, generator=generator)
 
 
@@ -1066,7 +1072,7 @@ def held_out_loss(model, seed=12345):
     generator = torch.Generator().manual_seed(seed)
     windows = text.windows(text.python_tokens()[1].heldout, 16)
     chosen = windows[torch.randperm(len(windows), generator=generator)[:2000]]
-    ids, targets = hide_tokens(chosen, generator)
+    ids, targets = (train.placed(one, model) for one in hide_tokens(chosen, generator))
     with torch.no_grad():
         logits = model(ids)[targets >= 0]                               # (hidden tokens, vocab)
     answers = targets[targets >= 0]
@@ -1331,7 +1337,7 @@ STUDY, STUDY_SEEDS = {share: partial(studied, share) for share in SHARES}, range
 def look(model, tokenizer, sentence):
     """A frame for `kit.view.Attention`: what every head of every layer of an Albert does with the sentence."""
     encoding = tokenizer.encode(sentence)
-    states = model.states(torch.tensor([encoding.ids]))
+    states = model.states(train.placed(torch.tensor([encoding.ids]), model))
     layers = [model.encoder.layers[index] for index in model.encoder.order]
     weights = [layer.attention.inner.weights(x)[0] for layer, x in zip(layers, states)]     # (heads, tokens, tokens) each
     notes = ["[UNK] is what the model has no pieces for"] * ("[UNK]" in encoding.tokens)
@@ -1502,7 +1508,7 @@ def counting_judge(documents, vocab_size):
     weight = -(appears + 0.5 / len(documents)).clamp(max=1).log()
 
     def counts(rows):
-        found = torch.zeros(len(rows), vocab_size).scatter_add_(1, rows, torch.ones(rows.shape)) * weight
+        found = weight.new_zeros(len(rows), vocab_size).scatter_add_(1, rows, weight.new_ones(rows.shape)) * weight
         return F.normalize(found, dim=1)
 
     return lambda first, second: (counts(first) * counts(second)).sum(1)

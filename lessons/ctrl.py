@@ -131,9 +131,10 @@ class OffTheShelf(nn.Module):
             nn.init.normal_(one.weight, std=hidden_size**-0.5)
 
     def forward(self, input_ids):                                                   # (batch, tokens)
+        text.check_ids(input_ids, self.word.num_embeddings, "input_ids")
         tokens, size = input_ids.shape[1], self.word.embedding_dim
         x = self.word(input_ids) * math.sqrt(size) + self.position.weight[:tokens]      # (batch, tokens, hidden)
-        mask = nn.Transformer.generate_square_subsequent_mask(tokens)               # −∞ above the diagonal
+        mask = nn.Transformer.generate_square_subsequent_mask(tokens).to(x)         # −∞ above the diagonal
         return self.body(x, mask=mask, is_causal=True) @ self.word.weight.T         # (batch, tokens, vocab)
 
 
@@ -354,7 +355,7 @@ def judged_right(tokens):
 # %%
 def sinusoids(positions, size):
     """`(positions, size)`: all sines, then all cosines, in float32 as their code computes them."""
-    rates = 1 / 10000 ** (torch.arange(size) // 2 * 2 / size)                       # (size,), each twice
+    rates = 1 / 10000 ** ((torch.arange(size) // 2 * 2).float() / size)             # (size,), each twice
     angles = torch.arange(positions)[:, None] * rates                               # (positions, size)
     return torch.cat([angles[:, 0::2].sin(), angles[:, 1::2].cos()], dim=1)
 
@@ -378,9 +379,9 @@ def sinusoids(positions, size):
 # With a cache of m tokens, n new ones look at m + n: the mask is the lower part of a triangle.
 
 # %%
-def causal_mask(new, total):
+def causal_mask(new, total, device=None):
     """Which of `total` tokens each of the last `new` ones may look at, bool `(new, total)`: itself and those before it."""
-    return torch.ones(new, total, dtype=torch.bool).tril(total - new)
+    return torch.ones(new, total, dtype=torch.bool, device=device).tril(total - new)
 
 
 # %% tags=["active-ipynb"]
@@ -395,10 +396,10 @@ class CausalAttention(SelfAttention):
     padding: bool `(batch, past + tokens)`, False where there is no token.
     """
 
-    def mask(self, new, total, padding=None):                   # None, or broadcasts to (batch, heads, new, total)
-        mask = causal_mask(new, total)
+    def mask(self, new, total, padding):                        # broadcasts to (batch, heads, new, total)
+        mask = causal_mask(new, total, self.query.weight.device)
         if padding is not None:                                 # a token always sees itself, so that no row is empty
-            mask = mask & padding[:, None, None, :] | torch.eye(total, dtype=torch.bool)[-new:]
+            mask = mask & padding[:, None, None, :].bool() | torch.eye(total, dtype=torch.bool, device=mask.device)[-new:]
         return mask
 
     def forward(self, x, cache=None, padding=None):             # (batch, new, hidden)
@@ -409,7 +410,7 @@ class CausalAttention(SelfAttention):
             cache[:] = key, value                               # (batch, heads, past + new, hidden/heads)
         new, total = query.shape[2], key.shape[2]
         plain = new == total and padding is None                # torch's kernel knows the triangle
-        mask = None if plain else self.mask(new, total, padding).to(x.device)
+        mask = None if plain else self.mask(new, total, padding)
         mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=mask, is_causal=plain)
         return self.output(mixed.transpose(1, 2).flatten(2))    # (batch, new, hidden)
 
@@ -541,10 +542,12 @@ class Ctrl(nn.Module):
         """The input and the output of every layer, then the normalised output: `n_layer + 2` tensors."""
         past = cache[0][0].shape[2] if cache and cache[0] else 0
         position = self.position[places(past, input_ids.shape[1], self.config.n_positions)]
+        text.check_ids(input_ids, self.config.vocab_size, "input_ids")
         x = self.word(input_ids) * math.sqrt(self.config.n_embd) + position                     # (batch, tokens, n_embd)
         if token_type_ids is not None:
+            text.check_ids(token_type_ids, self.config.vocab_size, "token_type_ids")
             x = x + self.word(token_type_ids) * math.sqrt(self.config.n_embd)
-        states, padding = [self.dropout(x)], None if attention_mask is None else attention_mask.bool()
+        states, padding = [self.dropout(x)], text.real_tokens(attention_mask, input_ids, past)
         for i, one in enumerate(self.layers):
             x = one.attention(states[-1], None if cache is None else cache[i], padding)
             states.append(one.ffn(x))
@@ -639,7 +642,8 @@ def generate(model, ids, length, temperature=1.0, theta=1.0, greedy=False, gener
         raise ValueError(f"the prompt has {ids.shape[1] - 1} tokens; with its code and {length} new ones that makes {wanted}, "
                          f"and the model knows {most} positions")
     past, new, found = model.ctrl.new_cache(), ids, []
-    seen = torch.zeros(len(ids), model.ctrl.config.vocab_size, dtype=torch.bool).scatter_(1, ids[:, 1:], True)
+    seen = torch.zeros(len(ids), model.ctrl.config.vocab_size, dtype=torch.bool, device=ids.device)
+    seen.scatter_(1, ids[:, 1:], True)
     for _ in range(length):
         logits = model(new, cache=past)                                             # (batch, new, vocab)
         found.append(logits)
@@ -647,7 +651,7 @@ def generate(model, ids, length, temperature=1.0, theta=1.0, greedy=False, gener
         new = p.argmax(1, keepdim=True) if greedy else torch.multinomial(p, 1, generator=generator)
         ids = torch.cat([ids, new], dim=1)
         seen.scatter_(1, new, True)
-    own = torch.cat(found, dim=1).softmax(-1) if found else torch.zeros(len(ids), 0, 1)       # (batch, prompt + length, vocab)
+    own = torch.cat(found, dim=1).softmax(-1) if found else torch.zeros(len(ids), 0, 1).to(ids.device)  # (batch, prompt + length, vocab)
     return ids, own.gather(2, ids[:, 1 : own.shape[1] + 1, None])[..., 0]
 
 
@@ -850,9 +854,10 @@ def from_pretrained(folder):
 # %%
 def steering(model, seed, each=8, prompt="", length=40, coded=True):
     """For each code, the share of `each` texts that the judge puts to each kind: `(codes, kinds)`; not coded: one start token for all."""
-    ids = with_codes(prompt).repeat_interleave(each, 0)                                 # (codes · each, 1 + prompt)
+    ids = train.placed(with_codes(prompt).repeat_interleave(each, 0), model)            # (codes · each, 1 + prompt)
     ids[:, 0] = ids[:, 0] if coded else VOCABULARY
-    ids, _ = generate(model, ids, length, temperature=0.7, generator=torch.Generator().manual_seed(seed))
+    random = train.generator_on(ids.device, torch.Generator().manual_seed(seed))
+    ids, _ = generate(model, ids, length, temperature=0.7, generator=random)
     shares = torch.zeros(len(CODES), len(CODES))
     for row, one in enumerate(ids):
         verdict, _ = trigrams().verdict(tokenizer().decode(one[1:].tolist()))
@@ -924,9 +929,9 @@ def obeyed(shares):
 @torch.no_grad()
 def token_losses(model, rows):
     """−log p of each token of `rows` `(n, tokens)` under each code: `(codes, n, tokens)`."""
-    found = []
+    rows, found = train.placed(rows, model), []
     for code in range(len(CODES)):
-        ids = torch.cat([torch.full((len(rows), 1), VOCABULARY + code), rows[:, :-1]], dim=1)
+        ids = torch.cat([rows.new_full((len(rows), 1), VOCABULARY + code), rows[:, :-1]], dim=1)
         found.append(F.cross_entropy(model(ids).transpose(1, 2), rows, reduction="none"))
     return torch.stack(found)
 
@@ -1037,7 +1042,9 @@ def written(model, prompt, temperature, theta, seed=0):
     if strange := sorted({one for one in prompt if ord(one) > 127})[:5]:
         remarks.append(f"Characters such as {' '.join(strange)} are rare or new to the model, which reads them as bytes.")
     greedy = temperature == "greedy"
-    found, p = generate(model, ids, 40, 1.0 if greedy else temperature, theta, greedy, torch.Generator().manual_seed(seed))
+    ids = train.placed(ids, model)
+    random = train.generator_on(ids.device, torch.Generator().manual_seed(seed))
+    found, p = generate(model, ids, 40, 1.0 if greedy else temperature, theta, greedy, random)
     return found[:, 1:], p, " ".join(remarks)
 
 
@@ -1101,7 +1108,7 @@ def attribute(model, string, kind="uniform"):
     ids = tokenizer().encode(string).ids[:WINDOW]
     shown, ends = pieces(ids), [len(tokenizer().decode(ids[:k])) for k in range(len(ids) + 1)]
     start = prior(kind).log()[:, None]
-    own = -token_losses(model, torch.tensor([ids]))[:, 0] if ids else torch.zeros(len(CODES), 0)
+    own = -token_losses(model, torch.tensor([ids]))[:, 0].cpu() if ids else torch.zeros(len(CODES), 0)
     counted = F.pad(trigrams().evidence(tokenizer().decode(ids)).cumsum(1), (1, 0))[:, ends]            # (codes, n + 1)
     return (F.pad(own.cumsum(1), (1, 0)) + start).softmax(0).T, (counted + start).softmax(0).T, shown
 
@@ -1265,7 +1272,8 @@ def attention_to_first(layers, x):
     """Mean weight of each head on the first token, from each token, `(layers, heads, tokens)`; x `(batch, tokens, hidden)` goes in."""
     found = []
     for one in layers:
-        weights = one.attention.inner.weights(one.attention.norm(x), causal_mask(x.shape[1], x.shape[1]))   # (batch, heads, tokens, tokens)
+        mask = causal_mask(x.shape[1], x.shape[1], x.device)
+        weights = one.attention.inner.weights(one.attention.norm(x), mask)      # (batch, heads, tokens, tokens)
         found.append(weights[..., 0].mean(0))
         x = one(x)
     return torch.stack(found)

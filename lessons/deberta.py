@@ -192,7 +192,7 @@ def solve(make, task, seed, on_step=None, steps=300):
 @torch.no_grad()
 def percent_right(solver, task):
     """Percent of right answers in 400 new texts of 48 tokens: at the 24 positions known from training, and at the 24 beyond."""
-    ids, answers = puzzle(task, 400, LONGER, torch.Generator().manual_seed(999))
+    ids, answers = (train.placed(one, solver) for one in puzzle(task, 400, LONGER, torch.Generator().manual_seed(999)))
     right, asked = solver(ids).argmax(-1) == answers, answers >= 0
     return [100 * right[:, part][asked[:, part]].float().mean().item() for part in (slice(TRAINED), slice(TRAINED, None))]
 
@@ -469,7 +469,7 @@ class DisentangledAttention(Terms):
     def forward(self, x, mask=None, index=None, positions=None, memory=None):
         scores = sum(self.parts(x, index, positions, memory).values())
         if mask is not None:        # the lowest number and not −∞: a padded token may look at nobody, and should not become NaN
-            scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
+            scores = scores.masked_fill(mask == 0, torch.finfo(scores.dtype).min)
         value = self.heads(self.value(x if memory is None else memory))     # (batch, heads, tokens, d)
         return self.output((scores.softmax(-1) @ value).transpose(1, 2).flatten(2))
 
@@ -536,13 +536,16 @@ class Embeddings(nn.Module):
 
     def forward(self, input_ids, attention_mask=None, token_type_ids=None):
         text.check_ids(input_ids, self.word.num_embeddings, "input_ids")
+        real = text.real_tokens(attention_mask, input_ids)                      # bool (batch, tokens)
         x = self.word(input_ids)                                                # (batch, tokens, hidden)
         if self.position is not None:
             x = x + first_rows(self.position, input_ids.shape[1])
         if self.segment is not None:
-            x = x + self.segment(torch.zeros_like(input_ids) if token_type_ids is None else token_type_ids)
+            segments = torch.zeros_like(input_ids) if token_type_ids is None else token_type_ids
+            text.check_ids(segments, self.segment.num_embeddings, "token_type_ids")
+            x = x + self.segment(segments)
         x = self.norm(x)
-        return x if attention_mask is None else x * attention_mask[..., None]
+        return x if real is None else x * real[..., None]
 
 
 def first_rows(table, tokens):
@@ -672,7 +675,7 @@ def log_buckets(distance, buckets, longest):
     """Distances as DeBERTa-v2 rounds them: below buckets/2 exact, then on a logarithmic scale that reaches ±buckets at `longest`."""
     exact = buckets // 2
     size = distance.abs().clamp(min=exact - 1)
-    bucket = torch.ceil((size / exact).log() / math.log((longest - 1) / exact) * (exact - 1)) + exact
+    bucket = torch.ceil((size.float() / exact).log() / math.log((longest - 1) / exact) * (exact - 1)) + exact
     return torch.where(distance.abs() < exact + 1, distance, bucket * distance.sign()).long()
 
 
@@ -787,7 +790,7 @@ def small_deberta(name, **changes):
 @torch.no_grad()
 def taken_apart(model, ids, tokens, layer=1, head=1, note=None):
     """A frame for `kit.view.Apart`: the terms of one head's scores in a text; layer and head counted from 1."""
-    states, (_, index, positions) = model.states(ids[None]), model.context(len(ids))
+    states, (_, index, positions) = model.states(train.placed(ids[None], model)), model.context(len(ids))
     parts = model.encoder.layers[layer - 1].attention.inner.parts(states[layer - 1], index, positions)
     return {"tokens": list(tokens), "terms": {name: scores[0, head - 1] for name, scores in parts.items()}, "note": note}
 
@@ -952,8 +955,10 @@ class Classifier(nn.Module):
         for module in (self.pooler, self.classifier):
             init_weights(module, config.initializer_range)
 
-    def forward(self, *args, **kwargs):
-        first = self.deberta(*args, **kwargs)[:, 0]             # (batch, hidden)
+    def forward(self, input_ids, attention_mask=None, token_type_ids=None):
+        x = self.deberta(input_ids, attention_mask, token_type_ids)
+        text.check_start(attention_mask)
+        first = x[:, 0]                                         # (batch, hidden)
         return self.classifier(F.gelu(self.pooler(first)))      # (batch, labels)
 
 # %% [markdown]
@@ -1156,12 +1161,13 @@ def text_model(name, seed):
 
 def hide_tokens(windows, generator):
     """(ids to read, ids to predict) for windows of Python tokens: 15% hidden, singly, never [UNK]."""
-    words = torch.where(windows == 1, -1, torch.arange(windows.shape[1]))
+    words = torch.where(windows == 1, -1, torch.arange(windows.shape[1], device=windows.device))
     return hide(windows, choose_ngrams(words, share=0.15, longest=1, generator=generator), 1000, generator=generator)
 
 # %%
 def hidden_losses(model, x, targets, reduction="mean"):
     """The loss of the hidden tokens (targets other than -100) from the encoder's states `(batch, tokens, hidden)`."""
+    text.check_chosen(targets >= 0)
     logits = model.head(x[targets >= 0], model.deberta.embeddings.word.weight)          # (hidden tokens, vocab)
     return F.cross_entropy(logits, targets[targets >= 0], reduction=reduction)
 
@@ -1184,6 +1190,7 @@ def held_out(model, length, count=1000):
     generator = torch.Generator().manual_seed(5)
     windows = text.windows(text.python_tokens()[1].heldout, length)
     ids, targets = hide_tokens(windows[torch.randperm(len(windows), generator=generator)[:count]], generator)
+    ids, targets = train.placed(ids, model), train.placed(targets, model)
     return (targets >= 0).nonzero()[:, 1], hidden_losses(model, model.deberta(ids), targets, "none")
 
 # %% [markdown]
@@ -1362,7 +1369,7 @@ def knows_position(name, seed, steps=200, **task):
         max_position_embeddings=32, initializer_range=0.1), **POSITION_MODELS[name])), answers=4)
     ids, answers = position_task(32 * steps, torch.Generator().manual_seed(seed), **task)
     optimise(model, list(zip(ids.split(32), answers.split(32))), answer_loss, 3e-3)
-    ids, answers = position_task(500, torch.Generator().manual_seed(999), **task)
+    ids, answers = (train.placed(one, model) for one in position_task(500, torch.Generator().manual_seed(999), **task))
     with torch.no_grad():
         return 100 * (model(ids).argmax(-1) == answers)[answers >= 0].float().mean().item()
 
@@ -1434,8 +1441,9 @@ def look(model, program, layer, head):
 def short_sighted(model, k):
     """The table P of a Deberta with, for every distance beyond ±k, the row of ±k."""
     trained = model.config.max_relative_positions
-    rows = trained + (torch.arange(2 * trained) - trained).clamp(-k, k - 1)
-    return model.positions.weight.detach()[rows]
+    table = model.positions.weight.detach()
+    rows = trained + (torch.arange(2 * trained, device=table.device) - trained).clamp(-k, k - 1)
+    return table[rows]
 
 
 @torch.no_grad()
@@ -1515,7 +1523,7 @@ def mean_scores(model, windows, layer):
 
 def explained_by_distance(scores):
     """The share of the variance of mean scores `(heads, tokens, tokens)` that the mean of each distance explains, one number a head."""
-    far = distances(scores.shape[-1])
+    far = distances(scores.shape[-1]).to(scores.device)
     fitted = torch.zeros_like(scores)
     for distance in far.unique():
         fitted[:, far == distance] = scores[:, far == distance].mean(-1, keepdim=True)

@@ -802,7 +802,7 @@ def feature_use(model, number):
     parts = [list(layer.children()) for layer in block.layers]          # norm, conv; with a bottleneck twice
     readers = [*(part[1] for part in parts), model.fc if follower is None else follower.conv]
     growth_rate, first = parts[0][-1].out_channels, readers[0].in_channels
-    use = torch.full((len(readers), len(readers)), torch.nan)
+    use = torch.full((len(readers), len(readers)), torch.nan).to(model.fc.weight)
     for column, reader in enumerate(readers):
         weights = reader.weight.abs().flatten(2).mean(2) if reader.weight.ndim > 2 else reader.weight.abs()
         each = weights.mean(0).split([first] + [growth_rate] * column)     # one part for each source

@@ -138,7 +138,7 @@ from lessons.albert import ACTIVATIONS, BERT, Albert, Config, MaskedLM, MaskedLM
 
 # %%
 class OffsetAttention(SelfAttention):
-    """Self-attention with a learned number for each head and distance, added to the scores. For texts without padding.
+    """Self-attention with a learned number for each head and distance, added to the scores.
 
     The first four heads start with 3 at the distances −1, +1, −2, +2, all else with 0.
     """
@@ -149,16 +149,20 @@ class OffsetAttention(SelfAttention):
         for head, distance in zip(range(num_heads), (-1, 1, -2, 2)):
             self.offset.data[head, max_tokens - 1 + distance] = 3.0
 
-    def bias(self, tokens):                                             # (heads, tokens, tokens)
-        place = torch.arange(tokens)
-        return self.offset[:, place - place[:, None] + self.offset.shape[1] // 2]
+    def bias(self, tokens, mask=None):                                  # (heads, tokens, tokens), with a mask (batch, …)
+        place = torch.arange(tokens, device=self.offset.device)
+        bias = self.offset[:, place - place[:, None] + self.offset.shape[1] // 2]
+        return bias if mask is None else bias.masked_fill(mask == 0, -math.inf)
 
     def weights(self, x, mask=None):                                    # the mixture of unit vectors is the weights themselves
-        query, key, unit = self.heads(self.query(x)), self.heads(self.key(x)), torch.eye(x.shape[1])
-        return F.scaled_dot_product_attention(query, key, unit.expand(*query.shape[:2], -1, -1), attn_mask=self.bias(x.shape[1]))
+        query, key, unit = self.heads(self.query(x)), self.heads(self.key(x)), torch.eye(x.shape[1]).to(x)
+        bias = self.bias(x.shape[1], mask)
+        return F.scaled_dot_product_attention(query, key, unit.expand(*query.shape[:2], -1, -1), attn_mask=bias)
 
     def forward(self, x, mask=None):                                    # (batch, tokens, hidden), and the same
-        return super().forward(x, self.bias(x.shape[1]))
+        query, key, value = (self.heads(project(x)) for project in (self.query, self.key, self.value))
+        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=self.bias(x.shape[1], mask))
+        return self.output(mixed.transpose(1, 2).flatten(2))
 
 # %%
 LENGTH = 32
@@ -186,7 +190,7 @@ def choose(ids, share=0.15, random=None):
     """⌈share · n⌉ places of every row of `ids` `(batch, n)`, as bool; padding is not counted, special tokens (ids below 5) are left out."""
     if not 0 < share <= 1:
         raise ValueError(f"share should be above 0 and at most 1, not {share}")
-    noise = torch.rand(ids.shape, generator=random).masked_fill(ids < 5, -1)
+    noise = torch.rand(ids.shape, generator=random, device=ids.device).masked_fill(ids < 5, -1)
     count = (share * (ids != 0).sum(1, keepdim=True) - 1e-4).ceil()         # (batch, 1); 0 is [PAD], the rest is rounding
     rank = noise.argsort(1, descending=True).argsort(1)
     return (rank < count) & (ids >= 5)
@@ -385,7 +389,7 @@ class Electra(nn.Module):
 
     def corrupt(self, ids, chosen, attention_mask=None, random=None, temperature=1.0, masked=0.85):
         """(the generator's logits at the chosen places `(chosen, vocab)`, the text with a token drawn for each `(batch, tokens)`)."""
-        dice = torch.rand(ids.shape, generator=random)
+        dice = torch.rand(ids.shape, generator=random, device=ids.device)
         x = self.generator.albert(torch.where(chosen & (dice < masked), MASK, ids), attention_mask)
         logits = self.generator.head(x[chosen], self.generator.albert.embeddings.word.weight)       # (chosen, vocab)
         corrupted = ids.clone()
@@ -395,10 +399,11 @@ class Electra(nn.Module):
 
     def losses(self, ids, chosen, attention_mask=None, random=None):
         """The two of them: the generator's mean over the chosen places, the discriminator's over all tokens that are no padding."""
+        text.check_chosen(chosen)
         logits, corrupted = self.corrupt(ids, chosen, attention_mask, random)
         found = self.discriminator(corrupted, attention_mask)                                       # (batch, tokens)
-        each = F.binary_cross_entropy_with_logits(found, (corrupted != ids).float(), reduction="none")
-        real = torch.ones_like(each) if attention_mask is None else attention_mask.float()
+        each = F.binary_cross_entropy_with_logits(found, (corrupted != ids).to(found), reduction="none")
+        real = torch.ones_like(each) if attention_mask is None else attention_mask.to(each)
         return F.cross_entropy(logits, ids[chosen]), (each * real).sum() / real.sum()
 
     def forward(self, *args, **kwargs):
@@ -777,7 +782,8 @@ def fine_tune(encoder, count, seed, frozen=False, steps=100):
     torch.manual_seed(1000 + seed)
     encoder, head = deepcopy(encoder), nn.Linear(SMALL.hidden_size, len(ROLES))
     init_weights(head, 0.1)
-    (windows, labels), (test, answers) = labelled()
+    head.to(encoder.embeddings.word.weight)
+    (windows, labels), (test, answers) = ([train.placed(one, encoder) for one in part] for part in labelled())
     few = torch.randperm(len(windows))[:count]
     weights = list(head.parameters()) + ([] if frozen else list(encoder.parameters()))
     optimizer = torch.optim.AdamW(weights, lr=2e-2 if frozen else 2e-3, fused=True)
@@ -839,7 +845,10 @@ class Learner(Electra):
         return self.word_head(x, self.encoder.embeddings.word.weight)
 
     def forward(self, ids):
-        return self.objective(self, ids, choose(ids, random=self.random))
+        self.random = train.generator_on(ids.device, self.random)
+        chosen = choose(ids, random=self.random)
+        text.check_chosen(chosen)
+        return self.objective(self, ids, chosen)
 
 # %%
 def masked_lm(net, ids, chosen):
@@ -868,17 +877,19 @@ def electra(net, ids, chosen, asked="all", unigram=False):
     asked: the places where the discriminator must answer, "all", the "chosen" ones, or as many of all places drawn at "random".
     """
     if unigram:
-        pool = programs()[0][programs()[0] >= 5]
-        generator_loss, corrupted = torch.zeros(()), ids.clone()
-        corrupted[chosen] = pool[torch.randint(len(pool), (int(chosen.sum()),), generator=net.random)]
+        pool = programs()[0][programs()[0] >= 5].to(ids.device)
+        generator_loss, corrupted = torch.zeros((), device=ids.device), ids.clone()
+        corrupted[chosen] = pool[torch.randint(len(pool), ids[chosen].shape, generator=net.random, device=ids.device)]
     else:
         logits, corrupted = net.corrupt(ids, chosen, random=net.random)
         generator_loss = F.cross_entropy(logits, ids[chosen])
-    replaced = (corrupted != ids).float()
-    each = F.binary_cross_entropy_with_logits(net.discriminator(corrupted), replaced, reduction="none")
+    found = net.discriminator(corrupted)
+    replaced = (corrupted != ids).to(found)
+    each = F.binary_cross_entropy_with_logits(found, replaced, reduction="none")
     net.parts = {"generator": generator_loss.item(), "discriminator": each.mean().item(), "replaced": replaced.mean().item()}
     if asked == "random":
-        chosen = torch.rand(ids.shape, generator=net.random).argsort(1) < chosen.sum(1, keepdim=True)
+        order = torch.rand(ids.shape, generator=net.random, device=ids.device).argsort(1)
+        chosen = order < chosen.sum(1, keepdim=True)
     return generator_loss + 50 * (each.mean() if asked == "all" else each[chosen].mean())
 
 # %%
