@@ -1,5 +1,6 @@
 # Each target sets itself up in .venv first, and again whenever a requirements file changes.
-#   make lab        JupyterLab at the first lesson            LAB_ARGS="--no-browser --port 9999"
+#   make lab        JupyterLab with your copies of the lessons   LAB_ARGS="--no-browser --port 9999"
+#   make edit       JupyterLab with the originals, saved to notebooks/ and lessons/
 #   make test       every test, notebooks included            TEST_ARGS="-k layers -n0"
 #   make notebooks  execute the lessons that changed          ONLY="resnet densenet"
 #   make seeds      run the lessons with four other seeds     ONLY="resnet"
@@ -8,13 +9,14 @@
 PYTHON ?= python3
 BIN := .venv/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 
-.PHONY: lab test notebooks seeds book
+.PHONY: lab edit test notebooks seeds book asked-for
 .DELETE_ON_ERROR:
 
-# Figures are scripts, and JupyterLab runs the scripts of trusted notebooks only.
 lab: .venv/lab.stamp
-	$(BIN)/jupyter trust notebooks/*.ipynb
-	$(BIN)/jupyter lab $(LAB_ARGS) notebooks/resnet.ipynb
+	$(BIN)/python -m kit.lab $(LAB_ARGS)
+
+edit: .venv/lab.stamp
+	$(BIN)/python -m kit.lab --edit $(LAB_ARGS)
 
 test: .venv/test.stamp
 	$(BIN)/python -m pytest $(TEST_ARGS)
@@ -32,15 +34,23 @@ study-%: .venv/lab.stamp
 book: .venv/test.stamp
 	PATH="$(CURDIR)/$(BIN):$$PATH" mdbook build
 
+# A .venv of another Python than PYTHON=… asks for is not used in silence.
+asked-for:
+	@test "$(origin PYTHON)" = file || test ! -e .venv || \
+	  test "`$(BIN)/python -V 2>&1`" = "`$(PYTHON) -V 2>&1`" || \
+	  { echo ".venv has `$(BIN)/python -V 2>&1`, not '$(PYTHON)': remove the folder .venv first" >&2; exit 1; }
+
+NO_BUILD := { echo "If there is no build of a package for this Python: tested are 3.11, 3.12 and 3.13, chosen by PYTHON=python3.12" >&2; exit 1; }
+
 # Installing the project copies its JupyterLab defaults into .venv, so these are prerequisites too.
-.venv/lab.stamp: requirements.txt pyproject.toml jupyterlab-settings.json
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-	  { echo "Python 3.11 or newer is needed, '$(PYTHON)' is not: make $(or $(MAKECMDGOALS),lab) PYTHON=python3.11" >&2; exit 1; }
+.venv/lab.stamp: requirements.txt pyproject.toml jupyterlab-settings.json | asked-for
+	@test -x $(BIN)/python || $(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || \
+	  { echo "Python 3.11, 3.12 or 3.13 is needed, '$(PYTHON)' is not: make $(or $(MAKECMDGOALS),lab) PYTHON=python3.12" >&2; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install -r requirements.txt
+	$(BIN)/python -m pip install -r requirements.txt || $(NO_BUILD)
 	touch $@
 
 .venv/test.stamp: .venv/lab.stamp tests/requirements.txt
-	$(BIN)/python -m pip install -r tests/requirements.txt
+	$(BIN)/python -m pip install -r tests/requirements.txt || $(NO_BUILD)
 	$(BIN)/python -m pip install --no-deps pytorchcv==0.0.74
 	touch $@

@@ -2,18 +2,23 @@
 
 ``lessons/x.py`` becomes ``notebooks/x.ipynb``, executed from top to bottom in a fresh kernel. A lesson is executed again only when
 something that it depends on changed: its text, a lesson or a part of ``kit`` that it imports, Python or a package of ``requirements.txt``.
-A cell that fails stops its lesson and leaves the old notebook as it was.
+A cell that fails stops its lesson and leaves the old notebook as it was. A notebook that was edited by hand in ways that its module
+does not have is not overwritten.
 Stored notebooks are those of seed 0: with another ``LESSON_SEED`` the lessons run, to see whether their claims hold, and nothing is stored.
 """
 
 import argparse
 import ast
 import asyncio
+import atexit
 import hashlib
 import inspect
+import json
 import os
 import re
+import shutil
 import sys
+import tempfile
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
@@ -82,8 +87,47 @@ def cells_hash(nb):
     return sha(nbformat.writes(nbformat.v4.new_notebook(cells=nb.cells)))
 
 
+def inputs_hash(nb):
+    """Hash of what a notebook and its module both hold: kind, text and tags of every cell."""
+    cells = [[c.cell_type, c.source, c.metadata.get("tags", [])] for c in nb.cells]
+    return sha(json.dumps(cells))
+
+
+def apart(name, root=ROOT):
+    """What to do about a notebook that was edited by hand when its module has other cells; ``None`` when all is well.
+
+    Edited by hand: its cells are neither those that were last executed nor those last saved together with the module.
+    """
+    path = root / "notebooks" / f"{name}.ipynb"
+    if not path.exists() or not (root / "lessons" / f"{name}.py").exists():
+        return None
+    nb = nbformat.read(path, as_version=4)
+    lesson, inputs = nb.metadata.get("lesson", {}), inputs_hash(nb)
+    if inputs in (lesson.get("inputs"), inputs_hash(to_notebook(name, root))) or lesson.get("cells") == cells_hash(nb):
+        return None
+    return (
+        f"notebooks/{name}.ipynb was edited by hand, and lessons/{name}.py has other cells.\n"
+        f"To keep those of the notebook, run `python -m jupytext --to py:percent --output lessons/{name}.py notebooks/{name}.ipynb`.\n"
+        f"To keep those of the module, run `python -m kit.notebooks --force {name}`."
+    )
+
+
+def home():
+    """Where Jupyter can keep nothing, as in a container with an unknown user, give it a home until this process ends."""
+    with suppress(RuntimeError):  # no HOME, and nobody knows the user's
+        if os.access(Path.home(), os.W_OK):
+            return
+    os.environ["HOME"] = tempfile.mkdtemp(prefix="papers-cell-by-cell-")
+    atexit.register(shutil.rmtree, os.environ["HOME"], ignore_errors=True)
+
+
 def seed():
-    return os.environ.get("LESSON_SEED", "0")
+    """The seed of the lessons; ValueError when `LESSON_SEED` is none."""
+    if os.environ.get("LESSON_SEED", "0") == "0":
+        return 0
+    from kit import train  # here: it loads torch
+
+    return train.seed()
 
 
 def environment():
@@ -190,11 +234,11 @@ async def build(name, root, slots, position):
                 source, text = (part.strip().partition("\n")[0] for part in (cells[-1].source, text))
                 tqdm.write(f"{name}: stopped, its old notebook stays\n  cell [{len(cells)}]: {source}\n  {kind}: {text}", file=sys.stderr)
                 return False
-        if seed() != "0":
+        if seed():
             tqdm.write(f"{name}: every claim holds with LESSON_SEED={seed()}; nothing stored", file=sys.stderr)
             return True
         without_widgets(nb)
-        nb.metadata.lesson = lesson | {"cells": cells_hash(nb), "seconds": seconds, "memory_mb": memory}
+        nb.metadata.lesson = lesson | {"cells": cells_hash(nb), "inputs": inputs_hash(nb), "seconds": seconds, "memory_mb": memory}
         path.with_suffix(".partial").write_text(nbformat.writes(nb) + "\n", "utf-8", newline="\n")
         path.with_suffix(".partial").replace(path)
         return True
@@ -226,7 +270,9 @@ async def build_all(names, root=ROOT, force=False):
     """Bring notebooks and lesson tables up to date; returns whether every lesson ran."""
     for name in names:
         about(to_notebook(name, root), name)  # a lesson without its first lines is refused before anything runs
-    due = [name for name in names if force or seed() != "0" or not is_current(name, root)]
+    due = [name for name in names if force or seed() or not is_current(name, root)]
+    if not (force or seed()) and (edits := list(filter(None, (apart(name, root) for name in due)))):
+        raise ValueError("\n".join(edits))
     print(*(f"{name}: up to date\n" for name in names if name not in due), sep="", end="")
     slots = asyncio.Semaphore(min(2, os.cpu_count()))
     done = await asyncio.gather(*(build(name, root, slots, i) for i, name in enumerate(due)))
@@ -239,8 +285,9 @@ async def build_all(names, root=ROOT, force=False):
 def main(args=None, root=ROOT):
     parser = argparse.ArgumentParser(prog="python -m kit.notebooks", description="Execute the lessons that changed.")
     parser.add_argument("lesson", nargs="*", help="only these (default: all)")
-    parser.add_argument("--force", action="store_true", help="execute even what is up to date")
+    parser.add_argument("--force", action="store_true", help="execute even what is up to date or was edited by hand")
     options = parser.parse_args(args)
+    home()
     known = lessons(root)
     if unknown := [name for name in options.lesson if name not in known]:
         parser.error(f"no lesson named {', '.join(unknown)}; the lessons are: {', '.join(known)}")

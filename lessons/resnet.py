@@ -16,6 +16,14 @@
 # Everything else is ours.
 # A line that begins with ✓ was tested on the machine that ran the cell; a claim that does not hold stops the notebook.
 
+# %% tags=["active-ipynb"]
+# from importlib.util import find_spec
+#
+# assert find_spec("kit"), (
+#     "this kernel lacks the project: choose .venv, "
+#     "or run `pip install -r requirements.txt` in the project's folder"
+# )
+
 # %%
 from functools import partial
 
@@ -27,7 +35,7 @@ from kit import checkpoint, train
 from kit.checkpoint import CheckpointError
 from kit.probe import activations, gradient_norms
 
-# %% tags=["active-ipynb"]
+# %% tags=["active-ipynb", "parameters"]
 # from copy import deepcopy
 # from itertools import product
 #

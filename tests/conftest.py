@@ -4,6 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from kit.notebooks import home
+
+home()  # kernels inherit it, too
+
 # Two test processes share the processor; without this each would start one thread per core. Kernels inherit it.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 

@@ -1,5 +1,8 @@
 """The shared plumbing that no other test file covers: claims, training, data, probes, tables."""
 
+import random
+
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -41,11 +44,19 @@ def test_the_seed_comes_from_the_environment(monkeypatch):
     assert torch.rand(1) != first
 
 
-@pytest.mark.parametrize("text", ["", "-1", "1.5", "two"])
+@pytest.mark.parametrize("text", ["", "-1", "1.5", "two", "²", "2147483648", "18446744073709551616", "9" * 5000])
 def test_a_wrong_seed_is_named(monkeypatch, text):
     monkeypatch.setenv("LESSON_SEED", text)
-    with pytest.raises(ValueError, match=f"LESSON_SEED should be a whole number from 0 on, not '{text}'"):
+    with pytest.raises(ValueError, match=f"LESSON_SEED should be a whole number from 0 to 2147483647, not '{text}'"):
         train.seed()
+
+
+def test_the_largest_seed_seeds_everything(monkeypatch):
+    monkeypatch.setenv("LESSON_SEED", str(train.LARGEST_SEED))
+    assert train.seed() == train.LARGEST_SEED
+    first = random.random(), np.random.rand(), torch.rand(1)
+    train.seed()
+    assert (random.random(), np.random.rand(), torch.rand(1)) == first
 
 
 def test_fit_follows_sgd_and_its_schedule_step_by_step():

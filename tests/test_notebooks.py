@@ -15,7 +15,21 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from nbval.plugin import get_sanitize_patterns
 
-from kit.notebooks import ROOT, WIDGET, cells_hash, kit_files, lesson_table, lessons, source_hash, stable_ids, with_table, without_widgets
+from kit.notebooks import (
+    ROOT,
+    WIDGET,
+    apart,
+    cells_hash,
+    inputs_hash,
+    kit_files,
+    lesson_table,
+    lessons,
+    source_hash,
+    stable_ids,
+    to_notebook,
+    with_table,
+    without_widgets,
+)
 
 MAX_BYTES = 3 * 2**20
 
@@ -334,6 +348,53 @@ def test_another_seed_reaches_the_kernel_and_stores_nothing(house, monkeypatch):
     write(house, "one", "assert os.environ['LESSON_SEED'] == '0'")
     assert make(house, "one").returncode == 1
     assert not (house / "notebooks" / "one.ipynb").exists()
+
+
+def test_a_wrong_seed_is_one_sentence(house, monkeypatch):
+    monkeypatch.setenv("LESSON_SEED", "18446744073709551616")
+    run = make(house, "one")
+    assert (run.returncode, run.stdout) == (1, "")
+    assert run.stderr == "error: LESSON_SEED should be a whole number from 0 to 2147483647, not '18446744073709551616'\n"
+
+
+def edited_by_hand(house, old="f(1)", new="f(10)"):
+    """Lesson one, stored; then its notebook is edited by a program that does not know of the module."""
+    nb = to_notebook("one", house)
+    nb.metadata.lesson = {"inputs": inputs_hash(nb)}
+    nb.cells[-1].outputs = [new_output("stream", text="2")]
+    path = house / "notebooks" / "one.ipynb"
+    path.write_text(nbformat.writes(nb).replace(f'"{old}"', f'"{new}"'))
+    return path.read_bytes()
+
+
+def test_a_notebook_edited_by_hand_is_not_overwritten(house):
+    edited = edited_by_hand(house)
+    write(house, "one", "f(3)")  # and so was the module
+    refused = make(house)
+    assert (refused.returncode, refused.stdout) == (1, "")
+    lines = refused.stderr.splitlines()
+    assert lines[0] == "error: notebooks/one.ipynb was edited by hand, and lessons/one.py has other cells."
+    assert len(lines) == 3 and notebook(house, "one") == edited
+    assert not (house / "notebooks" / "two.ipynb").exists()
+
+
+@pytest.mark.parametrize("kept, cell", [("notebook", "f(10)"), ("module", "f(1)")])
+def test_both_ways_out_after_an_edit_by_hand(house, kept, cell):
+    edited_by_hand(house)
+    command = re.search(f"those of the {kept}, run `python (.+)`", apart("one", house))[1].split()
+    if command[1] == "kit.notebooks":
+        assert make(house, *command[2:]).returncode == 0
+    else:
+        subprocess.run([sys.executable, *command], cwd=house, check=True, capture_output=True)
+    assert apart("one", house) is None
+    assert nbformat.reads(notebook(house, "one").decode(), 4).cells[-1].source == cell
+    assert f"# {cell}\n" in (house / "lessons" / "one.py").read_text()
+
+
+def test_a_notebook_that_was_only_run_by_hand_is_free_to_be_made_again(house):
+    edited_by_hand(house, "2", "3")  # an output
+    write(house, "one", "f(7)")
+    assert apart("one", house) is None
 
 
 def test_a_kernel_that_dies_is_a_failing_cell(house):

@@ -13,6 +13,7 @@ import urllib.request
 import nbformat
 import pytest
 
+from kit.lab import MINE
 from kit.notebooks import ROOT, lessons
 
 LESSONS = [name for name in lessons() if (ROOT / "notebooks" / f"{name}.ipynb").exists()]
@@ -29,22 +30,20 @@ NOTEBOOK = "window.jupyterapp?.shell?.currentWidget"
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory):
-    """A JupyterLab on a copy of the lessons, with settings and signatures of its own; yields ``(address, folder)``."""
-    folder = tmp_path_factory.mktemp("lab")
-    shutil.copy(ROOT / "jupytext.toml", folder)
-    for name in ("lessons", "notebooks"):
-        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints"))
+    """What `make lab` starts, on a copy of the project, with settings and signatures of its own; yields ``(address, folder)``."""
+    folder = tmp_path_factory.mktemp("lab") / "project"
+    unwanted = shutil.ignore_patterns(".*", "__pycache__", "site", MINE)
+    shutil.copytree(ROOT, folder, ignore=unwanted)
     private = {f"JUPYTER_{kind}_DIR": str(folder / ".jupyter" / kind) for kind in ("CONFIG", "DATA", "RUNTIME")}
-    jupyter = [sys.executable, "-m", "jupyter"]
-    notebooks = [str(path) for path in (folder / "notebooks").glob("*.ipynb")]
-    subprocess.run([*jupyter, "trust", *notebooks], env=os.environ | private, check=True, capture_output=True)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     options = ["--no-browser", "--allow-root", "--ip=127.0.0.1", f"--port={port}", "--ServerApp.port_retries=0"]
     options += ["--IdentityProvider.token=", "--LabApp.expose_app_in_browser=True"]
+    command = [sys.executable, "-m", "kit.lab", *options]  # tests/test_start.py: `make lab` is this command
+    environment = os.environ | private | {"PYTHONPATH": str(folder)}
     with open(folder / "server.log", "w") as log:
-        server = subprocess.Popen([*jupyter, "lab", *options], cwd=folder, env=os.environ | private, stdout=log, stderr=log)
+        server = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log)
     address = f"http://127.0.0.1:{port}"
     try:
         wait_for(address + "/api", server, folder / "server.log")
@@ -170,3 +169,97 @@ def test_module_opens_as_notebook(lab, page, name):
     after = nbformat.read(notebook, as_version=4)
     assert [c.get("outputs") for c in after.cells] == [c.get("outputs") for c in before.cells]
     assert [c.id for c in after.cells] == [c.id for c in before.cells]
+
+
+# --- How a reader and a contributor start ---
+
+
+def current(page):
+    return page.evaluate(f"{NOTEBOOK}?.context?.path")
+
+
+def edit_and_save(page, cell, text):
+    """Append to a cell of the open notebook, as a person who types would, and save."""
+    page.evaluate(
+        f"""async ([cell, text]) => {{ const panel = {NOTEBOOK};
+            const model = panel.content.model.sharedModel.cells[cell];
+            model.setSource(model.getSource() + text); await panel.context.save(); }}""",
+        [cell, text],
+    )
+
+
+def files(folder):
+    """The bytes of what git tracks of the lessons."""
+    paths = [path for kind in ("lessons/*.py", "notebooks/*.ipynb") for path in folder.glob(kind)]
+    return {path: path.read_bytes() for path in paths}
+
+
+@pytest.fixture
+def undone(lab):
+    """The lessons are afterwards what they were before; they are one project to all tests."""
+    _, folder = lab
+    before = files(folder)
+    yield before
+    for path, content in before.items():
+        if path.read_bytes() != content:
+            path.write_bytes(content)
+
+
+def test_start_page_leads_to_copies_of_the_lessons(lab, page, undone):
+    address, folder = lab
+    page.goto(address)
+    start = page.locator(".jp-MarkdownViewer")
+    start.get_by_role("heading", name="Papers, Cell by Cell").wait_for(timeout=30_000)
+    assert start.locator("table a[href*='.ipynb']").count() == len(LESSONS)
+    start.get_by_role("link", name="DenseNet").click()
+    opened(page)
+    assert current(page) == f"{MINE}/densenet.ipynb"
+
+    figure = page.locator(f".jp-OutputArea-output {FIGURE}").first  # trusted, so alive
+    figure.scroll_into_view_if_needed(timeout=30_000)
+    page.wait_for_function(ALIVE, arg=figure.element_handle(), timeout=10_000)
+
+    edit_and_save(page, 0, "\n\nMy note.")
+    assert "My note." in (folder / MINE / "densenet.ipynb").read_text("utf-8")
+    assert files(folder) == undone
+
+    go_to(page, 0)
+    page.locator(".jp-NotebookPanel").get_by_role("link", name="ResNet lesson").first.click()
+    page.wait_for_function(f"{NOTEBOOK}?.context?.path === '{MINE}/resnet.ipynb'")
+
+
+def test_an_edit_of_an_original_reaches_its_module(lab, page, undone):
+    address, folder = lab
+    page.goto(f"{address}/lab/tree/notebooks/ctrl.ipynb?reset")
+    opened(page)
+    edit_and_save(page, 0, "\n\nAn edit.")
+    module = folder / "lessons" / "ctrl.py"
+    assert "# An edit.\n" in module.read_text("utf-8")
+    # The next edit is made in the module; nothing of the notebook is lost with it, so nothing is asked.
+    module.write_text(module.read_text("utf-8").replace("# An edit.", "# Another edit."), "utf-8")
+    page.goto(f"{address}/lab/tree/notebooks/ctrl.ipynb?reset")
+    assert opened(page)[0]["source"].endswith("Another edit.")
+
+
+@pytest.mark.parametrize("kept", ["notebook", "module"])
+def test_an_edit_in_the_notebook_alone_is_never_dropped_in_silence(lab, page, undone, kept):
+    address, folder = lab
+    notebook, module = folder / "notebooks" / "ctrl.ipynb", folder / "lessons" / "ctrl.py"
+    nb = nbformat.read(notebook, as_version=4)
+    nb.cells[0].source += "\n\nAn edit."
+    nbformat.write(nb, notebook)
+    later = time.time() + 60
+    os.utime(module, (later, later))
+
+    page.goto(f"{address}/lab/tree/notebooks/ctrl.ipynb?reset")
+    dialog = page.locator(".jp-Dialog")
+    dialog.wait_for(timeout=30_000)
+    message = dialog.inner_text()
+    assert "notebooks/ctrl.ipynb was edited by hand, and lessons/ctrl.py has other cells" in message
+    command = re.search(rf"those of the {kept}, run `python (.+?)`", message)[1].split()
+    if kept == "module":  # executing takes a minute, and tests/test_notebooks.py does it
+        assert command == ["-m", "kit.notebooks", "--force", "ctrl"]
+        return
+    subprocess.run([sys.executable, *command], cwd=folder, check=True, capture_output=True)
+    page.goto(f"{address}/lab/tree/notebooks/ctrl.ipynb?reset")
+    assert opened(page)[0]["source"].endswith("An edit.")

@@ -1,0 +1,102 @@
+"""The lessons in JupyterLab: ``python -m kit.lab [--edit] [options of jupyter lab]``.
+
+A reader works on copies in ``my-lessons/``, a folder that git ignores. What was changed
+there is never overwritten: a new edition of a lesson is laid beside it.
+With ``--edit`` the originals open; saving one writes its module in ``lessons/`` too.
+"""
+
+import argparse
+import os
+import shutil
+import sys
+from itertools import count
+from pathlib import Path
+
+import nbformat
+
+from kit.notebooks import ROOT, about, cells_hash, home, lesson_table, lessons
+
+MINE = "my-lessons"
+
+START = """# Papers, Cell by Cell
+
+These notebooks are yours: run them, change them, write into them.
+An update of the project leaves what you changed as it is.
+To begin a lesson anew, rename or delete your copy and start JupyterLab again.
+{news}
+{table}
+"""
+
+
+def stored(path):
+    """The notebook in a file, ``None`` where there is none that can be read."""
+    try:
+        return nbformat.read(path, as_version=4)
+    except (OSError, ValueError, nbformat.ValidationError):
+        return None
+
+
+def lay_out(original, folder):
+    """Copy a lesson into ``folder`` unless this edition is there; returns the copy.
+
+    An edition ends where the lesson, or what it imports, changes. A copy in which the
+    reader changed anything stays; then the new edition gets a name of its own.
+    """
+    edition = stored(original).metadata.lesson.source
+    for number in count():
+        suffix = ("", "-new", f"-new-{number}")[min(number, 2)]
+        path = folder / f"{original.stem}{suffix}.ipynb"
+        copy = stored(path)
+        lesson = copy.metadata.get("lesson", {}) if copy else {}
+        if lesson.get("source") == edition:
+            return path
+        if not path.exists() or (copy and lesson.get("cells") == cells_hash(copy)):
+            shutil.copyfile(original, path.with_suffix(".partial"))
+            path.with_suffix(".partial").replace(path)
+            return path
+
+
+def open_desk(root=ROOT):
+    """Lay out the reader's copies and their start page; returns a line for each lesson of
+    which the reader has changed an older edition."""
+    folder, news = root / MINE, {}
+    folder.mkdir(exist_ok=True)
+    for name in lessons(root):
+        original = root / "notebooks" / f"{name}.ipynb"
+        if original.exists() and (path := lay_out(original, folder)).stem != name:
+            title = about(stored(original), name)["title"].partition(":")[0]
+            news[path.name] = f"There is a new edition of {title}"
+    table = lesson_table(root, root / "notebooks")  # the copies bear the same names
+    offers = "".join(f"\n**{text}**: [{file}]({file})\n" for file, text in news.items())
+    (folder / "index.md").write_text(START.format(news=offers, table=table), "utf-8")
+    return [f"{text}: {MINE}/{file}" for file, text in news.items()]
+
+
+def main(args=None, root=ROOT):
+    parser = argparse.ArgumentParser(
+        prog="python -m kit.lab", description="The lessons in JupyterLab.", allow_abbrev=False,
+        epilog="Other options go to JupyterLab: --no-browser, --port=9999, --allow-root, …",
+    )
+    parser.add_argument("--edit", action="store_true", help="the originals, not your copies")
+    options, others = parser.parse_known_args(args)
+    home()
+    from jupyterlab.labapp import LabApp  # here: it looks for the home when it is imported
+
+    try:
+        for line in [] if options.edit else open_desk(root):
+            print(line, flush=True)
+    except OSError as error:
+        sys.exit(f"error: the copies of the lessons cannot be made: {error}")
+    # A terminal in JupyterLab, and `!pip` in a notebook, find this Python.
+    os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    page = "notebooks/index.md" if options.edit else f"{MINE}/index.md"
+    LabApp.launch_instance([
+        f"--ServerApp.root_dir={root}",
+        "--ServerApp.contents_manager_class=kit.contents.Lessons",
+        f"--LabApp.default_url=/lab/tree/{page}",
+        *others,
+    ])
+
+
+if __name__ == "__main__":
+    main()
