@@ -2,11 +2,10 @@
 #   make lab        JupyterLab at the first lesson            LAB_ARGS="--no-browser --port 9999"
 #   make test       every test, notebooks included            TEST_ARGS="-k layers -n0"
 #   make notebooks  execute the lessons that changed          ONLY="resnet densenet"
-#   make seeds      run the lessons that changed, other seed  ONLY="resnet" SEEDS="1 2 3 4"
+#   make seeds      run the lessons with four other seeds     ONLY="resnet"
 #   make study-densenet   the long experiment behind a lesson's table; goes on where it stopped
 #   make book       the site, in site/
 PYTHON ?= python3
-SEEDS ?= 1
 BIN := .venv/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 
 .PHONY: lab test notebooks seeds book
@@ -24,7 +23,7 @@ notebooks: .venv/test.stamp
 	$(BIN)/python -m kit.notebooks $(ONLY)
 
 seeds: .venv/test.stamp
-	set -e; for seed in $(SEEDS); do LESSON_SEED=$$seed $(BIN)/python -m kit.notebooks $(ONLY); done
+	set -e; for seed in 1 2 3 4; do LESSON_SEED=$$seed $(BIN)/python -m kit.notebooks $(ONLY); done
 
 study-%: .venv/lab.stamp
 	$(BIN)/python -m kit.study $*

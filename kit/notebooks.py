@@ -3,8 +3,7 @@
 ``lessons/x.py`` becomes ``notebooks/x.ipynb``, executed from top to bottom in a fresh kernel. A lesson is executed again only when
 something that it depends on changed: its text, a lesson or a part of ``kit`` that it imports, Python or a package of ``requirements.txt``.
 A cell that fails stops its lesson and leaves the old notebook as it was.
-Stored notebooks are those of seed 0. With another ``LESSON_SEED`` lessons run to see whether their claims hold, and nothing is stored; that
-they held is remembered in the user's cache folder, so that they run again only when something changed, or on another machine.
+Stored notebooks are those of seed 0: with another ``LESSON_SEED`` the lessons run, to see whether their claims hold, and nothing is stored.
 """
 
 import argparse
@@ -12,7 +11,6 @@ import ast
 import asyncio
 import hashlib
 import inspect
-import json
 import os
 import re
 import sys
@@ -25,7 +23,6 @@ import nbformat
 import psutil
 from nbclient import NotebookClient
 from nbclient.exceptions import CellControlSignal, DeadKernelError
-from platformdirs import user_cache_path
 from tqdm import tqdm
 
 ROOT = Path(__file__).parents[1]
@@ -136,12 +133,6 @@ def is_current(name, root=ROOT):
     return today.items() <= nb.metadata.get("lesson", {}).items()
 
 
-def held(name, root):
-    """The file that is there once the claims of today's text held with this seed in today's environment."""
-    today = json.dumps([source_hash(name, root), environment(), seed()])
-    return user_cache_path("papers-cell-by-cell") / "held" / f"{name}-{sha(today)[:16]}"
-
-
 def without_widgets(nb):
     """Drop live widgets, which mean nothing without their kernel; the HTML that a viewer shows beside its widget stays."""
     nb.metadata.pop("widgets", None)
@@ -188,8 +179,7 @@ async def build(name, root, slots, position):
     """Execute one lesson and store it; returns whether it succeeded."""
     async with slots:
         path, nb = root / "notebooks" / f"{name}.ipynb", to_notebook(name, root)
-        # Before the run: an edit during it counts as a change.
-        lesson, mark = {"source": source_hash(name, root), "environment": environment()}, held(name, root)
+        lesson = {"source": source_hash(name, root), "environment": environment()}  # before the run: an edit during it counts as a change
         layout = "{desc:<12} {bar:30} {n_fmt}/{total_fmt} cells, {elapsed_s:.0f} s"
         with tqdm(total=len(nb.cells), desc=name, position=position, bar_format=layout) as bar:
             try:
@@ -202,9 +192,6 @@ async def build(name, root, slots, position):
                 return False
         if seed() != "0":
             tqdm.write(f"{name}: every claim holds with LESSON_SEED={seed()}; nothing stored", file=sys.stderr)
-            with suppress(OSError):  # a folder that cannot be written to costs time, nothing else
-                mark.parent.mkdir(parents=True, exist_ok=True)
-                mark.touch()
             return True
         without_widgets(nb)
         nb.metadata.lesson = lesson | {"cells": cells_hash(nb), "seconds": seconds, "memory_mb": memory}
@@ -239,16 +226,14 @@ async def build_all(names, root=ROOT, force=False):
     """Bring notebooks and lesson tables up to date; returns whether every lesson ran."""
     for name in names:
         about(to_notebook(name, root), name)  # a lesson without its first lines is refused before anything runs
-    done = {name: is_current(name, root) if seed() == "0" else held(name, root).exists() for name in names}
-    due = [name for name in names if force or not done[name]]
-    why = "up to date" if seed() == "0" else f"every claim held with LESSON_SEED={seed()} before"
-    print(*(f"{name}: {why}\n" for name in names if name not in due), sep="", end="")
+    due = [name for name in names if force or seed() != "0" or not is_current(name, root)]
+    print(*(f"{name}: up to date\n" for name in names if name not in due), sep="", end="")
     slots = asyncio.Semaphore(min(2, os.cpu_count()))
-    ran = await asyncio.gather(*(build(name, root, slots, i) for i, name in enumerate(due)))
+    done = await asyncio.gather(*(build(name, root, slots, i) for i, name in enumerate(due)))
     for path in (root / "README.md", root / "notebooks" / "index.md"):
         if path.exists():
             path.write_text(with_table(path.read_text("utf-8"), lesson_table(root, path.parent)), "utf-8", newline="\n")
-    return all(ran)
+    return all(done)
 
 
 def main(args=None, root=ROOT):

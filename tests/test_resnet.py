@@ -58,7 +58,7 @@ COUNTS = {
     "resnet50": (25_557_032, 3_857_973_248), "resnet101": (44_549_160, 7_570_194_432),
     "resnet152": (60_192_808, 11_282_415_616),
     "resnet20": (269_722, 40_551_040), "resnet32": (464_154, 68_862_592), "resnet44": (658_586, 97_174_144),
-    "resnet56": (853_018, 125_485_696), "resnet110": (1_727_962, 252_887_680), "resnet1202": (19_421_274, 2_829_238_912),
+    "resnet56": (853_018, 125_485_696), "resnet110": (1_727_962, 252_887_680), "resnet1202": (19_421_274, None),
 }
 
 
@@ -67,8 +67,10 @@ def test_counts(name):
     with torch.device("meta"):
         model = build(name)
         size = 224 if type(model.stem[-1]) is nn.MaxPool2d else 32
-        found = parameters(model), multiply_adds(model, 1, 3, size, size)
-    assert found == COUNTS[name if name in COUNTS else name.replace("plain", "resnet")]
+        count, work = COUNTS[name if name in COUNTS else name.replace("plain", "resnet")]
+        assert parameters(model) == count
+        if work:  # of 1,202 layers it would be a matter of seconds
+            assert multiply_adds(model, 1, 3, size, size) == work
 
 
 WIDENING = [(16, 32), (32, 64)]

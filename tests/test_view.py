@@ -663,8 +663,7 @@ def test_a_broken_viewer_leaves_the_fallback(open_page):
     figure = curves()
     figure.html = figure.html.replace('"series":[', '"serious":[')
     opened = open_page()
-    page = opened.context.pages[0]
-    opened.show = None
+    page = opened.page
     path = opened.folder / "broken.html"
     path.write_text(figure.html)
     page.goto(path.as_uri())

@@ -402,7 +402,7 @@ def live(open_page, monkeypatch):
 
     def make(figure, **options):
         kernel, asked = Kernel(figure.widget(**options), monkeypatch), []
-        page = open_page().show(tokens())
+        page = open_page(apart=True).show(tokens())  # a function that is exposed stays
 
         def answer(message):
             asked.append(message["ask"])
