@@ -1,6 +1,7 @@
 # Each target sets itself up in .venv first, and again whenever a requirements file changes.
 #   make lab        JupyterLab at the first lesson            LAB_ARGS="--no-browser --port 9999"
 #   make test       every test, notebooks included            TEST_ARGS="-k layers -n0"
+#   make test-lessons   Run All with another seed, of the lessons that changed
 #   make notebooks  execute the lessons that changed          ONLY="resnet densenet"
 #   make seeds      run the lessons with four other seeds     ONLY="resnet"
 #   make study-densenet   the long experiment behind a lesson's table; goes on where it stopped
@@ -8,7 +9,7 @@
 PYTHON ?= python3
 BIN := .venv/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 
-.PHONY: lab test notebooks seeds book
+.PHONY: lab test test-lessons notebooks seeds book
 .DELETE_ON_ERROR:
 
 # Figures are scripts, and JupyterLab runs the scripts of trusted notebooks only.
@@ -18,6 +19,9 @@ lab: .venv/lab.stamp
 
 test: .venv/test.stamp
 	$(BIN)/python -m pytest $(TEST_ARGS)
+
+test-lessons: .venv/test.stamp
+	$(BIN)/python -m pytest -m lessons --dist load tests/browser/test_lab.py $(TEST_ARGS)
 
 notebooks: .venv/test.stamp
 	$(BIN)/python -m kit.notebooks $(ONLY)

@@ -57,6 +57,7 @@ class Visit:
             page.on(event, listener)
 
     def look(self, color_scheme="light", viewport=None):
+        """A fresh look, whatever the test before did to the page."""
         self.page.emulate_media(media="null", color_scheme=color_scheme)
         self.page.set_viewport_size(viewport or {"width": 900, "height": 900})
         return self
@@ -65,10 +66,19 @@ class Visit:
         """Nothing may stay for the next test, neither a memory of the page nor a listener; complaints and requests fail this one."""
         if self.page.url.startswith("file:"):
             self.page.evaluate("localStorage.clear(), sessionStorage.clear()")
+        self.page.goto("about:blank")
         for event, listener in self.listeners.items():
             self.page.remove_listener(event, listener)
         assert self.errors == []
         assert all(url.startswith(("file:", "data:", "blob:")) for url in self.requests), self.requests
+
+
+@pytest.fixture
+def visitor(tab):
+    """A Visit of the page that all tests share."""
+    visit = Visit(tab)
+    yield visit
+    visit.leave()
 
 
 class Page(Visit):
@@ -110,3 +120,20 @@ def open_page(browser, tab, tmp_path):
         page.leave()
         if page.page is not tab:
             page.page.context.close()
+
+
+@pytest.fixture(scope="session")
+def grave():
+    """grave(page) -> what axe finds serious or critical on it, a sentence each."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    # preload: axe would fetch the style sheets again, which a browser refuses to pages opened from files.
+    # resultTypes: otherwise it describes every node that is well, which takes as long again.
+    options = {"preload": False, "resultTypes": ["violations"]}
+
+    def find(page, context=None):
+        found = Axe().run(page, context=context, options=options).response["violations"]
+        found = [one for one in found if one["impact"] in ("serious", "critical")]
+        return [f"{one['id']}: {node['html'][:200]} {node['failureSummary']}" for one in found for node in one["nodes"]]
+
+    return find
