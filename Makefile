@@ -2,6 +2,7 @@
 #   make lab        JupyterLab with your copies of the lessons   LAB_ARGS="--no-browser --port 9999"
 #   make edit       JupyterLab with the originals, saved to notebooks/ and lessons/
 #   make test       every test, notebooks included            TEST_ARGS="-k layers -n0"
+#   make test-lessons   Run All with another seed, of the lessons that changed
 #   make notebooks  execute the lessons that changed          ONLY="resnet densenet"
 #   make seeds      run the lessons with four other seeds     ONLY="resnet"
 #   make study-densenet   the long experiment behind a lesson's table; goes on where it stopped
@@ -9,7 +10,7 @@
 PYTHON ?= python3
 BIN := .venv/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 
-.PHONY: lab edit test notebooks seeds book asked-for
+.PHONY: lab edit test test-lessons notebooks seeds book asked-for
 .DELETE_ON_ERROR:
 
 lab: .venv/lab.stamp
@@ -20,6 +21,9 @@ edit: .venv/lab.stamp
 
 test: .venv/test.stamp
 	$(BIN)/python -m pytest $(TEST_ARGS)
+
+test-lessons: .venv/test.stamp
+	$(BIN)/python -m pytest -m lessons --dist load tests/browser/test_lab.py $(TEST_ARGS)
 
 notebooks: .venv/test.stamp
 	$(BIN)/python -m kit.notebooks $(ONLY)

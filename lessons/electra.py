@@ -951,10 +951,10 @@ def untrained(seed):
 STUDY = {name: partial(studied, name) for name in OBJECTIVES} | {"untrained": untrained} | {
     f"width {width}": partial(studied, "ELECTRA", width=width) for width in (8, 32, 64)} | {
     f"{name}, rate {rate}": partial(studied, name, rate=rate) for name in ("MLM", "ELECTRA") for rate in (0.0015, 0.006)}
-STUDY_SEEDS = range(5)  # for `make study-electra`
+STUDY_SEEDS = range(3)  # for `make study-electra`
 
 # %% [markdown]
-# Training all seven with five seeds takes half an hour, and the rest of the study as long; that was done beforehand, and comes below.
+# Training all seven with three seeds takes a quarter of an hour, and the rest of the study as long; that was done beforehand, and comes below.
 # Here and now: MLM, ELECTRA, and ELECTRA 15%, each with the work of 500 steps of ELECTRA.
 # ELECTRA 15% is asked the same question as ELECTRA, but learns only from its answers at the chosen positions.
 
@@ -1113,9 +1113,9 @@ STUDY_SEEDS = range(5)  # for `make study-electra`
 # Do not be surprised by the first bar: the heads of an untrained encoder look at the neighbours already, and a role depends on them most.
 # Where ELECTRA 15% falls below it, it has unlearned something.
 #
-# ### Table 5: seven ways, five seeds
+# ### Table 5: seven ways, three seeds
 #
-# `make study-electra` trained all seven, and ELECTRA with other generators, with five seeds each.
+# `make study-electra` trained all seven, and ELECTRA with other generators, with three seeds each.
 # It stored every number with its date and versions.
 # Each got the work of 1,000 steps of ELECTRA.
 # Below are the mean and the standard deviation over the seeds, in percent of the roles.
@@ -1164,20 +1164,20 @@ STUDY_SEEDS = range(5)  # for `make study-electra`
 # claim("with every seed ELECTRA is above ELECTRA 15%, on average by over 10 points",
 #       all(at15["ELECTRA"] > at15["ELECTRA 15%"]) and at15["ELECTRA"].mean() > at15["ELECTRA 15%"].mean() + 10,
 #       "ours; the effect: Table 5")
-# claim("with every seed ELECTRA 15% is above ELECTRA random 15%, on average by over 10 points",
+# claim("with every seed ELECTRA 15% is above ELECTRA random 15%, and below an encoder that was not trained at all",
 #       all(at15["ELECTRA 15%"] > at15["ELECTRA random 15%"])
-#       and at15["ELECTRA 15%"].mean() > at15["ELECTRA random 15%"].mean() + 10, "ours")
+#       and all(at15["ELECTRA 15%"] < at15["untrained"]), "ours")
 # frozen = np.array([run["probe"] for run in stored["ELECTRA random 15%"]])
 # claim("frozen, the encoder of ELECTRA random 15% is within 2 points of always naming the commonest role",
 #       all(abs(frozen - commonest) < 2), "ours")
-# claim("on average Replace MLM is within 2 points of MLM",
-#       abs(at15["Replace MLM"].mean() - at15["MLM"].mean()) < 2, "ours; the effect: Table 5")
+# claim("on average Replace MLM is within 4 points of MLM",
+#       abs(at15["Replace MLM"].mean() - at15["MLM"].mean()) < 4, "ours; the effect: Table 5")
 # claim("but on average MLM is above ELECTRA, by over 3 points: the paper's order does not show",
 #       at15["MLM"].mean() > at15["ELECTRA"].mean() + 3, "ours")
 
 # %% [markdown]
 # Was the learning rate fair to both?
-# The study has both with half of it and with twice as much, five seeds each.
+# The study has both with half of it and with twice as much, three seeds each.
 
 # %% tags=["active-ipynb"]
 # rates = {0.0015: ", rate 0.0015", 0.003: "", 0.006: ", rate 0.006"}
@@ -1187,29 +1187,25 @@ STUDY_SEEDS = range(5)  # for `make study-electra`
 
 # %% tags=["active-ipynb"]
 # by_rate = {name: [at15[name + more].mean() for more in rates.values()] for name in ("MLM", "ELECTRA")}
-# claim("fine-tuned on 15 windows, MLM and ELECTRA are both best on average with 0.003 of the three rates",
-#       all(means[1] == max(means) for means in by_rate.values()), "ours")
+# claim("fine-tuned on 15 windows, ELECTRA is best on average with 0.003 of the three rates, MLM with twice that",
+#       [np.argmax(means) for means in by_rate.values()] == [2, 1], "ours")
 # claim("with each of the three MLM is on average above ELECTRA", all(np.subtract(*by_rate.values()) > 0), "ours")
 
 # %% [markdown]
 # Read this with care.
 #
-# - One finding of the paper shows here, with every seed: **answers from all tokens**. ELECTRA beats ELECTRA 15%, on average by far.
-#   But how far is chance: with one seed by 26 points, with another by 2; with 15 windows no other way spreads so much.
-#   And in the paper ELECTRA 15% is as good as BERT; here it is on average about as good as no pre-training (15 windows), or worse (50).
+# - One finding of the paper shows here, with every seed: **answers from all tokens**. ELECTRA beats ELECTRA 15% by far.
+#   But in the paper ELECTRA 15% is as good as BERT; here it is worse than no pre-training.
 # - Is it the *number* of answers, or their *places*? The random 15% says: the number. It is asked about the same mixture of tokens as
 #   ELECTRA, only less often, and ends lower still. Frozen, its encoder is worth no more than naming the commonest role every time
-#   (that of ELECTRA 15% hardly more, an untrained one 4 points more): a linear layer finds next to nothing of the roles in its states.
-#   So it is not the places that harm ELECTRA 15%. After this much work they even help: it is asked about every fake, the random one
-#   about one in seven. (After half of it, in a single trial that no cell repeats, the order of those two was the other way round.)
+#   (that of ELECTRA 15% hardly more, an untrained one some points more): a linear layer finds next to nothing of the roles in its states.
+#   So it is not the places that harm ELECTRA 15%. They even help: it is asked about every fake, the random one about one in seven.
 # - A second finding shows, too: that an MLM sees `[MASK]` costs it little. Replace MLM and MLM are close, in the paper and here.
 # - The main one does **not** show. In the paper ELECTRA comes first and All-Tokens MLM second; here, for equal work, plain MLM does.
-#   More work did not change the order: in a single trial with three times the steps, which no cell repeats, the gap grew.
 #   Our guess, which we have not tested: to know the role of a name is to know what else could stand there.
 #   That is just what an MLM is asked, and with 1,000 tokens instead of 30,000 it is not asked too much.
-# - The learning rate was the same for all. The table above shows that 0.003 is the best of three for MLM and for ELECTRA,
-#   for MLM by less than the spread. MLM is ahead at each of them. With a frozen encoder, which the table leaves out, 0.0015 is better
-#   for ELECTRA (75.1, not 67.0); MLM stays ahead there, too. The other ways were not tuned.
+# - The learning rate was the same for all. The table above shows that 0.003 is the best of three for ELECTRA; MLM could do with more.
+#   MLM is ahead at each of them. The other ways were not tuned.
 # - A caveat about *selection*: we had tried other set-ups before, and in most the discriminator learned nothing within a minute.
 #   We kept the one in which it learns, with offsets. A comparison in a set-up that was kept because ELECTRA works in it leans to ELECTRA.
 #   Take home which way a difference points, not how large it is.
@@ -1290,23 +1286,23 @@ def read_program(program, vocabulary):
 #
 # Curves(
 #     width_curve, controls={"windows": [15, 50]}, x_label="width of the generator", y_label="roles right, %",
-#     caption="Generators of four widths, equal work; fine-tuned on 15 or 50 windows. Dotted: the best and the worst of the five seeds.",
+#     caption="Generators of four widths, equal work; fine-tuned on 15 or 50 windows. Dotted: the best and the worst of the three seeds.",
 #     alt="A curve over the generator's width with its spread, and a level line for the unigram generator.",
 # )
 
 # %% tags=["active-ipynb"]
 # for windows in (15, 50):
 #     best, mean, worst, level = (line["y"] for line in width_curve(windows)["series"])
-#     claim(f"fine-tuned on {windows} windows, generators of width 8 and 16 are on average better than those of width 32 and 64",
-#           min(mean[:2]) > max(mean[2:]), "ours")
+#     claim(f"fine-tuned on {windows} windows, the widest of the four generators is on average the worst",
+#           min(mean[:3]) > mean[3], "ours")
 #     claim(f"fine-tuned on {windows} windows, a unigram generator is on average within 3 points of the learned one",
 #           abs(level[0] - mean[1]) < 3, "ours")
 
 # %% [markdown]
-# Wide generators are worse here: they cost more, so that fewer steps are left, and their fakes may be harder to tell.
+# The widest generator is worst here: it costs more, so that fewer steps are left, and its fakes may be harder to tell.
 # Which of the two does it we did not separate.
-# In the paper, where all get 500,000 steps, half the width is still among the best; here it (32) is worse than the narrow two.
-# Between the two narrow ones the difference is no larger than that between seeds.
+# In the paper, where all get 500,000 steps, a quarter to half the width is best.
+# Between the three narrow ones the differences are no larger than those between seeds.
 # And words drawn by frequency alone do about as well here; in the paper they do worse (§3.2).
 #
 # ### What the heads look at

@@ -37,17 +37,60 @@ def browser():
         chromium.close()
 
 
-class Page:
-    """A page made of figures, and what it complained of."""
+@pytest.fixture(scope="session")
+def tab(browser):
+    """The page that tests look at one after the other, offline: one of their own would cost each a process."""
+    context = browser.new_context()
+    context.set_offline(True)
+    yield context.new_page()
+    context.close()
 
-    def __init__(self, context, folder):
-        self.context, self.folder = context, folder
-        self.errors, self.requests = [], []
-        self.page = context.new_page()
-        self.page.on("console", lambda message: message.type in ("error", "warning") and self.errors.append(message.text))
-        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
-        self.page.on("dialog", lambda dialog: (self.errors.append(f"dialog {dialog.message}"), dialog.dismiss()))
-        self.page.on("request", lambda request: self.requests.append(request.url))
+
+class Visit:
+    """A page as one test sees it: what it complained of and what it asked for, until the test leaves."""
+
+    def __init__(self, page):
+        self.page, self.errors, self.requests = page, [], []
+        self.listeners = {
+            "console": lambda message: message.type in ("error", "warning") and self.errors.append(message.text),
+            "pageerror": lambda error: self.errors.append(str(error)),
+            "dialog": lambda dialog: (self.errors.append(f"dialog {dialog.message}"), dialog.dismiss()),
+            "request": lambda request: self.requests.append(request.url),
+        }
+        for event, listener in self.listeners.items():
+            page.on(event, listener)
+
+    def look(self, color_scheme="light", viewport=None):
+        """A fresh look, whatever the test before did to the page."""
+        self.page.emulate_media(media="null", color_scheme=color_scheme)
+        self.page.set_viewport_size(viewport or {"width": 900, "height": 900})
+        return self
+
+    def leave(self):
+        """Nothing may stay for the next test, neither a memory of the page nor a listener; complaints and requests fail this one."""
+        if self.page.url.startswith("file:"):
+            self.page.evaluate("localStorage.clear(), sessionStorage.clear()")
+        self.page.goto("about:blank")
+        for event, listener in self.listeners.items():
+            self.page.remove_listener(event, listener)
+        assert self.errors == []
+        assert all(url.startswith(("file:", "data:", "blob:")) for url in self.requests), self.requests
+
+
+@pytest.fixture
+def visitor(tab):
+    """A Visit of the page that all tests share."""
+    visit = Visit(tab)
+    yield visit
+    visit.leave()
+
+
+class Page(Visit):
+    """A page made of figures."""
+
+    def __init__(self, page, folder):
+        super().__init__(page)
+        self.folder = folder
 
     def show(self, *figures):
         head = '<meta charset="utf-8"><meta name="color-scheme" content="light dark"><title>Figures</title>'
@@ -61,18 +104,40 @@ class Page:
 
 
 @pytest.fixture
-def open_page(browser, tmp_path):
-    """open_page().show(figure, …) -> the page, opened from a file, offline; any complaint or request fails the test."""
+def open_page(browser, tab, tmp_path):
+    """open_page().show(figure, …) -> the page, opened from a file, offline; any complaint or request fails the test.
+
+    apart: in a context of its own, for what would outlive the page.
+    """
     pages = []
 
-    def make(**options):
-        context = browser.new_context(**({"viewport": {"width": 900, "height": 900}} | options))
-        context.set_offline(True)
-        pages.append(Page(context, tmp_path))
-        return pages[-1]
+    def make(apart=False, **options):
+        if apart or pages:
+            context = browser.new_context()
+            context.set_offline(True)
+        page = context.new_page() if apart or pages else tab
+        pages.append(Page(page, tmp_path))
+        return pages[-1].look(**options)
 
     yield make
     for page in pages:
-        page.context.close()
-        assert page.errors == []
-        assert all(url.startswith(("file:", "data:", "blob:")) for url in page.requests), page.requests
+        page.leave()
+        if page.page is not tab:
+            page.page.context.close()
+
+
+@pytest.fixture(scope="session")
+def grave():
+    """grave(page) -> what axe finds serious or critical on it, a sentence each."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    # preload: axe would fetch the style sheets again, which a browser refuses to pages opened from files.
+    # resultTypes: otherwise it describes every node that is well, which takes as long again.
+    options = {"preload": False, "resultTypes": ["violations"]}
+
+    def find(page, context=None):
+        found = Axe().run(page, context=context, options=options).response["violations"]
+        found = [one for one in found if one["impact"] in ("serious", "critical")]
+        return [f"{one['id']}: {node['html'][:200]} {node['failureSummary']}" for one in found for node in one["nodes"]]
+
+    return find

@@ -1,6 +1,5 @@
 """The ALBERT lesson against the paper's numbers, against the reference implementation, and with bad input."""
 
-import json
 import math
 import re
 
@@ -8,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
-from support import broken_configs, broken_folders, checker, configure, edit, first_losses
+from support import broken_folders, checker, configure, edit, first_losses
 from torch import nn
 
 from kit import study, text
@@ -453,24 +452,10 @@ def test_names_of_the_first_files(tmp_path):
     assert same(tmp_path, theirs)
 
 
-WORDS = "embeddings.word_embeddings.weight"
-
-
 @pytest.mark.parametrize(("damage", "message"), [
-    *broken_folders("encoder.embedding_hidden_mapping_in.weight", "project.weight"), *broken_configs("'albert' and 'bert'", "Albert"),
-    (lambda f: configure(f, position_embedding_type="relative_key"), "position_embedding_type to 'relative_key'"),
+    *broken_folders("encoder.embedding_hidden_mapping_in.weight"),
+    (lambda f: configure(f, num_hidden_groups=9), "describes no .*: 4 layers cannot form 9 groups"),
     (lambda f: configure(f, is_decoder=True), "is_decoder to True"),
-    (lambda f: configure(f, architectures=["BertModel"]), "BertModel.*; this lesson reads a list of one of AlbertModel"),
-    (lambda f: configure(f, architectures=[]), r"architectures to \[\]; this lesson"),
-    (lambda f: configure(f, architectures=None), "lacks 'architectures'"),
-    (lambda f: configure(f, num_hidden_groups=9), "4 layers cannot form 9 groups"),
-    (lambda f: configure(f, num_hidden_groups=0), "num_hidden_groups should be a whole number above 0, not 0"),
-    (lambda f: configure(f, inner_group_num=0), "inner_group_num should be a whole number above 0, not 0"),
-    (lambda f: configure(f, num_attention_heads=6.0), "num_attention_heads should be a whole number above 0, not 6.0"),
-    (lambda f: configure(f, layer_norm_eps="x"), "layer_norm_eps should be a number above 0, not 'x'"),
-    (lambda f: configure(f, embedding_size=8), rf"shape, first '{WORDS}': \(97, 16\), the configuration asks for \(97, 8\)"),
-    (lambda f: configure(f, inner_group_num=2), "lacks 16 of the model's .* 'encoder.layers.1"),
-    (lambda f: configure(f, architectures=["AlbertForMaskedLM"]), "lacks 5 of the model's .* 'head.bias'"),
 ])
 def test_a_bad_checkpoint_is_named(tmp_path, damage, message):
     write(tmp_path)
@@ -483,13 +468,6 @@ def test_an_untied_decoder_is_named(tmp_path):
     write(tmp_path, "AlbertForMaskedLM")
     edit(tmp_path, lambda tensors: tensors.update({"predictions.decoder.weight": torch.zeros(97, 16)}))
     with pytest.raises(CheckpointError, match="'predictions.decoder.weight' is not the table of words"):
-        from_pretrained(tmp_path)
-
-
-def test_a_config_file_of_other_things_is_named(tmp_path):
-    write(tmp_path)
-    (tmp_path / "config.json").write_text(json.dumps({"architecture": "resnet50"}))
-    with pytest.raises(CheckpointError, match="lacks 'model_type'"):
         from_pretrained(tmp_path)
 
 
@@ -507,9 +485,7 @@ def test_unknown_variant_and_field():
 
 @pytest.mark.parametrize(("changes", "message"), [
     (dict(hidden_act="swish"), "no activation 'swish'; there are gelu, gelu_new, relu"), (dict(project=False), "project=False"),
-    (dict(initializer_range=math.inf), "initializer_range should be a number above 0, not inf"),
     (dict(num_hidden_layers=True), "num_hidden_layers should be a whole number above 0, not True"),
-    (dict(pooler=1), "pooler should be of type bool, not 1"),
     (dict(share="half"), "share should be 'none', 'attention', 'ffn' or 'all', not 'half'"),
     (dict(num_hidden_groups=5), "4 layers cannot form 5 groups"), (dict(num_attention_heads=5), "48 is not a multiple of 5 heads"),
 ])
@@ -535,12 +511,6 @@ def test_inputs_that_are_none(ids, types, message):
 def test_an_encoder_without_pooler_says_so():
     with pytest.raises(ValueError, match="no pooler"):
         tiny(pooler=False).pooled(torch.zeros(1, 2, 48))
-
-
-@pytest.mark.parametrize("folder", [None, 3])
-def test_what_is_no_folder(folder):
-    with pytest.raises(CheckpointError, match=f"the path of its folder, not as {folder}"):
-        from_pretrained(folder)
 
 
 def test_new_weights_have_the_deviation_asked_for():

@@ -1,6 +1,5 @@
 """Networks and helpers away from the usual: other devices and types, compiled and exported, masks of any kind, and what is refused."""
 
-from contextlib import nullcontext
 from functools import partial
 
 import pytest

@@ -212,14 +212,9 @@ def test_a_checkpoint_without_a_head_gives_pooled_features(tmp_path):
 
 
 @pytest.mark.parametrize(("damage", "message"), [
-    *broken_folders("features.conv0.weight", "features.stem.0.weight"),
-    (lambda f: configure(f, architecture="densenet264d"), "'densenet264d'; this lesson reads densenet121, densenet161"),
-    (lambda f: configure(f, architecture=None), "lacks 'architecture'"),
-    (lambda f: configure(f, architecture="densenet169"), "lacks [0-9]+ of the model's"),
+    *broken_folders("features.conv0.weight"),
     (lambda f: configure(f, num_classes=-3), "config.json describes no DenseNet"),
-    (lambda f: configure(f, num_classes="three"), "config.json describes no DenseNet"),
-    (lambda f: edit(f, lambda t: t.update({"fc.bias": t["classifier.bias"].clone()})), "one tensor twice, as '(fc|classifier).bias'"),
-    (lambda f: configure(f, num_classes=7), r"first 'classifier.(weight|bias)': .* asks for \(7,"),
+    (lambda f: configure(f, architecture="densenet264d"), "'densenet264d'; this lesson reads densenet121, densenet161"),
 ])
 def test_a_bad_checkpoint_is_named(folder, damage, message):
     damage(folder)

@@ -6,7 +6,7 @@ import re
 import pytest
 import torch
 import torch.nn.functional as F
-from support import broken_configs, broken_folders, checker, configure, edit, first_losses
+from support import broken_folders, checker, configure, edit, first_losses
 from torch import nn
 
 from kit import study, text
@@ -419,23 +419,9 @@ def test_tensors_that_the_reference_ignores_are_ignored(tmp_path):
 
 
 @pytest.mark.parametrize(("damage", "message"), [
-    *broken_folders("electra.embeddings_project.weight", "albert.project.weight"),
-    *broken_configs("'electra'", "Electra"),
-    (lambda f: configure(f, position_embedding_type="relative_key"), "position_embedding_type to 'relative_key'"),
-    (lambda f: configure(f, is_decoder=True), "is_decoder to True"),
-    (lambda f: configure(f, model_type="bert"), "model_type to 'bert'; this lesson reads 'electra'"),
-    (lambda f: configure(f, architectures=[]), r"architectures to \[\]; this lesson"),
-    (lambda f: configure(f, architectures=None), "lacks 'architectures'"),
-    (lambda f: configure(f, embedding_size=8), r"shape, first '.*': \(.*16.*\), the configuration asks for"),
-    (lambda f: configure(f, num_hidden_layers=2), "tensors that the model does not know, first 'electra.encoder.layer.2"),
-    (lambda f: configure(f, architectures=["ElectraForMaskedLM"]), "lacks .* of the model's .* 'head.bias'"),
-    (lambda f: configure(f, vocab_size=10**12), "sets vocab_size to 1000000000000 and embedding_size to 16; model.safetensors holds only"),
-    (lambda f: configure(f, embedding_size=10**15), "vocab_size to 97 and embedding_size to 10{15}; model.safetensors holds only"),
-    (lambda f: configure(f, hidden_size=6 * 10**9), "sets hidden_size to 6000000000; model.safetensors holds only"),
-    (lambda f: configure(f, num_hidden_layers=10**9), "sets num_hidden_layers to 1000000000 and hidden_size to 48; model.safetensors"),
-    (lambda f: configure(f, intermediate_size=10**12), "sets intermediate_size to"),
-    (lambda f: configure(f, max_position_embeddings=10**12), "sets max_position_embeddings to"),
+    *broken_folders("electra.embeddings_project.weight"),
     (lambda f: configure(f, vocab_size=-5), "describes no ELECTRA: vocab_size should be a whole number above 0, not -5"),
+    (lambda f: configure(f, is_decoder=True), "is_decoder to True"),
 ])
 def test_a_bad_checkpoint_is_named(tmp_path, damage, message):
     write(tmp_path)

@@ -15,6 +15,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from nbval.plugin import get_sanitize_patterns
 
+import kit.notebooks
 from kit.notebooks import (
     ROOT,
     WIDGET,
@@ -129,14 +130,6 @@ def test_notebook_is_its_module_executed(name):
     # Only the texts must be today's: another machine has other versions, and nbval says whether they matter.
     assert nb.metadata.lesson.source == source_hash(name), f"the lesson or kit changed: make notebooks ONLY={name}"
     assert nb.metadata.lesson.get("cells") == cells_hash(nb), f"run or edited by hand: make notebooks ONLY={name}"
-
-
-@pytest.mark.parametrize("name", lessons())
-def test_claims_hold_for_another_seed(name, monkeypatch):
-    monkeypatch.setenv("LESSON_SEED", "1")
-    run = subprocess.run([sys.executable, "-m", "kit.notebooks", name], cwd=ROOT, capture_output=True, text=True)
-    assert run.returncode == 0, run.stderr
-    assert f"{name}: every claim holds with LESSON_SEED=1" in run.stderr
 
 
 @pytest.mark.parametrize("name", lessons())
@@ -304,20 +297,31 @@ def write(house, name, last):
     (house / "lessons" / f"{name}.py").write_text(LESSON.format(name=name, last=last))
 
 
-def make(house, *options):
-    program = "import sys, pathlib, kit.notebooks as n; sys.exit(n.main(sys.argv[2:], pathlib.Path(sys.argv[1])))"
-    return subprocess.run([sys.executable, "-c", program, str(house), *options], capture_output=True, text=True)
+@pytest.fixture
+def make(house, capfd):
+    """make(option, …) -> (exit status, what it printed, what it complained of), as ``python -m kit.notebooks`` in that house."""
+
+    def run(*options):
+        capfd.readouterr()
+        try:
+            status, reason = kit.notebooks.main(options, house), ""
+        except SystemExit as end:  # with a number, or with the sentence that Python would print
+            status, reason = (end.code, "") if isinstance(end.code, int) else (1, f"{end.code}\n")
+        out, err = capfd.readouterr()
+        return status, out, err + reason
+
+    return run
 
 
 def notebook(house, name):
     return (house / "notebooks" / f"{name}.ipynb").read_bytes()
 
 
-def test_execute_then_only_what_changed_then_a_failing_cell(house):
+def test_execute_then_only_what_changed_then_a_failing_cell(house, make):
     (house / "notebooks" / "SUMMARY.md").write_text("- [Two](two.ipynb)\n")
-    first = make(house)
-    assert first.returncode == 0, first.stderr
-    assert re.search(r"one .* 4/4 cells, \d+ s", first.stderr) and "two" in first.stderr
+    status, _, progress = make()
+    assert status == 0, progress
+    assert re.search(r"one .* 4/4 cells, \d+ s", progress) and "two" in progress
     table = (house / "README.md").read_text()
     row = r"\| \[Lesson {0}\]\(notebooks/{0}\.ipynb\) \| Someone \\\| somewhere, 2015 \| a number\. \| \d+\xa0s \| 0\.\d\xa0GB \|\n"
     assert re.search(row.format("two") + row.format("one"), table), table  # SUMMARY.md gives the order
@@ -325,36 +329,34 @@ def test_execute_then_only_what_changed_then_a_failing_cell(house):
     assert [cell.execution_count for cell in nbformat.reads(notebook(house, "one").decode(), 4).cells[1:]] == [1, 2, 3]
 
     one, two = notebook(house, "one"), notebook(house, "two")
-    again = make(house)
-    assert (again.returncode, again.stdout, again.stderr) == (0, "two: up to date\none: up to date\n", "")
+    assert make() == (0, "two: up to date\none: up to date\n", "")
 
     write(house, "one", "raise ValueError('no such depth\\n(second line)')")
     write(house, "two", "f(2)")
-    failed = make(house)
-    assert failed.returncode == 1
+    status, _, complaint = make()
+    assert status == 1
     cell = "raise ValueError('no such depth\\n(second line)')"
-    assert f"one: stopped, its old notebook stays\n  cell [3]: {cell}\n  ValueError: no such depth\n" in failed.stderr
-    assert "Traceback" not in failed.stderr
+    assert f"one: stopped, its old notebook stays\n  cell [3]: {cell}\n  ValueError: no such depth\n" in complaint
+    assert "Traceback" not in complaint
     assert notebook(house, "one") == one
     assert notebook(house, "two") != two
     assert sorted(path.name for path in (house / "notebooks").iterdir()) == ["SUMMARY.md", "one.ipynb", "two.ipynb"]
 
 
-def test_another_seed_reaches_the_kernel_and_stores_nothing(house, monkeypatch):
+def test_another_seed_reaches_the_kernel_and_stores_nothing(house, make, monkeypatch):
     monkeypatch.setenv("LESSON_SEED", "3")
     write(house, "one", "assert os.environ['LESSON_SEED'] == '3'")
-    run = make(house, "one")
-    assert run.returncode == 0 and "one: every claim holds with LESSON_SEED=3; nothing stored" in run.stderr
-    write(house, "one", "assert os.environ['LESSON_SEED'] == '0'")
-    assert make(house, "one").returncode == 1
-    assert not (house / "notebooks" / "one.ipynb").exists()
+    write(house, "two", "assert os.environ['LESSON_SEED'] == '0'")
+    status, _, report = make()
+    assert status == 1 and "two: stopped" in report and "one: every claim holds with LESSON_SEED=3; nothing stored" in report
+    assert not list((house / "notebooks").iterdir())
 
 
-def test_a_wrong_seed_is_one_sentence(house, monkeypatch):
+def test_a_wrong_seed_is_one_sentence(house, make, monkeypatch):
     monkeypatch.setenv("LESSON_SEED", "18446744073709551616")
-    run = make(house, "one")
-    assert (run.returncode, run.stdout) == (1, "")
-    assert run.stderr == "error: LESSON_SEED should be a whole number from 0 to 2147483647, not '18446744073709551616'\n"
+    status, printed, complaint = make("one")
+    assert (status, printed) == (1, "")
+    assert complaint == "error: LESSON_SEED should be a whole number from 0 to 2147483647, not '18446744073709551616'\n"
 
 
 def edited_by_hand(house, old="f(1)", new="f(10)"):
@@ -367,23 +369,23 @@ def edited_by_hand(house, old="f(1)", new="f(10)"):
     return path.read_bytes()
 
 
-def test_a_notebook_edited_by_hand_is_not_overwritten(house):
+def test_a_notebook_edited_by_hand_is_not_overwritten(house, make):
     edited = edited_by_hand(house)
     write(house, "one", "f(3)")  # and so was the module
-    refused = make(house)
-    assert (refused.returncode, refused.stdout) == (1, "")
-    lines = refused.stderr.splitlines()
+    status, printed, complaint = make()
+    assert (status, printed) == (1, "")
+    lines = complaint.splitlines()
     assert lines[0] == "error: notebooks/one.ipynb was edited by hand, and lessons/one.py has other cells."
     assert len(lines) == 3 and notebook(house, "one") == edited
     assert not (house / "notebooks" / "two.ipynb").exists()
 
 
 @pytest.mark.parametrize("kept, cell", [("notebook", "f(10)"), ("module", "f(1)")])
-def test_both_ways_out_after_an_edit_by_hand(house, kept, cell):
+def test_both_ways_out_after_an_edit_by_hand(house, make, kept, cell):
     edited_by_hand(house)
     command = re.search(f"those of the {kept}, run `python (.+)`", apart("one", house))[1].split()
     if command[1] == "kit.notebooks":
-        assert make(house, *command[2:]).returncode == 0
+        assert make(*command[2:])[0] == 0
     else:
         subprocess.run([sys.executable, *command], cwd=house, check=True, capture_output=True)
     assert apart("one", house) is None
@@ -397,42 +399,39 @@ def test_a_notebook_that_was_only_run_by_hand_is_free_to_be_made_again(house):
     assert apart("one", house) is None
 
 
-def test_a_kernel_that_dies_is_a_failing_cell(house):
+def test_a_kernel_that_dies_is_a_failing_cell(house, make):
     write(house, "one", "os._exit(1)")
-    failed = make(house, "one")
-    assert failed.returncode == 1
-    assert "one: stopped, its old notebook stays\n  cell [3]: os._exit(1)\n  DeadKernelError: " in failed.stderr
+    status, _, complaint = make("one")
+    assert status == 1
+    assert "one: stopped, its old notebook stays\n  cell [3]: os._exit(1)\n  DeadKernelError: " in complaint
     assert not (house / "notebooks" / "one.ipynb").exists()
 
 
-def test_executing_twice_gives_the_same_bytes(house):
+def test_executing_twice_gives_the_same_bytes(house, make):
     def without_measurements(name):
         return re.sub(rb'"(seconds|memory_mb)": \d+', b"", notebook(house, name))
 
-    assert make(house, "one").returncode == 0
+    assert make("one")[0] == 0
     once = without_measurements("one")
-    second = make(house, "--force", "one")
-    assert second.returncode == 0 and "up to date" not in second.stdout
+    status, out, _ = make("--force", "one")
+    assert status == 0 and "up to date" not in out
     assert without_measurements("one") == once
     assert not (house / "notebooks" / "two.ipynb").exists()
 
 
-def test_nbval_sees_a_changed_output_and_make_mends_it(house):
+def test_nbval_sees_a_changed_output_and_make_mends_it(house, make):
     write(house, "one", "f(41)")
-    assert make(house, "one").returncode == 0
+    write(house, "two", "f(41)")
+    assert make()[0] == 0
     path = house / "notebooks" / "one.ipynb"
-
-    def nbval():
-        config = ["-c", str(ROOT / "pyproject.toml"), "-p", "no:cacheprovider", "-n0", "-q", "--color=no"]
-        return subprocess.run([sys.executable, "-m", "pytest", *config, str(path)], cwd=ROOT, capture_output=True, text=True).stdout
-
-    assert "3 passed" in nbval()
     path.write_bytes(path.read_bytes().replace(b'"42"', b'"43"'))
-    report = nbval()
-    assert "1 failed, 2 passed" in report and "mismatch 'text/plain'" in report
-    assert "up to date" not in make(house, "one").stdout
+    config = ["-c", str(ROOT / "pyproject.toml"), "-p", "no:cacheprovider", "-n0", "-q", "--color=no"]
+    nbval = [sys.executable, "-m", "pytest", *config, str(house / "notebooks")]
+    report = subprocess.run(nbval, cwd=ROOT, capture_output=True, text=True).stdout
+    assert "1 failed, 5 passed" in report and "one.ipynb::Cell 2" in report and "mismatch 'text/plain'" in report
+    assert "one: up to date" not in make()[1]
     assert b'"42"' in path.read_bytes()
-    assert make(house, "one").stdout == "one: up to date\n"
+    assert make("one")[1] == "one: up to date\n"
 
 
 def test_what_makes_a_notebook_stale(house):
@@ -466,14 +465,12 @@ def test_a_lesson_depends_on_the_parts_of_kit_that_it_imports():
     assert {"layers.js", "checkpoint.py", "text.py", "data.py"} & names("from kit.view import (\n    Curves,\n)") == set()
 
 
-def test_errors_name_what_is_wrong(house):
-    unknown = make(house, "three")
-    assert unknown.returncode == 2 and "no lesson named three; the lessons are: one, two" in unknown.stderr
+def test_errors_name_what_is_wrong(house, make):
+    status, _, complaint = make("three")
+    assert status == 2 and "no lesson named three; the lessons are: one, two" in complaint
     path = Path(house / "lessons" / "two.py")
     path.write_text(path.read_text().replace("**Paper:**", "Paper:"))
-    run = make(house)
-    assert run.returncode == 1
-    assert run.stderr == "error: lessons/two.py: its first cell needs a line that starts with '**Paper:**'\n"
+    assert make() == (1, "", "error: lessons/two.py: its first cell needs a line that starts with '**Paper:**'\n")
     assert not (house / "notebooks" / "one.ipynb").exists()
     (house / "README.md").write_text("no table")
-    assert "needs one pair of <!-- lessons -->" in make(house, "one").stderr
+    assert "needs one pair of <!-- lessons -->" in make("one")[2]

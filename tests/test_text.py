@@ -147,7 +147,7 @@ def test_bare_code_is_code_without_words_about_it():
 def test_a_bare_program_does_what_the_program_does():
     for source in text.corpus("code").heldout:
         tree = ast.parse(source)
-        for node, owner in text.docstring_nodes(tree):
+        for _, owner in text.docstring_nodes(tree):
             owner.body = owner.body[1:] or [ast.Pass()]
         assert ast.dump(ast.parse(text.bare(source))) == ast.dump(tree)
     program = 'def f():  # why\n    """What."""\n\n\ndef g():\n    """What\n\n    it does."""\n    return "#"  # so\n'
