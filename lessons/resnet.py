@@ -1079,7 +1079,8 @@ def gradients_at_start(networks, images, labels):
 
 # %% [markdown]
 # Nor is there a bound above: in section 6 ResNet-56 without batch norm began with gradients above 10 in every layer.
-# What the later paper says is that cancellation is *unlikely* over a whole mini-batch ([arXiv:1603.05027](https://arxiv.org/abs/1603.05027), below Eq. 5).
+# What the later paper says is that cancellation is *unlikely* over a whole mini-batch
+# ([arXiv:1603.05027](https://arxiv.org/abs/1603.05027), below Eq. 5).
 #
 # ### "Shortcuts cost parameters"
 

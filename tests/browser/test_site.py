@@ -134,6 +134,16 @@ def test_search_finds_a_word(visit):
     page.locator("#mdbook-searchresults a[href*='resnet.html']").first.wait_for()
 
 
+def test_search_finds_a_word_with_a_typo(visit):
+    page = visit("index")
+    page.get_by_role("button", name="Toggle Searchbar").click()
+    page.locator("#mdbook-searchbar").press_sequentially("residul")
+    first = page.locator("#mdbook-searchresults li").first
+    first.wait_for()
+    assert "resnet.html" in first.locator("a").get_attribute("href")
+    assert "residual" in first.inner_text().lower()
+
+
 @pytest.mark.parametrize("lesson", LESSONS)
 def test_the_notebook_can_be_downloaded(visit, lesson):
     page = visit(lesson)
@@ -177,3 +187,128 @@ def test_the_sidebar_folds_by_keyboard(visit):
     sidebar.wait_for(state="hidden")
     button.press("Space")
     sidebar.wait_for(state="visible")
+
+
+@pytest.mark.parametrize("width", [360, 1280])
+def test_code_keeps_its_lines_and_scrolls_by_keyboard(visit, width):
+    page = visit("resnet", width=width)
+    blocks = page.locator("main pre > code")
+    folded = blocks.evaluate_all(
+        """blocks => blocks.filter(code => {
+            const height = code.clientHeight;
+            code.style.whiteSpace = "pre";
+            return code.clientHeight < height;
+        }).map(code => code.textContent)"""
+    )
+    assert blocks.count() > 50 and not folded
+    block = page.locator("main pre > code[tabindex='0']").first
+    block.press("ArrowRight")
+    page.wait_for_function("code => code.scrollLeft > 0", arg=block.element_handle())
+    assert page.url.endswith("/resnet.html")
+
+
+# --- On paper --------------------------------------------------------------------------
+
+PAPER = (680, 1009)  # pixels of an A4 page between margins of 15 mm
+WIDER = """width => [...document.querySelectorAll("main *")]
+    .filter(node => node.checkVisibility() && !node.closest(".pcc-said, pre")) // spaces hang over the end of a line of code
+    .filter(node => node.getBoundingClientRect().right > width + 1)
+    .map(node => node.outerHTML.slice(0, 120))"""
+SHOWN = "nodes => nodes.filter(node => node.checkVisibility())"
+ROWS = """blocks => blocks.map(code => { // [lines of the source, rows that begin at column 0, all rows]
+    const range = document.createRange(), rows = new Map();
+    range.selectNodeContents(code);
+    for (const { left, top, width, height } of range.getClientRects()) {
+        const middle = Math.round(top + height / 2);
+        if (width) rows.set(middle, Math.min(left, rows.get(middle) ?? Infinity));
+    }
+    const lefts = [...rows.values()], edge = Math.min(...lefts);
+    const lines = code.textContent.split("\\n").filter(Boolean).length;
+    return [lines, lefts.filter(left => left < edge + 1).length, lefts.length];
+})"""
+
+
+@pytest.fixture
+def on_paper(visit):
+    """on_paper(lesson): its page as the printer gets it, read in the dark until then."""
+
+    def lay_out(name):
+        page = visit(name, scheme="dark", width=1366)
+        page.wait_for_function("!document.querySelector('.pcc-live:empty')")
+        page.wait_for_timeout(300)
+        # Printing gives figures no time to draw themselves anew for the paper.
+        page.evaluate("window.requestAnimationFrame = () => 0")
+        page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
+        page.emulate_media(media="print")
+        page.set_viewport_size(dict(zip(("width", "height"), PAPER)))
+        return page
+
+    return lay_out
+
+
+@pytest.mark.parametrize("lesson", LESSONS)
+def test_a_lesson_prints_as_a_handout(on_paper, lesson):
+    page = on_paper(lesson)
+    text = page.evaluate("document.body.innerText")
+    for noise in ("How to read these pages", "Download this page", "Lesson before", "Next lesson", "Commit\n", "Point at the"):
+        assert noise not in text
+    assert page.evaluate("document.querySelector('main').getBoundingClientRect().top") < 40
+
+    assert page.evaluate(WIDER, PAPER[0]) == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= PAPER[0]
+    for figure in page.locator("main figure").all():
+        assert figure.bounding_box()["height"] < PAPER[1]
+        assert figure.evaluate("figure => getComputedStyle(figure).breakInside") == "avoid"
+    rows = page.locator("main pre > code").evaluate_all(ROWS)
+    assert all(lines == begun for lines, begun, _ in rows)
+    assert any(drawn > lines for lines, _, drawn in rows)
+
+    ink = "([color, ground]) => [getComputedStyle(color).color, getComputedStyle(ground).backgroundColor]"
+    nodes = [page.locator(place).first.element_handle() for place in ("main p", "html")]
+    assert page.evaluate(ink, nodes) == ["rgb(0, 0, 0)", "rgb(255, 255, 255)"]
+    assert page.locator(".pcc-dark").count() == 0
+
+
+@pytest.mark.parametrize("lesson", LESSONS)
+def test_solutions_are_printed_at_the_end(on_paper, lesson):
+    page = on_paper(lesson)
+    folds = page.locator("main .solutions details").count()
+    titles = page.locator("main h2:visible, main h3:visible").all_inner_texts()
+    assert folds and titles[-folds - 1] == "Solutions"
+    for title in titles[-folds:]:
+        assert title.startswith("Exercise") and titles.count(title) == 2
+    text = page.locator("main").inner_text()
+    exercises, solutions = text.split("\nSolutions\n")
+    assert exercises.count("The solution is at the end.") == folds
+    for fold in page.locator("main .solutions details").all():
+        assert fold.inner_text() and fold.inner_text() in solutions
+        assert "\nSolution\n" not in f"\n{fold.inner_text()}\n"
+
+
+@pytest.mark.parametrize("lesson", LESSONS)
+def test_a_printed_figure_tells_its_setting(on_paper, lesson):
+    page = on_paper(lesson)
+    handles = f"nodes => ({SHOWN})(nodes).map(node => node.outerHTML.slice(0, 120))"
+    sliders = page.locator("main .pcc-controls label:has(input[type=range])")
+    assert sliders.count() > 0
+    for slider in sliders.all():
+        name, value = slider.locator("input").get_attribute("aria-label"), slider.locator("output").inner_text()
+        assert slider.inner_text().split() == f"{name} {value}".split()
+    for choice in page.locator("main .pcc-controls fieldset").all():
+        chosen = choice.locator("label:has(:checked)").inner_text()
+        assert choice.inner_text().split() == f"{choice.locator('legend').inner_text()} {chosen}".split()
+    assert page.locator("main .pcc-controls input, main button:not(.pcc-token)").evaluate_all(handles) == []
+
+
+def test_printing_leaves_the_page_as_it_was(visit):
+    page = visit("resnet", scheme="dark")
+    page.locator("main details").nth(1).evaluate("fold => { fold.open = true; }")
+    page.wait_for_timeout(500)
+    state = "[document.documentElement.className, document.querySelector('main').innerHTML]"
+    before = page.evaluate(state)
+    seen = "window.addEventListener('beforeprint', () => { window.onPaper = document.querySelector('main').lastElementChild.className; })"
+    page.evaluate(seen)
+    assert page.pdf(format="A4").startswith(b"%PDF")
+    assert page.evaluate("window.onPaper") == "solutions"
+    page.wait_for_timeout(500)
+    assert page.evaluate(state) == before
