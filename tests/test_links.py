@@ -1,4 +1,4 @@
-"""Where a reader can go from a lesson: to papers, to the lessons it needs, to the next one."""
+"""Where a reader can go from a lesson: papers, lessons it needs, the next one."""
 
 import re
 from pathlib import Path
@@ -7,7 +7,8 @@ import pytest
 
 from kit.notebooks import ROOT, lessons, to_notebook
 
-TEXTS = ["README.md", "notebooks/index.md", *(f"lessons/{name}.py" for name in lessons())]
+TEXTS = ["README.md", "notebooks/index.md"]
+TEXTS += [f"lessons/{name}.py" for name in lessons()]
 NUMBER = r"(?:arXiv:\s*\d|\b\d{4}\.\d{5}\b)"
 LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^\s()]+)\)")
 
@@ -59,8 +60,8 @@ def test_the_last_lines_lead_to_the_neighbours(name):
     order = lessons()
     place = order.index(name)
     (nav,) = re.findall(r"<nav>\n\n(.+)\n\n</nav>", markdown(name)[-1])
-    targets = [f"{one}.ipynb" for one in order[max(place - 1, 0) : place + 2] if one != name]
-    assert LINK.findall(nav) == targets
+    neighbours = order[max(place - 1, 0) : place] + order[place + 1 : place + 2]
+    assert LINK.findall(nav) == [f"{one}.ipynb" for one in neighbours]
 
 
 @pytest.mark.parametrize("path", TEXTS)

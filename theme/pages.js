@@ -1,7 +1,8 @@
 // What mdBook's own script falls short of: keys, search, paper.
 
 // What scrolls sideways must be reachable with the keyboard, and there the arrows must scroll and not turn mdBook's page.
-for (const region of document.querySelectorAll("main :is(.table-wrapper, div.output, math[display=block], pre > code)")) {
+const WIDE = "main :is(.table-wrapper, div.output, math[display=block], pre > code)";
+for (const region of document.querySelectorAll(WIDE)) {
     region.addEventListener("keydown", event => event.target === region && event.stopPropagation());
     new ResizeObserver(() => {
         if (region.scrollWidth > region.clientWidth + 1) {
@@ -23,61 +24,66 @@ sidebarToggle.addEventListener("keydown", event => {
     }
 });
 
-// Search: prose counts before code and output, and a word that is nowhere is read as those nearest to it.
-// mdBook shows the results, MiniSearch finds them. kit/book.py puts code and output between ␂ and ␃.
+// Search: prose counts before code and output, and a word that is nowhere is read as
+// those nearest to it. mdBook shows the results, MiniSearch finds them.
+// kit/book.py puts code and output between ␂ and ␃.
 elasticlunr.Index.load = ({ documentStore }) => {
+    const tokens = MiniSearch.getDefault("tokenize");
     const stem = word => elasticlunr.stopWordFilter(elasticlunr.stemmer(word.toLowerCase()));
-    const stems = MiniSearch.getDefault("tokenize");
     const fields = ["title", "prose", "code"];
-    const index = new MiniSearch({ fields, storeFields: ["breadcrumbs", ...fields], processTerm: stem });
+    const index = new MiniSearch({
+        fields, storeFields: ["breadcrumbs", ...fields], processTerm: stem,
+    });
     index.addAll(Object.values(documentStore.docs).map(({ body, ...section }) => ({
         ...section,
         prose: body.replace(/␂[^␃]*␃/g, " "),
         code: body.match(/(?<=␂)[^␃]*/g)?.join(" ") ?? "",
     })));
-    const find = (query, more) => index.search(query, { boost: { title: 3, code: 0.01 }, prefix: true, ...more });
+    const options = { boost: { title: 3, code: 0.01 }, prefix: true };
+    const find = (query, more) => index.search(query, { ...options, ...more });
     const nowhere = word => !find(word, { processTerm: same => same }).length;
 
-    // A teaser begins near the first word that was found: mdBook looks for the word as it was typed.
+    // A teaser begins near what was found: mdBook looks for the word as it was typed.
     const teaser = ({ prose, code, match, terms }) => {
-        const onlyCode = Object.values(match).flat().every(field => field === "code");
-        const words = (onlyCode || !prose.trim() ? code : prose).trim().split(/\s+/);
-        const first = words.findIndex(word => stems(word).some(part => terms.includes(stem(part))));
-        return words.slice(Math.max(0, first - 8)).join(" ");
+        const inCode = Object.values(match).flat().every(field => field === "code");
+        const words = (inCode || !prose.trim() ? code : prose).trim().split(/\s+/);
+        const found = word => tokens(word).some(token => terms.includes(stem(token)));
+        return words.slice(Math.max(0, words.findIndex(found) - 8)).join(" ");
     };
     return { search(query) {
         const results = find(query, { fuzzy: word => nowhere(word) && 0.25 }).slice(0, 30);
-        return results.map(result => ({ ref: result.id, doc: { ...result, body: teaser(result) } }));
+        return results.map(one => ({ ref: one.id, doc: { ...one, body: teaser(one) } }));
     } };
 };
 
-// On paper: light figures, and the solutions of the exercises after everything else. Afterwards all is as it was.
+// On paper: light, and the solutions of the exercises after everything else.
+const element = (tag, text) => Object.assign(document.createElement(tag), { textContent: text });
 const undo = [];
-window.addEventListener("beforeprint", () => {
-    const look = document.documentElement.className, main = document.querySelector("main");
-    document.documentElement.classList.remove("rust", "coal", "navy", "ayu");
-    document.documentElement.classList.add("light");
-    undo.push(() => { document.documentElement.className = look; });
-
-    const headings = [...main.querySelectorAll("h2, h3")];
-    const solutions = document.createElement("section");
-    solutions.className = "solutions";
+function lighten() {
+    const page = document.documentElement, look = page.className;
+    page.classList.remove("rust", "coal", "navy", "ayu");
+    page.classList.add("light");
+    undo.push(() => { page.className = look; });
+}
+function putSolutionsLast() {
+    const main = document.querySelector("main"), headings = [...main.querySelectorAll("h2, h3")];
+    const section = element("section", "");
+    section.className = "solutions";
     for (const fold of main.querySelectorAll("details")) {
         if (!fold.querySelector("summary").textContent.startsWith("Solution")) continue;
-        const pointer = document.createElement("p"), title = document.createElement("h3"), wasOpen = fold.open;
-        const above = heading => heading.compareDocumentPosition(fold) & Node.DOCUMENT_POSITION_FOLLOWING;
-        pointer.textContent = "The solution is at the end.";
-        title.textContent = headings.findLast(above)?.textContent;
+        const before = node =>
+            node.compareDocumentPosition(fold) & Node.DOCUMENT_POSITION_FOLLOWING;
+        const title = element("h3", headings.findLast(before)?.textContent);
+        const pointer = element("p", "The solution is at the end."), wasOpen = fold.open;
         undo.push(() => { pointer.replaceWith(fold); fold.open = wasOpen; });
         fold.replaceWith(pointer);
         fold.open = true;
-        solutions.append(title, fold);
+        section.append(title, fold);
     }
-    if (!solutions.hasChildNodes()) return;
-    const title = document.createElement("h2");
-    title.textContent = "Solutions";
-    solutions.prepend(title);
-    main.append(solutions);
-    undo.push(() => solutions.remove());
-});
+    if (!section.hasChildNodes()) return;
+    section.prepend(element("h2", "Solutions"));
+    main.append(section);
+    undo.push(() => section.remove());
+}
+window.addEventListener("beforeprint", () => { lighten(); putSolutionsLast(); });
 window.addEventListener("afterprint", () => undo.splice(0).forEach(step => step()));

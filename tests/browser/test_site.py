@@ -207,15 +207,16 @@ def test_code_keeps_its_lines_and_scrolls_by_keyboard(visit, width):
     assert page.url.endswith("/resnet.html")
 
 
-# --- On paper --------------------------------------------------------------------------
+# --- On paper ---
 
 PAPER = (680, 1009)  # pixels of an A4 page between margins of 15 mm
 WIDER = """width => [...document.querySelectorAll("main *")]
-    .filter(node => node.checkVisibility() && !node.closest(".pcc-said, pre")) // spaces hang over the end of a line of code
+    // In code, a space hangs over the end of a line; nobody sees it.
+    .filter(node => node.checkVisibility() && !node.closest(".pcc-said, pre"))
     .filter(node => node.getBoundingClientRect().right > width + 1)
     .map(node => node.outerHTML.slice(0, 120))"""
-SHOWN = "nodes => nodes.filter(node => node.checkVisibility())"
-ROWS = """blocks => blocks.map(code => { // [lines of the source, rows that begin at column 0, all rows]
+# For each block of code: lines of the source, rows that begin at column 0, all rows.
+ROWS = """blocks => blocks.map(code => {
     const range = document.createRange(), rows = new Map();
     range.selectNodeContents(code);
     for (const { left, top, width, height } of range.getClientRects()) {
@@ -230,7 +231,7 @@ ROWS = """blocks => blocks.map(code => { // [lines of the source, rows that begi
 
 @pytest.fixture
 def on_paper(visit):
-    """on_paper(lesson): its page as the printer gets it, read in the dark until then."""
+    """on_paper(lesson): its page, read in the dark, as the printer gets it."""
 
     def lay_out(name):
         page = visit(name, scheme="dark", width=1366)
@@ -240,75 +241,92 @@ def on_paper(visit):
         page.evaluate("window.requestAnimationFrame = () => 0")
         page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
         page.emulate_media(media="print")
-        page.set_viewport_size(dict(zip(("width", "height"), PAPER)))
+        page.set_viewport_size({"width": PAPER[0], "height": PAPER[1]})
         return page
 
     return lay_out
 
 
-@pytest.mark.parametrize("lesson", LESSONS)
-def test_a_lesson_prints_as_a_handout(on_paper, lesson):
-    page = on_paper(lesson)
-    text = page.evaluate("document.body.innerText")
-    for noise in ("How to read these pages", "Download this page", "Lesson before", "Next lesson", "Commit\n", "Point at the"):
-        assert noise not in text
-    assert page.evaluate("document.querySelector('main').getBoundingClientRect().top") < 40
-
+def nothing_is_cut(page):
     assert page.evaluate(WIDER, PAPER[0]) == []
     assert page.evaluate("document.documentElement.scrollWidth") <= PAPER[0]
     for figure in page.locator("main figure").all():
         assert figure.bounding_box()["height"] < PAPER[1]
-        assert figure.evaluate("figure => getComputedStyle(figure).breakInside") == "avoid"
+        style = figure.evaluate("figure => ({...getComputedStyle(figure)})")
+        assert (style["breakInside"], style["printColorAdjust"]) == ("avoid", "exact")
     rows = page.locator("main pre > code").evaluate_all(ROWS)
     assert all(lines == begun for lines, begun, _ in rows)
     assert any(drawn > lines for lines, _, drawn in rows)
 
-    ink = "([color, ground]) => [getComputedStyle(color).color, getComputedStyle(ground).backgroundColor]"
-    nodes = [page.locator(place).first.element_handle() for place in ("main p", "html")]
-    assert page.evaluate(ink, nodes) == ["rgb(0, 0, 0)", "rgb(255, 255, 255)"]
+
+def it_is_black_on_white(page):
+    for place, what, color in [
+        ("html", "backgroundColor", "rgb(255, 255, 255)"),
+        ("main p", "color", "rgb(0, 0, 0)"),
+        ("main pre > code span", "color", "rgb(0, 0, 0)"),
+    ]:
+        node = page.locator(place).first
+        assert node.evaluate(f"node => getComputedStyle(node).{what}") == color
     assert page.locator(".pcc-dark").count() == 0
 
 
-@pytest.mark.parametrize("lesson", LESSONS)
-def test_solutions_are_printed_at_the_end(on_paper, lesson):
-    page = on_paper(lesson)
-    folds = page.locator("main .solutions details").count()
-    titles = page.locator("main h2:visible, main h3:visible").all_inner_texts()
-    assert folds and titles[-folds - 1] == "Solutions"
-    for title in titles[-folds:]:
+def only_the_lesson_is_there(page):
+    text = page.locator("body").inner_text()
+    assert page.locator("nav:visible").count() == 0
+    for noise in ("Download this page", "Lesson before", "Next lesson", "Commit\n"):
+        assert noise not in text
+    assert page.locator("main").bounding_box()["y"] < 40
+
+
+def solutions_come_last(page):
+    folds = page.locator("main .solutions details").all()
+    titles = page.locator("main :is(h2, h3):visible").all_inner_texts()
+    assert folds and titles[-len(folds) - 1] == "Solutions"
+    for title in titles[-len(folds) :]:
         assert title.startswith("Exercise") and titles.count(title) == 2
-    text = page.locator("main").inner_text()
-    exercises, solutions = text.split("\nSolutions\n")
-    assert exercises.count("The solution is at the end.") == folds
-    for fold in page.locator("main .solutions details").all():
-        assert fold.inner_text() and fold.inner_text() in solutions
-        assert "\nSolution\n" not in f"\n{fold.inner_text()}\n"
+    exercises, solutions = page.locator("main").inner_text().split("\nSolutions\n")
+    assert exercises.count("The solution is at the end.") == len(folds)
+    for fold in folds:
+        assert fold.inner_text().strip() and fold.inner_text().strip() in solutions
 
 
-@pytest.mark.parametrize("lesson", LESSONS)
-def test_a_printed_figure_tells_its_setting(on_paper, lesson):
-    page = on_paper(lesson)
-    handles = f"nodes => ({SHOWN})(nodes).map(node => node.outerHTML.slice(0, 120))"
-    sliders = page.locator("main .pcc-controls label:has(input[type=range])")
-    assert sliders.count() > 0
-    for slider in sliders.all():
-        name, value = slider.locator("input").get_attribute("aria-label"), slider.locator("output").inner_text()
+def figures_tell_their_setting(page):
+    sliders = page.locator("main .pcc-controls label:has(input[type=range])").all()
+    assert sliders
+    for slider in sliders:
+        name = slider.locator("input").get_attribute("aria-label")
+        value = slider.locator("output").inner_text()
         assert slider.inner_text().split() == f"{name} {value}".split()
     for choice in page.locator("main .pcc-controls fieldset").all():
+        name = choice.locator("legend").inner_text()
         chosen = choice.locator("label:has(:checked)").inner_text()
-        assert choice.inner_text().split() == f"{choice.locator('legend').inner_text()} {chosen}".split()
-    assert page.locator("main .pcc-controls input, main button:not(.pcc-token)").evaluate_all(handles) == []
+        assert choice.inner_text().split() == f"{name} {chosen}".split()
+    handles = page.locator("main :is(.pcc-controls input, button:not(.pcc-token)):visible")
+    assert handles.count() == 0
+
+
+@pytest.mark.parametrize("lesson", LESSONS)
+def test_a_lesson_prints_as_a_handout(on_paper, lesson):
+    page = on_paper(lesson)
+    only_the_lesson_is_there(page)
+    nothing_is_cut(page)
+    it_is_black_on_white(page)
+    solutions_come_last(page)
+    figures_tell_their_setting(page)
 
 
 def test_printing_leaves_the_page_as_it_was(visit):
     page = visit("resnet", scheme="dark")
     page.locator("main details").nth(1).evaluate("fold => { fold.open = true; }")
     page.wait_for_timeout(500)
-    state = "[document.documentElement.className, document.querySelector('main').innerHTML]"
-    before = page.evaluate(state)
-    seen = "window.addEventListener('beforeprint', () => { window.onPaper = document.querySelector('main').lastElementChild.className; })"
-    page.evaluate(seen)
+    page.evaluate(
+        """window.addEventListener("beforeprint", () => {
+            window.onPaper = document.querySelector("main").lastElementChild.className;
+        })"""
+    )
+    html = page.locator("html")
+    before = html.get_attribute("class"), page.locator("main").inner_html()
     assert page.pdf(format="A4").startswith(b"%PDF")
     assert page.evaluate("window.onPaper") == "solutions"
     page.wait_for_timeout(500)
-    assert page.evaluate(state) == before
+    assert (html.get_attribute("class"), page.locator("main").inner_html()) == before
