@@ -29,6 +29,10 @@ MARKDOWN = re.compile(
 )
 ANSI = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 ENTITY = {ord(c): f"&#{ord(c)};" for c in string.punctuation}
+# mdBook's search index mixes prose with code and output. theme/pages.js tells them
+# apart by these signs, which nobody sees.
+UNPROSE = "<div hidden>␂</div>\n\n{}\n\n<div hidden>␃</div>"
+FENCED = re.compile(r"^(`{3,})\w*\n.*?^\1$", re.MULTILINE | re.DOTALL)
 TO_MATHML = LatexToMathML(fancy_error=False)
 
 
@@ -98,16 +102,16 @@ def output(out, where):
 def cell_parts(cell, where):
     """Yield the Markdown blocks of one notebook cell."""
     if cell.cell_type == "markdown":
-        yield markdown(cell.source, where)
+        text = markdown(cell.source, where)
+        yield FENCED.sub(lambda match: UNPROSE.format(match[0]), text)
     elif cell.cell_type == "code" and cell.source.strip():
         if cell.execution_count is None:
             raise ValueError(f"{where}: this cell was never executed; run `make notebooks` first")
         code = fenced(cell.source)
         if "hide-input" in cell.metadata.get("tags", []):
             code = f"<details>\n<summary>Show the code</summary>\n\n{code}\n\n</details>"
-        yield code
-        for out in cell.outputs:
-            yield output(out, where)
+        outputs = [output(out, where) for out in cell.outputs]
+        yield UNPROSE.format("\n\n".join([code, *outputs]))
 
 
 def page(notebook, path):

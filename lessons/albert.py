@@ -1,14 +1,14 @@
 # %% [markdown]
 # # ALBERT: a transformer encoder from nothing, then the same with a tenth of the parameters
 #
-# **Paper:** Lan et al.: *ALBERT: A Lite BERT for Self-supervised Learning of Language Representations*, ICLR 2020 (arXiv:1909.11942)
+# **Paper:** Lan et al.: *ALBERT: A Lite BERT for Self-supervised Learning of Language Representations*, ICLR 2020 ([arXiv:1909.11942](https://arxiv.org/abs/1909.11942))
 #
 # **You will see:** where a transformer's parameters are, what sharing saves and what not, and what each head of a real model looks at
 #
 # Afterwards you can build a BERT and an ALBERT from nothing, count their parameters and multiply-adds,
 # load published weights into your own code, and say what is wrong with six common sentences about ALBERT.
 #
-# You need to know what a matrix product, a softmax and a gradient are, and to read PyTorch.
+# **You need** to know what a matrix product, a softmax and a gradient are, and to read PyTorch.
 # Running all cells takes one to two minutes on a laptop; reading and playing takes one to two hours.
 #
 # What the paper says is marked with its section (§), table or figure.
@@ -317,7 +317,7 @@ def bill(V, H, E, L, share, show, heads=16):
 # Each token has three vectors of d numbers: what it looks for (*query*), a label by which others find it (*key*),
 # and what it has to say (*value*).
 # It compares its query with the keys of all tokens, turns the scores into weights by a softmax,
-# and takes that mixture of the values (Vaswani et al. 2017, arXiv:1706.03762, Eq. 1):
+# and takes that mixture of the values (Vaswani et al. 2017, [arXiv:1706.03762](https://arxiv.org/abs/1706.03762), Eq. 1):
 #
 # $$\mathrm{attention}(Q, K, V) = \mathrm{softmax}\left(\frac{Q K^\top}{\sqrt{d}}\right) V$$
 #
@@ -1782,7 +1782,14 @@ STUDY |= {f"trained on {task}": partial(trained_on, task) for task in ("NSP", "S
 # %% [markdown]
 # Further reading:
 #
-# - Devlin et al., *BERT*, arXiv:1810.04805: the encoder and the two tasks that ALBERT starts from.
-# - Vaswani et al., *Attention Is All You Need*, arXiv:1706.03762.
-# - Dehghani et al., *Universal Transformers*, arXiv:1807.03819: one shared layer, a year before.
-# - Jain and Wallace, *Attention is not Explanation*, arXiv:1902.10186; and Wiegreffe and Pinter's answer, arXiv:1908.04626.
+# - Devlin et al., *BERT*, [arXiv:1810.04805](https://arxiv.org/abs/1810.04805): the encoder and the two tasks that ALBERT starts from.
+# - Vaswani et al., *Attention Is All You Need*, [arXiv:1706.03762](https://arxiv.org/abs/1706.03762).
+# - Dehghani et al., *Universal Transformers*, [arXiv:1807.03819](https://arxiv.org/abs/1807.03819): one shared layer, a year before.
+# - Jain and Wallace, *Attention is not Explanation*, [arXiv:1902.10186](https://arxiv.org/abs/1902.10186);
+#   and Wiegreffe and Pinter's answer, [arXiv:1908.04626](https://arxiv.org/abs/1908.04626).
+#
+# <nav>
+#
+# Lesson before: [DenseNet](densenet.ipynb) · Next lesson: [ELECTRA](electra.ipynb)
+#
+# </nav>

@@ -1,14 +1,14 @@
 # %% [markdown]
 # # CTRL: a language model with a steering wheel
 #
-# **Paper:** Keskar et al.: *CTRL: A Conditional Transformer Language Model for Controllable Generation*, 2019 (arXiv:1909.05858)
+# **Paper:** Keskar et al.: *CTRL: A Conditional Transformer Language Model for Controllable Generation*, 2019 ([arXiv:1909.05858](https://arxiv.org/abs/1909.05858))
 #
 # **You will see:** one small network write five kinds of text, the same prompt under every control code, and guess which kind a text is
 #
 # Afterwards you can build a causal transformer with a key-value cache, steer it by its first token, sample with a penalty on repetition,
 # and correct seven common statements about CTRL.
 #
-# You need to know the encoder of the [ALBERT lesson](albert.ipynb): attention, heads, the feed-forward network, layer normalisation.
+# **You need** the encoder of the [ALBERT lesson](albert.ipynb): attention, heads, the feed-forward network, layer normalisation.
 # Running all cells takes about a minute and a half on a laptop; reading and playing takes one to two hours.
 
 # %% [markdown]
@@ -1319,7 +1319,7 @@ def attention_to_code(model, ids):
 # A start token that says nothing gets more than its share, too, in some head.
 # But a code gets far more, in the study about ten times as much on average over the heads: coming first does not explain that.
 # Without the control one could not tell: in much larger models a first token can draw most of the weight and say nothing
-# (Xiao et al. 2023, arXiv:2309.17453).
+# (Xiao et al. 2023, [arXiv:2309.17453](https://arxiv.org/abs/2309.17453)).
 # The study compares like with like: same initial weights, same windows, as many steps.
 
 # %% tags=["active-ipynb"]
@@ -1593,7 +1593,14 @@ def code_gradients(model, ids, chosen):
 # %% [markdown]
 # Further reading:
 #
-# - Vaswani et al., *Attention Is All You Need*, arXiv:1706.03762: the sinusoids, and the decoder that this is one half of.
+# - Vaswani et al., *Attention Is All You Need*, [arXiv:1706.03762](https://arxiv.org/abs/1706.03762):
+#   the sinusoids, and the decoder that this is one half of.
 # - Radford et al., *Language Models are Unsupervised Multitask Learners*, 2019: GPT-2, of the same year, steered by its prompt alone.
-# - Dathathri et al., *Plug and Play Language Models*, arXiv:1912.02164: steering without training anew.
-# - Krause et al., *GeDi*, arXiv:2009.06367: attribution turned around, to guide generation.
+# - Dathathri et al., *Plug and Play Language Models*, [arXiv:1912.02164](https://arxiv.org/abs/1912.02164): steering without training anew.
+# - Krause et al., *GeDi*, [arXiv:2009.06367](https://arxiv.org/abs/2009.06367): attribution turned around, to guide generation.
+#
+# <nav>
+#
+# Lesson before: [DeBERTa](deberta.ipynb)
+#
+# </nav>

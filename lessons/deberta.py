@@ -1,14 +1,14 @@
 # %% [markdown]
 # # DeBERTa: what a token says, where it stands, and which of the two asks
 #
-# **Paper:** He, Liu, Gao, Chen: *DeBERTa: Decoding-enhanced BERT with Disentangled Attention*, ICLR 2021 (arXiv:2006.03654)
+# **Paper:** He, Liu, Gao, Chen: *DeBERTa: Decoding-enhanced BERT with Disentangled Attention*, ICLR 2021 ([arXiv:2006.03654](https://arxiv.org/abs/2006.03654))
 #
 # **You will see:** two puzzles that each need another term of the score, a head taken apart into its terms, what it makes of distance
 #
 # Afterwards you can build disentangled attention and the enhanced mask decoder, say which term does what,
 # load published DeBERTa, V2 and V3 weights into your own code, and tell nine common sentences about DeBERTa from the truth.
 #
-# You need to know the [ALBERT lesson](albert.ipynb): attention, heads, the encoder, masked tokens.
+# **You need** the [ALBERT lesson](albert.ipynb): attention, heads, the encoder, masked tokens.
 # Running all cells takes a bit over a minute on a laptop; reading and playing takes one to two hours.
 
 # %% [markdown]
@@ -916,8 +916,8 @@ def build(name, **changes):
 # a normalisation of the table P, and positions that use the content's own projections (`share_projections`), which takes back
 # $2LH^2$ parameters.
 #
-# **V3** (He, Gao, Chen, arXiv:2111.09543) keeps this encoder, drops the convolution, and changes the *task*: replaced tokens are
-# detected, as in ELECTRA, instead of masked ones filled in.
+# **V3** (He, Gao, Chen, [arXiv:2111.09543](https://arxiv.org/abs/2111.09543)) keeps this encoder,
+# drops the convolution, and changes the *task*: replaced tokens are detected, as in ELECTRA, instead of masked ones filled in.
 # A small generator (the same width, half the depth) proposes tokens; the encoder says of every token whether it was replaced.
 # In ELECTRA both share one table of words E.
 # V3 finds the two tasks pulling in different directions there: one wants similar words alike, the other wants them told apart.
@@ -1889,8 +1889,17 @@ def explained_by_distance(scores):
 # %% [markdown]
 # Further reading:
 #
-# - Shaw et al., *Self-Attention with Relative Position Representations*, arXiv:1803.02155: the first relative keys, which are a c2p.
-# - Dai et al., *Transformer-XL*, arXiv:1901.02860: content and position in four terms, before DeBERTa.
-# - He, Gao, Chen, *DeBERTaV3*, arXiv:2111.09543; and the [ELECTRA lesson](electra.ipynb) for its task.
-# - Ke et al., *Rethinking Positional Encoding in Language Pre-training* (TUPE), arXiv:2006.15595: another way to untie the two.
-# - Su et al., *RoFormer*, arXiv:2104.09864: rotary positions, which most of today's language models use.
+# - Shaw et al., *Self-Attention with Relative Position Representations*, [arXiv:1803.02155](https://arxiv.org/abs/1803.02155):
+#   the first relative keys, which are a c2p.
+# - Dai et al., *Transformer-XL*, [arXiv:1901.02860](https://arxiv.org/abs/1901.02860): content and position in four terms, before DeBERTa.
+# - He, Gao, Chen, *DeBERTaV3*, [arXiv:2111.09543](https://arxiv.org/abs/2111.09543); and the [ELECTRA lesson](electra.ipynb) for its task.
+# - Ke et al., *Rethinking Positional Encoding in Language Pre-training* (TUPE), [arXiv:2006.15595](https://arxiv.org/abs/2006.15595):
+#   another way to untie the two.
+# - Su et al., *RoFormer*, [arXiv:2104.09864](https://arxiv.org/abs/2104.09864):
+#   rotary positions, which most of today's language models use.
+#
+# <nav>
+#
+# Lesson before: [ELECTRA](electra.ipynb) · Next lesson: [CTRL](ctrl.ipynb)
+#
+# </nav>

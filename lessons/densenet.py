@@ -1,14 +1,14 @@
 # %% [markdown]
 # # DenseNet: what concatenation buys, and what it costs
 #
-# **Paper:** Huang, Liu, van der Maaten, Weinberger: *Densely Connected Convolutional Networks*, CVPR 2017 (arXiv:1608.06993)
+# **Paper:** Huang, Liu, van der Maaten, Weinberger: *Densely Connected Convolutional Networks*, CVPR 2017 ([arXiv:1608.06993](https://arxiv.org/abs/1608.06993))
 #
 # **You will see:** a ResNet's error for half to two thirds of its parameters, who uses whose features, the price in memory and time
 #
 # Afterwards you can say what the growth rate is, build every part of a DenseNet, count its channels, parameters and connections,
 # and tell nine common sentences about DenseNet from the truth.
 #
-# You need to know the [ResNet lesson](resnet.ipynb): convolutions, batch normalisation, the shortcut.
+# **You need** the [ResNet lesson](resnet.ipynb): convolutions, batch normalisation, the shortcut.
 # Running all cells takes a bit over a minute on a laptop; reading and playing takes one to two hours.
 
 # %% [markdown]
@@ -937,7 +937,7 @@ def feature_use(model, number):
 # It need not.
 # Keep each map once, and do the part with the large inputs a second time on the way back:
 # concatenation, batch norm, ReLU, 1×1 convolution.
-# Recomputing is the authors' remedy (Pleiss et al. 2017, arXiv:1707.06990); torch does the bookkeeping.
+# Recomputing is the authors' remedy (Pleiss et al. 2017, [arXiv:1707.06990](https://arxiv.org/abs/1707.06990)); torch does the bookkeeping.
 
 # %%
 def squeeze(layer, *maps):
@@ -945,7 +945,7 @@ def squeeze(layer, *maps):
 
 
 class FrugalBlock(DenseBlock):
-    """A DenseBlock of BottleneckLayers that keeps every map once: memory linear in `depth` (after arXiv:1707.06990)."""
+    """A DenseBlock of BottleneckLayers that keeps every map once: memory linear in `depth` (after Pleiss et al. 2017)."""
 
     def __init__(self, depth, in_channels, growth_rate, layer=BottleneckLayer):
         super().__init__(depth, in_channels, growth_rate, layer)
@@ -976,7 +976,7 @@ class FrugalBlock(DenseBlock):
 # claim("both blocks give the same gradients", all(torch.allclose(a, b, rtol=1e-3, atol=1e-7)
 #       for (_, a), (_, b) in zip(measured[DenseBlock], measured[FrugalBlock])), "ours")
 # claim("doubling 24 layers to 48 multiplies the stored bytes by over 3; with recomputation by less than 2.1",
-#       naive[-1] > 3 * naive[-2] and frugal[-1] < 2.1 * frugal[-2], "ours; arXiv:1707.06990")
+#       naive[-1] > 3 * naive[-2] and frugal[-1] < 2.1 * frugal[-2], "ours; Pleiss et al. 2017")
 # Curves(
 #     {"series": [{"name": "concatenations kept", "x": depths, "y": naive, "role": "control"},
 #                 {"name": "recomputed", "x": depths, "y": frugal, "role": "idea"}]},
@@ -1259,6 +1259,14 @@ class FrugalBlock(DenseBlock):
 # %% [markdown]
 # Further reading:
 #
-# - Pleiss et al., *Memory-Efficient Implementation of DenseNets*, arXiv:1707.06990: linear memory, and DenseNets of 73M parameters.
-# - Huang et al., *Deep Networks with Stochastic Depth*, arXiv:1603.09382: layers of a ResNet can be left out in training.
+# - Pleiss et al., *Memory-Efficient Implementation of DenseNets*, [arXiv:1707.06990](https://arxiv.org/abs/1707.06990):
+#   linear memory, and DenseNets of 73M parameters.
+# - Huang et al., *Deep Networks with Stochastic Depth*, [arXiv:1603.09382](https://arxiv.org/abs/1603.09382):
+#   layers of a ResNet can be left out in training.
 # - The authors' repository: wide and shallow DenseNet-BC, which they recommend in practice.
+#
+# <nav>
+#
+# Lesson before: [ResNet](resnet.ipynb) · Next lesson: [ALBERT](albert.ipynb)
+#
+# </nav>

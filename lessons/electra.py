@@ -1,7 +1,7 @@
 # %% [markdown]
 # # ELECTRA: learn from every token, by spotting the fakes
 #
-# **Paper:** Clark et al.: *ELECTRA: Pre-training Text Encoders as Discriminators Rather Than Generators*, ICLR 2020 (arXiv:2003.10555)
+# **Paper:** Clark et al.: *ELECTRA: Pre-training Text Encoders as Discriminators Rather Than Generators*, ICLR 2020 ([arXiv:2003.10555](https://arxiv.org/abs/2003.10555))
 #
 # **You will see:** which positions of a text teach, a quiz against a discriminator, and seven ways to pre-train, at equal work
 #
@@ -9,7 +9,7 @@
 # Afterwards you can build and train generator and discriminator, count what they cost as the paper does,
 # read published weights, and tell eight common sentences about ELECTRA from the truth.
 #
-# You need the [ALBERT lesson](albert.ipynb): this one takes its encoder, its masked language model and its tokenizer from there.
+# **You need** the [ALBERT lesson](albert.ipynb): this one takes its encoder, its masked language model and its tokenizer from there.
 # Running all cells takes one to two minutes on a laptop; reading and playing takes one to two hours.
 #
 # What the paper says is marked with its section (§), table or figure.
@@ -1608,7 +1608,15 @@ def read_program(program, vocabulary):
 # %% [markdown]
 # Further reading:
 #
-# - He, Gao, Chen, *DeBERTaV3*, arXiv:2111.09543: the shared table is pulled two ways, and how to stop that.
-# - Meng et al., *COCO-LM*, arXiv:2102.08473: correcting as well as detecting.
-# - Bose, Ling, Cao, *Adversarial Contrastive Estimation*, arXiv:1805.03642: what the paper's appendix takes the adversarial variant to be.
-# - Devlin et al., *BERT*, arXiv:1810.04805.
+# - He, Gao, Chen, *DeBERTaV3*, [arXiv:2111.09543](https://arxiv.org/abs/2111.09543):
+#   the shared table is pulled two ways, and how to stop that.
+# - Meng et al., *COCO-LM*, [arXiv:2102.08473](https://arxiv.org/abs/2102.08473): correcting as well as detecting.
+# - Bose, Ling, Cao, *Adversarial Contrastive Estimation*, [arXiv:1805.03642](https://arxiv.org/abs/1805.03642):
+#   what the paper's appendix takes the adversarial variant to be.
+# - Devlin et al., *BERT*, [arXiv:1810.04805](https://arxiv.org/abs/1810.04805).
+#
+# <nav>
+#
+# Lesson before: [ALBERT](albert.ipynb) · Next lesson: [DeBERTa](deberta.ipynb)
+#
+# </nav>

@@ -1,14 +1,14 @@
 # %% [markdown]
 # # ResNet: why deeper was worse, and the plus sign that mended it
 #
-# **Paper:** He, Zhang, Ren, Sun: *Deep Residual Learning for Image Recognition*, CVPR 2016 (arXiv:1512.03385)
+# **Paper:** He, Zhang, Ren, Sun: *Deep Residual Learning for Image Recognition*, CVPR 2016 ([arXiv:1512.03385](https://arxiv.org/abs/1512.03385))
 #
 # **You will see:** a 56-layer network that does worse than a 20-layer one, its cure, and the gradient of every layer of both
 #
 # Afterwards you can say what the degradation problem is and what it is not, build every part of a ResNet,
 # count its parameters and multiply-adds, and tell seven common sentences about ResNet from the truth.
 #
-# You need to know what a convolution, batch normalisation and stochastic gradient descent are, and to read PyTorch.
+# **You need** to know what a convolution, batch normalisation and stochastic gradient descent are, and to read PyTorch.
 # Running all cells takes about a minute on a laptop; reading and playing takes one to two hours.
 
 # %% [markdown]
@@ -105,7 +105,7 @@ class PlainBlock(nn.Module):
 # %% [markdown]
 # How large should the first weights be?
 # Too large and the signal grows from layer to layer, too small and it dies.
-# The paper initialises as an earlier paper of the same authors does (§3.4; He et al. 2015, arXiv:1502.01852):
+# The paper initialises as an earlier paper of the same authors does (§3.4; He et al. 2015, [arXiv:1502.01852](https://arxiv.org/abs/1502.01852)):
 # normal weights with variance 2 / fan, because a ReLU halves the second moment.
 # We take the form that keeps the gradients' size, fan-out; the ResNet paper does not say which.
 
@@ -898,7 +898,7 @@ def gradients_at_start(networks, images, labels):
 # So there are three stories, not one.
 #
 # - **Plain, batch norm.** The signal keeps its size on the way forward; on the way back the gradient grows, layer by layer.
-#   Theory predicts such growth for batch norm with ReLU (Yang et al. 2019, arXiv:1902.08129).
+#   Theory predicts such growth for batch norm with ReLU (Yang et al. 2019, [arXiv:1902.08129](https://arxiv.org/abs/1902.08129)).
 # - **Plain, no batch norm.** The signal shrinks from layer to layer, and with it *all* gradients, first and last alike.
 #   Should He initialisation not prevent that?
 #   It would, but for the border: on a 2×2 map most of a 3×3 kernel reads the zeros of the padding.
@@ -1072,7 +1072,8 @@ def gradients_at_start(networks, images, labels):
 
 # %% [markdown]
 # Without the ReLU after the addition it would be, by algebra.
-# That is a *later* paper, the pre-activation ResNet (He et al. 2016, arXiv:1603.05027, Eq. 4); you write its block in section 8.
+# That is a *later* paper, the pre-activation ResNet (He et al. 2016, [arXiv:1603.05027](https://arxiv.org/abs/1603.05027), Eq. 4);
+# you write its block in section 8.
 #
 # ### "The shortcut guarantees that the gradient gets through"
 #
@@ -1086,7 +1087,8 @@ def gradients_at_start(networks, images, labels):
 
 # %% [markdown]
 # Nor is there a bound above: in section 6 ResNet-56 without batch norm began with gradients above 10 in every layer.
-# What the later paper says is that cancellation is *unlikely* over a whole mini-batch (1603.05027, below Eq. 5).
+# What the later paper says is that cancellation is *unlikely* over a whole mini-batch
+# ([arXiv:1603.05027](https://arxiv.org/abs/1603.05027), below Eq. 5).
 #
 # ### "Shortcuts cost parameters"
 
@@ -1169,8 +1171,8 @@ def gradients_at_start(networks, images, labels):
 #
 # ### Exercise 2: the pre-activation block
 #
-# Write the block of the later paper (arXiv:1603.05027): batch norm and ReLU come *before* each convolution,
-# and nothing after the addition.
+# Write the block of the later paper ([arXiv:1603.05027](https://arxiv.org/abs/1603.05027)):
+# batch norm and ReLU come *before* each convolution, and nothing after the addition.
 # Input and output have the same size, so the shortcut is the identity.
 
 # %% tags=["active-ipynb"]
@@ -1297,6 +1299,14 @@ def gradients_at_start(networks, images, labels):
 # %% [markdown]
 # Further reading:
 #
-# - He et al., *Identity Mappings in Deep Residual Networks*, arXiv:1603.05027: the ReLU after the addition goes, and 1,001 layers train.
-# - Balduzzi et al., *The Shattered Gradients Problem*, arXiv:1702.08591: another answer to why plain networks fail.
-# - Yang et al., *A Mean Field Theory of Batch Normalization*, arXiv:1902.08129: why the gradient grows.
+# - He et al., *Identity Mappings in Deep Residual Networks*, [arXiv:1603.05027](https://arxiv.org/abs/1603.05027):
+#   the ReLU after the addition goes, and 1,001 layers train.
+# - Balduzzi et al., *The Shattered Gradients Problem*, [arXiv:1702.08591](https://arxiv.org/abs/1702.08591):
+#   another answer to why plain networks fail.
+# - Yang et al., *A Mean Field Theory of Batch Normalization*, [arXiv:1902.08129](https://arxiv.org/abs/1902.08129): why the gradient grows.
+#
+# <nav>
+#
+# Next lesson: [DenseNet](densenet.ipynb)
+#
+# </nav>

@@ -25,6 +25,9 @@ FIGURE = f"""<figure class="pcc-figure" data-figure="1"> <div class="pcc-live"><
 <script type="application/json" class="pcc-data">{DATA}</script> <script type="module">{SCRIPT}</script></figure>"""
 
 
+BEGIN, END = (f'<div hidden="">{sign}</div>' for sign in "␂␃")
+
+
 def code(source="x", *outputs, tags=(), executed=1):
     return new_code_cell(source, outputs=list(outputs), execution_count=executed, metadata={"tags": list(tags)})
 
@@ -191,7 +194,7 @@ def test_hostile_output_stays_text(built):
 
 def test_folds_tables_and_money(built):
     main, _ = built
-    text = re.sub(r"\s+", " ", main)
+    text = re.sub(r"\s+", " ", main.replace(BEGIN, "").replace(END, ""))
     assert re.search(r'<details> <summary>Solution, <math><msup>.*?</summary> <pre><code class="language-python">def f', text)
     assert "'$a$'" in text and "<em>is</em> all.</p> </details>" in text
     assert '<summary>Show the code</summary> <pre><code class="language-python">fold()' in text
@@ -207,6 +210,46 @@ def test_search_index_has_words_but_no_figure_data(built):
     words = index.read_text()
     assert "giraff" in words and "ostrich" in words
     assert "zebra" not in words and "console" not in words and "base64" not in words
+
+
+def test_search_can_tell_prose_from_code_and_output(built):
+    main, _ = built
+    prose = re.sub(f"{BEGIN}.*?{END}", "", main, flags=re.DOTALL)
+    assert "The text costs" in prose and "all.</p>" in prose
+    for machine in ("print()", "giraffe", "ostrich", "fold()", "def f"):
+        assert machine not in prose.replace(BEGIN, "")
+    assert main.count(BEGIN) == main.count(END) == 5
+
+
+def test_search_puts_prose_before_code_and_forgives_a_typo(build, browser):
+    prose = "Words and words. " * 200 + "Here the wombat sleeps. " + "More of it. " * 200
+    printed = new_output("stream", name="stdout", text="wombat " * 9)
+    process, site = build(
+        new_markdown_cell("# A title"),
+        new_markdown_cell("## Coded"),
+        code("wombat = wombat(wombat)"),
+        new_markdown_cell("## Quoted\n```python\nwombat(wombat)\n```"),
+        new_markdown_cell("## Printed"),
+        code("x", printed),
+        new_markdown_cell(f"## Told\n{prose}"),
+        new_markdown_cell("## Elsewhere\nNothing."),
+    )
+    assert process.returncode == 0, process.stderr
+    context = browser.new_context(offline=True)
+    page = context.new_page()
+    page.goto((site / "lesson.html").as_uri())
+    page.get_by_role("button", name="Toggle Searchbar").click()
+    for typed in ("wombat", "wombt", "wmobat"):
+        page.locator("#mdbook-searchbar").fill("")
+        page.locator("#mdbook-searchbar").press_sequentially(typed)
+        header = page.locator("#mdbook-searchresults-header", has_text=f"'{typed}'")
+        header.wait_for()
+        results = page.locator("#mdbook-searchresults li")
+        links = results.locator("a").all_text_contents()
+        found = [text.split(" » ")[1] for text in links]
+        assert found[0] == "Told" and set(found[1:]) == {"Coded", "Quoted", "Printed"}
+        assert "wombat sleeps." in results.first.inner_text()
+    context.close()
 
 
 def test_the_notebook_is_there_to_download(built):

@@ -119,6 +119,16 @@ def test_search_finds_a_word(visit):
     page.locator("#mdbook-searchresults a[href*='resnet.html']").first.wait_for()
 
 
+def test_search_finds_a_word_with_a_typo(visit):
+    page = visit("index")
+    page.get_by_role("button", name="Toggle Searchbar").click()
+    page.locator("#mdbook-searchbar").press_sequentially("residul")
+    first = page.locator("#mdbook-searchresults li").first
+    first.wait_for()
+    assert "resnet.html" in first.locator("a").get_attribute("href")
+    assert "residual" in first.inner_text().lower()
+
+
 @pytest.mark.parametrize("lesson", LESSONS)
 def test_the_notebook_can_be_downloaded(visit, lesson):
     page = visit(lesson)
@@ -156,3 +166,146 @@ def test_the_sidebar_folds_by_keyboard(visit):
     sidebar.wait_for(state="hidden")
     button.press("Space")
     sidebar.wait_for(state="visible")
+
+
+@pytest.mark.parametrize("width", [360, 1280])
+def test_code_keeps_its_lines_and_scrolls_by_keyboard(visit, width):
+    page = visit("resnet", width=width)
+    blocks = page.locator("main pre > code")
+    folded = blocks.evaluate_all(
+        """blocks => blocks.filter(code => {
+            const height = code.clientHeight;
+            code.style.whiteSpace = "pre";
+            return code.clientHeight < height;
+        }).map(code => code.textContent)"""
+    )
+    assert blocks.count() > 50 and not folded
+    block = page.locator("main pre > code[tabindex='0']").first
+    block.press("ArrowRight")
+    page.wait_for_function("code => code.scrollLeft > 0", arg=block.element_handle())
+    assert page.url.endswith("/resnet.html")
+
+
+# --- On paper ---
+
+PAPER = (680, 1009)  # pixels of an A4 page between margins of 15 mm
+WIDER = """width => [...document.querySelectorAll("main *")]
+    // In code, a space hangs over the end of a line; nobody sees it.
+    .filter(node => node.checkVisibility() && !node.closest(".pcc-said, pre"))
+    .filter(node => node.getBoundingClientRect().right > width + 1)
+    .map(node => node.outerHTML.slice(0, 120))"""
+# For each block of code: lines of the source, rows that begin at column 0, all rows.
+ROWS = """blocks => blocks.map(code => {
+    const range = document.createRange(), rows = new Map();
+    range.selectNodeContents(code);
+    for (const { left, top, width, height } of range.getClientRects()) {
+        const middle = Math.round(top + height / 2);
+        if (width) rows.set(middle, Math.min(left, rows.get(middle) ?? Infinity));
+    }
+    const lefts = [...rows.values()], edge = Math.min(...lefts);
+    const lines = code.textContent.split("\\n").filter(Boolean).length;
+    return [lines, lefts.filter(left => left < edge + 1).length, lefts.length];
+})"""
+
+
+@pytest.fixture
+def on_paper(visit):
+    """on_paper(lesson): its page, read in the dark, as the printer gets it."""
+
+    def lay_out(name):
+        page = visit(name, scheme="dark", width=1366)
+        page.wait_for_function("!document.querySelector('.pcc-live:empty')")
+        page.wait_for_timeout(300)
+        # Printing gives figures no time to draw themselves anew for the paper.
+        page.evaluate("window.requestAnimationFrame = () => 0")
+        page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
+        page.emulate_media(media="print")
+        page.set_viewport_size({"width": PAPER[0], "height": PAPER[1]})
+        return page
+
+    return lay_out
+
+
+def nothing_is_cut(page):
+    assert page.evaluate(WIDER, PAPER[0]) == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= PAPER[0]
+    for figure in page.locator("main figure").all():
+        assert figure.bounding_box()["height"] < PAPER[1]
+        style = figure.evaluate("figure => ({...getComputedStyle(figure)})")
+        assert (style["breakInside"], style["printColorAdjust"]) == ("avoid", "exact")
+    rows = page.locator("main pre > code").evaluate_all(ROWS)
+    assert all(lines == begun for lines, begun, _ in rows)
+    assert any(drawn > lines for lines, _, drawn in rows)
+
+
+def it_is_black_on_white(page):
+    for place, what, color in [
+        ("html", "backgroundColor", "rgb(255, 255, 255)"),
+        ("main p", "color", "rgb(0, 0, 0)"),
+        ("main pre > code span", "color", "rgb(0, 0, 0)"),
+    ]:
+        node = page.locator(place).first
+        assert node.evaluate(f"node => getComputedStyle(node).{what}") == color
+    assert page.locator(".pcc-dark").count() == 0
+
+
+def only_the_lesson_is_there(page):
+    text = page.locator("body").inner_text()
+    assert page.locator("nav:visible").count() == 0
+    for noise in ("Download this page", "Lesson before", "Next lesson", "Commit\n"):
+        assert noise not in text
+    assert page.locator("main").bounding_box()["y"] < 40
+
+
+def solutions_come_last(page):
+    folds = page.locator("main .solutions details").all()
+    titles = page.locator("main :is(h2, h3):visible").all_inner_texts()
+    assert folds and titles[-len(folds) - 1] == "Solutions"
+    for title in titles[-len(folds) :]:
+        assert title.startswith("Exercise") and titles.count(title) == 2
+    exercises, solutions = page.locator("main").inner_text().split("\nSolutions\n")
+    assert exercises.count("The solution is at the end.") == len(folds)
+    for fold in folds:
+        assert fold.inner_text().strip() and fold.inner_text().strip() in solutions
+
+
+def figures_tell_their_setting(page):
+    sliders = page.locator("main .pcc-controls label:has(input[type=range])").all()
+    assert sliders
+    for slider in sliders:
+        name = slider.locator("input").get_attribute("aria-label")
+        value = slider.locator("output").inner_text()
+        assert slider.inner_text().split() == f"{name} {value}".split()
+    for choice in page.locator("main .pcc-controls fieldset").all():
+        name = choice.locator("legend").inner_text()
+        chosen = choice.locator("label:has(:checked)").inner_text()
+        assert choice.inner_text().split() == f"{name} {chosen}".split()
+    handles = page.locator("main :is(.pcc-controls input, button:not(.pcc-token)):visible")
+    assert handles.count() == 0
+
+
+@pytest.mark.parametrize("lesson", LESSONS)
+def test_a_lesson_prints_as_a_handout(on_paper, lesson):
+    page = on_paper(lesson)
+    only_the_lesson_is_there(page)
+    nothing_is_cut(page)
+    it_is_black_on_white(page)
+    solutions_come_last(page)
+    figures_tell_their_setting(page)
+
+
+def test_printing_leaves_the_page_as_it_was(visit):
+    page = visit("resnet", scheme="dark")
+    page.locator("main details").nth(1).evaluate("fold => { fold.open = true; }")
+    page.wait_for_timeout(500)
+    page.evaluate(
+        """window.addEventListener("beforeprint", () => {
+            window.onPaper = document.querySelector("main").lastElementChild.className;
+        })"""
+    )
+    html = page.locator("html")
+    before = html.get_attribute("class"), page.locator("main").inner_html()
+    assert page.pdf(format="A4").startswith(b"%PDF")
+    assert page.evaluate("window.onPaper") == "solutions"
+    page.wait_for_timeout(500)
+    assert (html.get_attribute("class"), page.locator("main").inner_html()) == before
