@@ -55,6 +55,9 @@ def mnist(train_size=2000, size=14):
 
 def minibatches(split, batch_size, epochs, seed):
     """A list of (images, labels) batches: `epochs` passes in fresh random orders, incomplete batches left out."""
+    if batch_size > len(split.labels):
+        found = len(split.labels)
+        raise ValueError(f"{found} images are too few for a batch of {batch_size}")
     generator = torch.Generator().manual_seed(seed)
     batches = []
     for _ in range(epochs):

@@ -250,69 +250,84 @@ def python_tokens(size=1000):
 
 
 def described(value):
-    tensor = isinstance(value, torch.Tensor)
-    return f"shape {tuple(value.shape)}, {value.dtype}" if tensor else f"a {type(value).__name__}"
+    """What was given instead of a tensor of the right shape and type, for a message."""
+    if not isinstance(value, torch.Tensor):
+        return f"a {type(value).__name__}"
+    return f"shape {tuple(value.shape)}, {value.dtype}"
 
 
 def has_values(tensor):
-    """Whether one may look at the numbers of a tensor: not on `meta`, and not while torch traces a model."""
-    traced = torch.compiler.is_compiling() or isinstance(tensor, torch._subclasses.FakeTensor)
-    return not (traced or tensor.is_meta)
+    """Whether one may look at its numbers: not on `meta`, nor while torch traces."""
+    if torch.compiler.is_compiling():
+        return False
+    return not (tensor.is_meta or isinstance(tensor, torch._subclasses.FakeTensor))
 
 
 def check_ids(ids, count, what):
     """Raise ValueError unless `ids` is an integer tensor `(batch, tokens)` of numbers from 0 to `count - 1`."""
     whole = isinstance(ids, torch.Tensor) and ids.dtype in (torch.int32, torch.int64)
     if not whole or ids.ndim != 2 or not ids.numel():
-        raise ValueError(f"{what} should be an integer tensor (batch, tokens) with at least one token, not {described(ids)}")
+        right = "an integer tensor (batch, tokens) with at least one token"
+        raise ValueError(f"{what} should be {right}, not {described(ids)}")
     if has_values(ids) and not (0 <= ids.min() and ids.max() < count):
         raise ValueError(f"{what} should be from 0 to {count - 1}, not {ids.min()} to {ids.max()}")
 
 
 def real_tokens(attention_mask, ids, past=0):
-    """`attention_mask`, 1 for tokens and 0 for padding, as bool `(batch, past + tokens)`; None stays None.
+    """`attention_mask`, 1 for tokens and 0 for padding, as bool; None stays None.
 
+    attention_mask: `(batch, past + tokens)`, of any type.
     ids: `(batch, tokens)`. past: the number of tokens before them, in a cache.
-    Raises ValueError for another shape, for other numbers, and for a text without any token.
+    Raises ValueError for another shape, for other numbers, and for a text without a token.
     """
     if attention_mask is None:
         return None
     shape = (ids.shape[0], past + ids.shape[1])
+    what = "attention_mask should be"
     if not isinstance(attention_mask, torch.Tensor) or attention_mask.shape != shape:
-        every = f"the {past} tokens in the cache and each new one" if past else "each token"
-        raise ValueError(f"attention_mask should be a tensor {shape}, with a number for {every}, not {described(attention_mask)}")
+        every = f"the {past} tokens in the cache and each new one" if past else "each"
+        found = described(attention_mask)
+        raise ValueError(f"{what} a tensor {shape}, a number for {every}, not {found}")
     real = attention_mask.bool()
-    if has_values(attention_mask):
-        if (real != attention_mask).any():
-            found = f"{attention_mask.min():g} to {attention_mask.max():g}"
-            raise ValueError(f"attention_mask should be 1 for tokens and 0 for padding, not {found}")
-        if not real.any(1).all():
-            row = real.any(1).int().argmin()
-            raise ValueError(f"row {row} of attention_mask has no token: a text has at least one")
+    if not has_values(attention_mask):
+        return real
+    if (real != attention_mask).any():
+        found = f"{attention_mask.min():g} to {attention_mask.max():g}"
+        raise ValueError(f"{what} 1 for tokens and 0 for padding, not {found}")
+    if not real.any(1).all():
+        row = real.any(1).int().argmin()
+        raise ValueError(f"row {row} of attention_mask has no token: every text has one")
     return real
 
 
 def check_start(attention_mask):
-    """Raise ValueError where a text begins with padding, for networks that read the answer at the first place."""
-    if attention_mask is not None and has_values(attention_mask) and not attention_mask[:, 0].all():
+    """Raise ValueError where a text begins with padding, for an answer at the first place."""
+    if attention_mask is None or not has_values(attention_mask):
+        return
+    if not attention_mask[:, 0].all():
         row = attention_mask[:, 0].int().argmin()
-        raise ValueError(f"row {row} of attention_mask begins with padding, where the answer for the whole text is read: pad on the right")
+        why = "begins with padding, and the answer is read at the first place"
+        raise ValueError(f"row {row} of attention_mask {why}: pad on the right")
 
 
 def check_chosen(chosen):
-    """Raise ValueError unless `chosen` is bool and True somewhere: the mean loss of no token is no number."""
+    """Raise ValueError unless `chosen` is bool, and True somewhere.
+
+    The mean loss of no token is no number.
+    """
     if chosen.dtype != torch.bool:
-        raise ValueError(f"which tokens are chosen should be told by bool, True or False for each, not by {chosen.dtype}")
+        raise ValueError(f"the chosen tokens should be told by bool, not {chosen.dtype}")
     if has_values(chosen) and not chosen.any():
-        raise ValueError("no token is chosen, so there is nothing to learn from: choose at least one")
+        raise ValueError("no token is chosen, so nothing can be learned: choose one or more")
 
 
 def windows(documents, length):
     """Documents (lists of token ids), each cut into windows of `length`, `(n, length)` int64; what is left of a document is left out."""
-    rows = [torch.tensor(ids[: len(ids) // length * length]).view(-1, length) for ids in documents if len(ids) >= length]
-    if not rows:
-        raise ValueError(f"there is no document of {length} tokens or more to cut windows from")
-    return torch.cat(rows).long()
+    long = [ids for ids in documents if len(ids) >= length]
+    if not long:
+        raise ValueError(f"there is no document of {length} tokens or more")
+    whole = [torch.tensor(ids[: len(ids) // length * length]) for ids in long]
+    return torch.cat(whole).view(-1, length).long()
 
 
 def batches(rows, batch_size, steps, seed):

@@ -27,7 +27,7 @@ def seed():
 
 
 def generator_on(device, random):
-    """`random`, or where it lives on another device than `device`, a generator there that goes on from its seed."""
+    """`random` itself, if it draws on `device`; else one that does, with the same seed."""
     if random.device.type == torch.device(device).type:
         return random
     try:
@@ -37,7 +37,7 @@ def generator_on(device, random):
 
 
 def placed(tensor, model):
-    """`tensor` on the model's device, and in its floating type unless it holds whole numbers (ids, labels)."""
+    """`tensor` on the model's device, and in its floating type if it is of one."""
     weight = next(model.parameters())
     return tensor.to(weight if tensor.is_floating_point() else weight.device)
 
@@ -45,7 +45,7 @@ def placed(tensor, model):
 def fit(model, batches, loss, optimizer, schedule=None, on_step=None):
     """Train `model` in place and return the loss of every step, `(steps,)`.
 
-    batches: any iterable of (inputs, targets), one a step; they are `placed` where the model is.
+    batches: any iterable of (inputs, targets), one a step; they are `placed` for the model.
     loss: `loss(model(inputs), targets)` gives a scalar tensor.
     schedule: a torch learning-rate scheduler, advanced once a step.
     on_step: called as `on_step(step, loss)` when the gradients of the step are there and before the weights change.
@@ -59,7 +59,8 @@ def fit(model, batches, loss, optimizer, schedule=None, on_step=None):
         value.backward()
         losses.append(value.item())
         if math.isnan(losses[-1]):
-            raise ValueError(f"the loss of step {step} is not a number: nothing was asked, or the learning rate is too high")
+            why = "nothing was asked in this batch, or the learning rate is too high"
+            raise ValueError(f"the loss of step {step} is not a number: {why}")
         if on_step is not None:
             on_step(step, losses[-1])
         optimizer.step()
@@ -72,6 +73,7 @@ def fit(model, batches, loss, optimizer, schedule=None, on_step=None):
 def error(model, split):
     """Percent of the images of a Split that a classifier gets wrong, in eval mode."""
     was_training = model.training
-    wrong = model.eval()(placed(split.images, model)).argmax(1) != placed(split.labels, model)
+    found = model.eval()(placed(split.images, model)).argmax(1)
+    wrong = found != placed(split.labels, model)
     model.train(was_training)
     return 100 * wrong.float().mean().item()

@@ -717,10 +717,12 @@ def choose_ngrams(words, share=0.15, longest=3, generator=None):
     batch, _ = words.shape
     segment = (words < 0).cumsum(1)                             # grows at every special token
     budget = (share * (words > -2).sum(1, keepdim=True)).round().clamp(min=1)               # (batch, 1)
+    lengths = ngram_probabilities(longest).to(words.device)
     chosen = torch.zeros_like(words, dtype=torch.bool)
     for _ in range(4 * int(budget.max())):                      # tries; a run that does not fit is left out
-        n = 1 + torch.multinomial(ngram_probabilities(longest).to(words.device), batch, replacement=True, generator=generator)
-        start = (torch.rand(batch, generator=generator, device=words.device) * (words.max(1).values + 1)).long()
+        n = 1 + torch.multinomial(lengths, batch, replacement=True, generator=generator)
+        share_of_row = torch.rand(batch, generator=generator, device=words.device)
+        start = (share_of_row * (words.max(1).values + 1)).long()
         run = (words >= start[:, None]) & (words < (start + n)[:, None])
         run &= segment == (segment * (words == start[:, None])).amax(1, keepdim=True)       # a run ends at a special token
         fits = (chosen | run).sum(1, keepdim=True) <= budget
@@ -1066,7 +1068,8 @@ def small_model(share, seed):
 
 def hide_tokens(windows, generator):
     """(ids to read, ids to predict) for windows of Python tokens `(n, 16)`: a fifth hidden, singly, never [UNK]."""
-    words = torch.where(windows == 1, -1, torch.arange(windows.shape[1], device=windows.device))
+    place = torch.arange(windows.shape[1], device=windows.device)
+    words = torch.where(windows == 1, -1, place)
     return hide(windows, choose_ngrams(words, share=0.2, longest=1, generator=generator), SMALL.vocab_size, generator=generator)
 
 
@@ -1516,7 +1519,8 @@ def counting_judge(documents, vocab_size):
     weight = -(appears + 0.5 / len(documents)).clamp(max=1).log()
 
     def counts(rows):
-        found = weight.new_zeros(len(rows), vocab_size).scatter_add_(1, rows, weight.new_ones(rows.shape)) * weight
+        one = weight.new_ones(rows.shape)
+        found = weight.new_zeros(len(rows), vocab_size).scatter_add_(1, rows, one) * weight
         return F.normalize(found, dim=1)
 
     return lambda first, second: (counts(first) * counts(second)).sum(1)

@@ -407,7 +407,8 @@ class CausalAttention(SelfAttention):
     def mask(self, new, total, padding):                        # broadcasts to (batch, heads, new, total)
         mask = causal_mask(new, total, self.query.weight.device)
         if padding is not None:                                 # a token always sees itself, so that no row is empty
-            mask = mask & padding[:, None, None, :].bool() | torch.eye(total, dtype=torch.bool, device=mask.device)[-new:]
+            itself = torch.eye(total, dtype=torch.bool, device=mask.device)[-new:]
+            mask = mask & padding[:, None, None, :].bool() | itself
         return mask
 
     def forward(self, x, cache=None, padding=None):             # (batch, new, hidden)
@@ -650,7 +651,7 @@ def generate(model, ids, length, temperature=1.0, theta=1.0, greedy=False, gener
         raise ValueError(f"the prompt has {ids.shape[1] - 1} tokens; with its code and {length} new ones that makes {wanted}, "
                          f"and the model knows {most} positions")
     past, new, found = model.ctrl.new_cache(), ids, []
-    seen = torch.zeros(len(ids), model.ctrl.config.vocab_size, dtype=torch.bool, device=ids.device)
+    seen = ids.new_zeros(len(ids), model.ctrl.config.vocab_size, dtype=torch.bool)
     seen.scatter_(1, ids[:, 1:], True)
     for _ in range(length):
         logits = model(new, cache=past)                                             # (batch, new, vocab)
@@ -659,7 +660,9 @@ def generate(model, ids, length, temperature=1.0, theta=1.0, greedy=False, gener
         new = p.argmax(1, keepdim=True) if greedy else torch.multinomial(p, 1, generator=generator)
         ids = torch.cat([ids, new], dim=1)
         seen.scatter_(1, new, True)
-    own = torch.cat(found, dim=1).softmax(-1) if found else torch.zeros(len(ids), 0, 1).to(ids.device)  # (batch, prompt + length, vocab)
+    if not found:
+        return ids, model.bias.new_zeros(len(ids), 0)
+    own = torch.cat(found, dim=1).softmax(-1)                                       # (batch, prompt + length, vocab)
     return ids, own.gather(2, ids[:, 1 : own.shape[1] + 1, None])[..., 0]
 
 
@@ -1052,7 +1055,8 @@ def written(model, prompt, temperature, theta, seed=0):
     greedy = temperature == "greedy"
     ids = train.placed(ids, model)
     random = train.generator_on(ids.device, torch.Generator().manual_seed(seed))
-    found, p = generate(model, ids, 40, 1.0 if greedy else temperature, theta, greedy, random)
+    temperature = 1.0 if greedy else temperature
+    found, p = generate(model, ids, 40, temperature, theta, greedy, random)
     return found[:, 1:], p, " ".join(remarks)
 
 
@@ -1116,7 +1120,9 @@ def attribute(model, string, kind="uniform"):
     ids = tokenizer().encode(string).ids[:WINDOW]
     shown, ends = pieces(ids), [len(tokenizer().decode(ids[:k])) for k in range(len(ids) + 1)]
     start = prior(kind).log()[:, None]
-    own = -token_losses(model, torch.tensor([ids]))[:, 0].cpu() if ids else torch.zeros(len(CODES), 0)
+    own = torch.zeros(len(CODES), 0)
+    if ids:
+        own = -token_losses(model, torch.tensor([ids]))[:, 0].cpu()
     counted = F.pad(trigrams().evidence(tokenizer().decode(ids)).cumsum(1), (1, 0))[:, ends]            # (codes, n + 1)
     return (F.pad(own.cumsum(1), (1, 0)) + start).softmax(0).T, (counted + start).softmax(0).T, shown
 

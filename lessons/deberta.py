@@ -200,7 +200,8 @@ def solve(make, task, seed, on_step=None, steps=300):
 @torch.no_grad()
 def percent_right(solver, task):
     """Percent of right answers in 400 new texts of 48 tokens: at the 24 positions known from training, and at the 24 beyond."""
-    ids, answers = (train.placed(one, solver) for one in puzzle(task, 400, LONGER, torch.Generator().manual_seed(999)))
+    texts = puzzle(task, 400, LONGER, torch.Generator().manual_seed(999))
+    ids, answers = (train.placed(one, solver) for one in texts)
     right, asked = solver(ids).argmax(-1) == answers, answers >= 0
     return [100 * right[:, part][asked[:, part]].float().mean().item() for part in (slice(TRAINED), slice(TRAINED, None))]
 
@@ -683,7 +684,8 @@ def log_buckets(distance, buckets, longest):
     """Distances as DeBERTa-v2 rounds them: below buckets/2 exact, then on a logarithmic scale that reaches ±buckets at `longest`."""
     exact = buckets // 2
     size = distance.abs().clamp(min=exact - 1)
-    bucket = torch.ceil((size.float() / exact).log() / math.log((longest - 1) / exact) * (exact - 1)) + exact
+    steps = (size.float() / exact).log() / math.log((longest - 1) / exact) * (exact - 1)
+    bucket = torch.ceil(steps) + exact
     return torch.where(distance.abs() < exact + 1, distance, bucket * distance.sign()).long()
 
 
@@ -798,7 +800,8 @@ def small_deberta(name, **changes):
 @torch.no_grad()
 def taken_apart(model, ids, tokens, layer=1, head=1, note=None):
     """A frame for `kit.view.Apart`: the terms of one head's scores in a text; layer and head counted from 1."""
-    states, (_, index, positions) = model.states(train.placed(ids[None], model)), model.context(len(ids))
+    states = model.states(train.placed(ids[None], model))
+    _, index, positions = model.context(len(ids))
     parts = model.encoder.layers[layer - 1].attention.inner.parts(states[layer - 1], index, positions)
     return {"tokens": list(tokens), "terms": {name: scores[0, head - 1] for name, scores in parts.items()}, "note": note}
 
@@ -1169,7 +1172,8 @@ def text_model(name, seed):
 
 def hide_tokens(windows, generator):
     """(ids to read, ids to predict) for windows of Python tokens: 15% hidden, singly, never [UNK]."""
-    words = torch.where(windows == 1, -1, torch.arange(windows.shape[1], device=windows.device))
+    place = torch.arange(windows.shape[1], device=windows.device)
+    words = torch.where(windows == 1, -1, place)
     return hide(windows, choose_ngrams(words, share=0.15, longest=1, generator=generator), 1000, generator=generator)
 
 # %%
@@ -1377,7 +1381,8 @@ def knows_position(name, seed, steps=200, **task):
         max_position_embeddings=32, initializer_range=0.1), **POSITION_MODELS[name])), answers=4)
     ids, answers = position_task(32 * steps, torch.Generator().manual_seed(seed), **task)
     optimise(model, list(zip(ids.split(32), answers.split(32))), answer_loss, 3e-3)
-    ids, answers = (train.placed(one, model) for one in position_task(500, torch.Generator().manual_seed(999), **task))
+    texts = position_task(500, torch.Generator().manual_seed(999), **task)
+    ids, answers = (train.placed(one, model) for one in texts)
     with torch.no_grad():
         return 100 * (model(ids).argmax(-1) == answers)[answers >= 0].float().mean().item()
 
@@ -1450,8 +1455,8 @@ def short_sighted(model, k):
     """The table P of a Deberta with, for every distance beyond ±k, the row of ±k."""
     trained = model.config.max_relative_positions
     table = model.positions.weight.detach()
-    rows = trained + (torch.arange(2 * trained, device=table.device) - trained).clamp(-k, k - 1)
-    return table[rows]
+    rows = trained + (torch.arange(2 * trained) - trained).clamp(-k, k - 1)
+    return table[rows.to(table.device)]
 
 
 @torch.no_grad()

@@ -163,9 +163,9 @@ class OffsetAttention(SelfAttention):
         return bias if mask is None else bias.masked_fill(mask == 0, -math.inf)
 
     def weights(self, x, mask=None):                                    # the mixture of unit vectors is the weights themselves
-        query, key, unit = self.heads(self.query(x)), self.heads(self.key(x)), torch.eye(x.shape[1]).to(x)
-        bias = self.bias(x.shape[1], mask)
-        return F.scaled_dot_product_attention(query, key, unit.expand(*query.shape[:2], -1, -1), attn_mask=bias)
+        query, key = self.heads(self.query(x)), self.heads(self.key(x))
+        unit = torch.eye(x.shape[1]).to(x).expand(*query.shape[:2], -1, -1)
+        return F.scaled_dot_product_attention(query, key, unit, attn_mask=self.bias(x.shape[1], mask))
 
     def forward(self, x, mask=None):                                    # (batch, tokens, hidden), and the same
         query, key, value = (self.heads(project(x)) for project in (self.query, self.key, self.value))
@@ -410,7 +410,8 @@ class Electra(nn.Module):
         text.check_chosen(chosen)
         logits, corrupted = self.corrupt(ids, chosen, attention_mask, random)
         found = self.discriminator(corrupted, attention_mask)                                       # (batch, tokens)
-        each = F.binary_cross_entropy_with_logits(found, (corrupted != ids).to(found), reduction="none")
+        replaced = (corrupted != ids).to(found)
+        each = F.binary_cross_entropy_with_logits(found, replaced, reduction="none")
         real = torch.ones_like(each) if attention_mask is None else attention_mask.to(each)
         return F.cross_entropy(logits, ids[chosen]), (each * real).sum() / real.sum()
 
@@ -791,7 +792,8 @@ def fine_tune(encoder, count, seed, frozen=False, steps=100):
     encoder, head = deepcopy(encoder), nn.Linear(SMALL.hidden_size, len(ROLES))
     init_weights(head, 0.1)
     head.to(encoder.embeddings.word.weight)
-    (windows, labels), (test, answers) = ([train.placed(one, encoder) for one in part] for part in labelled())
+    (windows, labels), (test, answers) = (
+        [train.placed(one, encoder) for one in part] for part in labelled())
     few = torch.randperm(len(windows))[:count]
     weights = list(head.parameters()) + ([] if frozen else list(encoder.parameters()))
     optimizer = torch.optim.AdamW(weights, lr=2e-2 if frozen else 2e-3, fused=True)
@@ -887,7 +889,8 @@ def electra(net, ids, chosen, asked="all", unigram=False):
     if unigram:
         pool = programs()[0][programs()[0] >= 5].to(ids.device)
         generator_loss, corrupted = torch.zeros((), device=ids.device), ids.clone()
-        corrupted[chosen] = pool[torch.randint(len(pool), ids[chosen].shape, generator=net.random, device=ids.device)]
+        drawn = torch.randint(len(pool), ids[chosen].shape, generator=net.random, device=ids.device)
+        corrupted[chosen] = pool[drawn]
     else:
         logits, corrupted = net.corrupt(ids, chosen, random=net.random)
         generator_loss = F.cross_entropy(logits, ids[chosen])
