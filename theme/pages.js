@@ -25,34 +25,58 @@ sidebarToggle.addEventListener("keydown", event => {
 });
 
 // Search: prose counts before code and output, and a word that is nowhere is read as
-// those nearest to it. mdBook shows the results, MiniSearch finds them.
-// kit/book.py puts code and output between ␂ and ␃.
+// those nearest to it. kit/book.py puts code and output between ␂ and ␃.
+const stem = word => elasticlunr.stemmer(word.toLowerCase());
+const stems = text => elasticlunr.tokenizer(text).map(stem);
+
+// The fewest letters to put in, leave out or change that make one word of another.
+function editDistance(one, other) {
+    let row = [...Array(other.length + 1).keys()];
+    for (let i = 1; i <= one.length; i++) {
+        const next = [i];
+        for (let j = 1; j <= other.length; j++) {
+            const change = row[j - 1] + (one[i - 1] !== other[j - 1]);
+            next.push(Math.min(change, row[j] + 1, next[j - 1] + 1));
+        }
+        row = next;
+    }
+    return row.at(-1);
+}
+
 elasticlunr.Index.load = ({ documentStore }) => {
-    const tokens = MiniSearch.getDefault("tokenize");
-    const stem = word => elasticlunr.stopWordFilter(elasticlunr.stemmer(word.toLowerCase()));
-    const fields = ["title", "prose", "code"];
-    const index = new MiniSearch({
-        fields, storeFields: ["breadcrumbs", ...fields], processTerm: stem,
-    });
-    index.addAll(Object.values(documentStore.docs).map(({ body, ...section }) => ({
-        ...section,
-        prose: body.replace(/␂[^␃]*␃/g, " "),
-        code: body.match(/(?<=␂)[^␃]*/g)?.join(" ") ?? "",
-    })));
-    const options = { boost: { title: 3, code: 0.01 }, prefix: true };
-    const find = (query, more) => index.search(query, { ...options, ...more });
-    const nowhere = word => !find(word, { processTerm: same => same }).length;
+    const index = elasticlunr(), sections = {}, known = new Set();
+    for (const field of ["title", "prose", "code"]) index.addField(field);
+    for (const { body, ...section } of Object.values(documentStore.docs)) {
+        const prose = body.replace(/␂[^␃]*␃/g, " ");
+        const code = body.match(/(?<=␂)[^␃]*/g)?.join(" ") ?? "";
+        sections[section.id] = { ...section, prose, code };
+        index.addDoc(sections[section.id]);
+        for (const word of stems(`${section.title} ${prose} ${code}`)) known.add(word);
+    }
+    const nearest = word => {
+        const words = [...known];
+        if (words.some(other => other.startsWith(word))) return [word];
+        const near = words.map(other => [editDistance(word, other), other]);
+        const least = Math.min(...near.map(([distance]) => distance));
+        if (least > word.length / 4) return [];
+        return near.filter(([distance]) => distance === least).map(([, other]) => other);
+    };
 
     // A teaser begins near what was found: mdBook looks for the word as it was typed.
-    const teaser = ({ prose, code, match, terms }) => {
-        const inCode = Object.values(match).flat().every(field => field === "code");
-        const words = (inCode || !prose.trim() ? code : prose).trim().split(/\s+/);
-        const found = word => tokens(word).some(token => terms.includes(stem(token)));
-        return words.slice(Math.max(0, words.findIndex(found) - 8)).join(" ");
+    const teaser = ({ prose, code }, asked) => {
+        const hit = word => stems(word).some(one => asked.some(want => one.startsWith(want)));
+        const [words, others] = [prose, code].map(text => text.trim().split(/\s+/));
+        const shown = words.some(hit) || !others.some(hit) ? words : others;
+        return shown.slice(Math.max(0, shown.findIndex(hit) - 8)).join(" ");
     };
+    const fields = { title: { boost: 3 }, prose: { boost: 1 }, code: { boost: 0.01 } };
     return { search(query) {
-        const results = find(query, { fuzzy: word => nowhere(word) && 0.25 }).slice(0, 30);
-        return results.map(one => ({ ref: one.id, doc: { ...one, body: teaser(one) } }));
+        const asked = stems(query).flatMap(nearest);
+        const results = index.search(asked.join(" "), { fields, expand: true }).slice(0, 30);
+        return results.map(({ ref }) => {
+            const section = sections[ref];
+            return { ref, doc: { ...section, body: teaser(section, asked) } };
+        });
     } };
 };
 
