@@ -82,6 +82,7 @@ def page(lab, context):
         return url.startswith((address, address.replace("http", "ws", 1), "data:", "blob:"))
 
     page.route(lambda url: not local(url), lambda route: (left.append(route.request.url), route.abort()))
+    page.set_default_timeout(60_000)
     page.on("websocket", lambda socket: None if local(socket.url) else left.append(socket.url))
     yield page
     page.evaluate(f"{NOTEBOOK}?.sessionContext?.shutdown()")  # a kernel may hold a gigabyte
@@ -259,15 +260,15 @@ def test_start_page_leads_to_copies_of_the_lessons(lab, page, undone):
     address, folder = lab
     page.goto(address)
     start = page.locator(".jp-MarkdownViewer")
-    start.get_by_role("heading", name="Papers, Cell by Cell").wait_for(timeout=30_000)
+    start.get_by_role("heading", name="Papers, Cell by Cell").wait_for()
     assert start.locator("table a[href*='.ipynb']").count() == len(LESSONS)
     start.get_by_role("link", name="DenseNet").click()
     opened(page)
     assert current(page) == f"{MINE}/densenet.ipynb"
 
     figure = page.locator(f".jp-OutputArea-output {FIGURE}").first  # trusted, so alive
-    figure.scroll_into_view_if_needed(timeout=30_000)
-    page.wait_for_function(ALIVE, arg=figure.element_handle(), timeout=10_000)
+    figure.scroll_into_view_if_needed()
+    page.wait_for_function(ALIVE, arg=figure.element_handle())
 
     edit_and_save(page, 0, "\n\nMy note.")
     assert "My note." in (folder / MINE / "densenet.ipynb").read_text("utf-8")
@@ -303,7 +304,7 @@ def test_an_edit_in_the_notebook_alone_is_never_dropped_in_silence(lab, page, un
 
     page.goto(f"{address}/lab/tree/notebooks/ctrl.ipynb?reset")
     dialog = page.locator(".jp-Dialog")
-    dialog.wait_for(timeout=30_000)
+    dialog.wait_for()
     message = dialog.inner_text()
     assert "notebooks/ctrl.ipynb was edited by hand, and lessons/ctrl.py has other cells" in message
     command = re.search(rf"those of the {kept}, run `python (.+?)`", message)[1].split()
