@@ -1,10 +1,10 @@
-import json
 import re
 import unicodedata
 
 import numpy as np
 import pytest
 import torch
+from support import ADDRESS, data_of, unpacked
 
 from kit.view import Spot
 
@@ -37,10 +37,10 @@ def plain(text):
 
 def test_what_is_packed():
     html = spot().html
-    data = json.loads(re.search(r'class="pcc-data">(.*?)</script>', html, re.S).group(1))
+    data = data_of(spot())
     assert data["frames"][0]["tokens"] == WORDS and data["frames"][0]["originals"][2] == "cooked"
     assert data["frames"][0]["values"][2] == 0.9 and data["options"] == {"judge": "the judge"}
-    assert html == spot().html and not re.search(r"\n\s*\n|https?:|['\"`]//|url\(|import\(", html)
+    assert html == spot().html and not re.search(rf"\n\s*\n|{ADDRESS}", unpacked(html))
     assert html.count("<script") == 2 and html.count("</script>") == 2 and len(html) < 60_000
 
 

@@ -74,6 +74,7 @@ border: 1px solid #8885; background: color-mix(in srgb, var(--pcc-tone) var(--pc
 .pcc-said { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap; }
 .pcc-problem { color: inherit; border-left: 4px solid var(--pcc-error); padding-left: 8px; margin: 4px 0; }
 .pcc-problem:empty { display: none; }
+.pcc-gone { margin: 4px 0; border-left: 4px solid currentColor; padding-left: 8px; }
 `;
 
 // ---- numbers
@@ -308,7 +309,7 @@ function arrows(node, actions) {
 // ---- the figure: controls choose a frame, a viewer draws it
 // viewer(ui) is called once and returns draw(frame), called for each frame and each width
 function figure(viewer) {
-  return ({ model, el }) => {
+  const render = ({ model, el }) => {
     let data = model.get("data"), asked = null, width = 0, height = 0;
     const at = data.controls.map((control) => control.start), failed = {};
     const root = el.classList.contains("pcc-live") ? el : el.appendChild(h("div", { class: "pcc-live" }));
@@ -472,25 +473,91 @@ function figure(viewer) {
       model.off?.("change:data", replaced);
     };
   };
+  return { initialize, render, mount: (id, ...shared) => mount(id, (node) => wake(node, render, ...shared)) };
 }
 
-// ---- on a page: find the figures of this id that are not yet alive (a module script does not know its own element)
-function mount(id, render) {
-  const bring = () => {
+// ---- with a kernel: a live figure is a widget that is never displayed. Its module, which runs on the page all the same, leaves the
+// manager of the kernel's widgets here; there the figure finds the widget that its `data-kernel` names.
+const managers = (window.pccManagers ??= new Set());
+function initialize({ model }) {
+  managers.add(model.widget_manager);
+  window.dispatchEvent(new Event("pcc-kernel"));
+}
+const GONE = ["restarting", "autorestarting", "dead", "terminating"];
+function answers(manager) { // whether there is a kernel behind it; a page of nbconvert has managers without one
+  try {
+    const { kernel } = manager;
+    return kernel?.isDisposed === false && !GONE.includes(kernel.status) && kernel.connectionStatus !== "disconnected";
+  } catch { // of a notebook that was closed
+    return false;
+  }
+}
+async function widgetOf(id) {
+  for (const manager of [...managers].reverse()) {
+    const model = answers(manager) && manager.has_model(id) && (await manager.get_model(id));
+    if (model?.comm_live) return { model, manager };
+  }
+}
+function onceGone({ model, manager }, tell) {
+  const { sessionContext } = manager.context ?? {}, watched = ["statusChanged", "connectionStatusChanged", "kernelChanged"];
+  const signals = watched.map((name) => sessionContext?.[name]).filter(Boolean);
+  const check = () => {
+    if (model.comm_live && answers(manager)) return;
+    for (const signal of signals) signal.disconnect(check);
+    model.off("comm_live_update", check);
+    tell();
+  };
+  for (const signal of signals) signal.connect(check);
+  model.on("comm_live_update", check);
+}
+
+// ---- on a page: a figure shows its own frames, or what the kernel has, as long as there is one
+async function wake(node, render, inflate, heights) {
+  const el = node.querySelector(".pcc-live"), id = node.dataset.kernel;
+  let stop = null;
+  const show = (model) => {
+    stop?.();
+    stop = render({ model, el });
+  };
+  const frozen = (data) => ({ get: () => data, on() {}, send() {} });
+  try {
+    const still = JSON.parse(await inflate(node.querySelector(".pcc-data").textContent));
+    show(frozen(still));
+    node.querySelector(".pcc-fallback").style.display = "none";
+    const link = async () => {
+      const found = await widgetOf(id);
+      if (!found || el.pccLinked) return;
+      el.pccLinked = true;
+      window.removeEventListener("pcc-kernel", link);
+      show(found.model);
+      onceGone(found, () => {
+        const last = found.model.get("data");
+        show(frozen(last.options.total ? last : still)); // a curve that grew stays as it is
+        el.append(h("p", { class: "pcc-gone", role: "status" },
+          "The kernel behind this figure is gone. What is stored still works; for the rest, run the cell again."));
+      });
+    };
+    if (id) {
+      window.addEventListener("pcc-kernel", link); // a kernel's widgets may come later: when the page is loaded anew
+      await link();
+    }
+  } catch (error) { // the fallback stays
+    el.replaceChildren();
+    console.error(error);
+  }
+  node.style.minHeight = "";
+  new ResizeObserver(() => { if (node.offsetHeight) heights[node.dataset.figure] = node.offsetHeight; }).observe(node);
+}
+
+// find the figures of this id that are not yet alive; they may come later than their script
+function mount(id, bring) {
+  const search = () => {
     const found = [...document.querySelectorAll(`figure[data-figure="${id}"]`)];
     for (const node of found.filter((one) => !one.pccAlive)) {
       node.pccAlive = true;
-      const el = node.querySelector(".pcc-live");
-      try {
-        const data = JSON.parse(node.querySelector(".pcc-data").textContent);
-        render({ model: { get: () => data, on() {}, send() {} }, el });
-        node.querySelector(".pcc-fallback").style.display = "none";
-      } catch (error) { // the fallback stays
-        el.replaceChildren();
-        console.error(error);
-      }
+      bring(node);
     }
     return found.length > 0;
   };
-  if (!bring()) new MutationObserver((_, watch) => bring() && watch.disconnect()).observe(document, { childList: true, subtree: true });
+  if (!search()) new MutationObserver((_, watch) => search() && watch.disconnect()).observe(document, { childList: true, subtree: true });
 }

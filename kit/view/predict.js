@@ -8,7 +8,7 @@ function commit(key, choice) {
   try { sessionStorage.setItem(`pcc-${key}`, JSON.stringify(choice)); } catch { /* the page's own memory will do */ }
   window.dispatchEvent(new CustomEvent("pcc-predicted", { detail: key }));
 }
-const render = figure((ui) => {
+export default figure((ui) => {
   const { key, question, choices, answer, why } = ui.options;
   let shown = false, drawn = false;
   const button = (text, onclick, disabled = false) => h("button", { type: "button", disabled, onclick, ...OWN_KEYS }, text);
@@ -47,4 +47,3 @@ const render = figure((ui) => {
     drawn = true;
   };
 });
-export default { render };

@@ -1,6 +1,6 @@
 // Which tokens were replaced? The reader picks and commits; then the truth, a judge's probabilities, and both scores.
 // The judge gets as many picks as the reader took (or one for each fake, if none), and takes its most suspected.
-const render = figure((ui) => {
+export default figure((ui) => {
   const { judge } = ui.options, games = new Map(); // frame -> { picked, done }, so that one may go to another text and back
   const line = "border-bottom:3px solid currentColor";
   let shown = null, at = 0;
@@ -80,4 +80,3 @@ const render = figure((ui) => {
     games.get(frame).done ? tell(frame) : ask(frame);
   };
 });
-export default { render };
