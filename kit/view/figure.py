@@ -23,20 +23,6 @@ from matplotlib.figure import Figure as Canvas
 
 from kit.view.style import DASHES, MATPLOTLIB, NAMED, RAMP, ROLES
 
-
-# Wakes the figures of one id. The viewer is loaded once a page, however many figures bring it; a figure drawn again keeps its height
-# meanwhile, so that nothing below it moves.
-WAKE = """((id, version, code) => {
-const shared = (window.pccShared ??= { viewers: {}, heights: {} });
-const inflate = (text) => new Response(new Blob([Uint8Array.from(atob(text), (c) => c.charCodeAt(0))]).stream()
-.pipeThrough(new DecompressionStream("deflate"))).text();
-for (const node of document.querySelectorAll(`figure[data-figure="${id}"]`)) {
-if (!node.pccAlive) node.style.minHeight = `${shared.heights[id] ?? 0}px`;
-node.querySelector(".pcc-asleep")?.remove();
-}
-shared.viewers[version] ??= inflate(code).then((text) => import(URL.createObjectURL(new Blob([text], { type: "text/javascript" }))));
-shared.viewers[version].then((viewer) => viewer.default.mount(id, inflate, shared.heights));
-})"""
 ASLEEP = (
     '<p class="pcc-asleep">This figure is asleep here. To wake it, open the notebook in Jupyter and trust it: '
     "Ctrl+Shift+C, “Trust Notebook”.</p>"
@@ -155,10 +141,10 @@ class Figure:
         data = self._data(self.controls, self.start, self.frames)
         data = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
         identity = hashlib.sha256("\n".join([self.script, self.caption, self.alt]).encode()).hexdigest()[:12]
-        version, code = packed(self.script)
+        version, code = viewer(self.script)
         live = (
             f'<script type="text/plain" class="pcc-data">{deflated(data)}</script>\n'
-            f'<script>{WAKE}("{identity}", "{version}", "{code}")</script>\n'
+            f'<script>{javascript("wake.js")}("{identity}", "{version}", "{code}")</script>\n'
         )
         return self._frame(identity, '<div class="pcc-live"></div>\n', live, ASLEEP)
 
@@ -255,15 +241,18 @@ def widget_class(script):
 @functools.cache
 def module(script):
     """The JavaScript of one viewer, as one ES module without blank lines."""
-    here = Path(__file__).parent
     style = {"roles": ROLES, "dashes": DASHES, "ramp": RAMP}
-    lines = "\n".join((here / name).read_text(encoding="utf-8") for name in ("base.js", script)).splitlines()
-    kept = [line.strip() for line in lines if line.strip() and not line.strip().startswith("//")]
-    return "\n".join([f"const STYLE = {json.dumps(style, separators=(',', ':'))};", *kept])
+    return f"const STYLE = {json.dumps(style, separators=(',', ':'))};\n{javascript('base.js', script)}"
 
 
 @functools.cache
-def packed(script):
+def javascript(*names):
+    lines = "\n".join((Path(__file__).with_name(name)).read_text("utf-8") for name in names).splitlines()
+    return "\n".join(line.strip() for line in lines if line.strip() and not line.strip().startswith("//"))
+
+
+@functools.cache
+def viewer(script):
     """(hash, deflated module) of a viewer: every figure brings its own, so that any of them works alone."""
     return hashlib.sha256(module(script).encode()).hexdigest()[:12], deflated(module(script))
 

@@ -8,6 +8,7 @@ from itertools import cycle, zip_longest
 
 import matplotlib.pyplot as plt
 import numpy as np
+import PIL.Image
 from IPython import get_ipython
 from IPython.display import display
 from matplotlib.colors import LinearSegmentedColormap, LogNorm, Normalize
@@ -235,6 +236,12 @@ class Curves(Figure):
         return LiveCurves(x_label=x_label, y_label=y_label, total=total, log=log)
 
 
+def _blank():  # at once: matplotlib would hold up the run that is to be seen
+    shot = io.BytesIO()
+    PIL.Image.new("1", (720, 360), 1).save(shot, "png")
+    return shot.getvalue()
+
+
 class LiveCurves(Curves):
     """The moving picture of a run: `add` points, then `close`, which leaves the finished curves where they grew."""
 
@@ -260,7 +267,7 @@ class LiveCurves(Curves):
         return super()._data({}, (), {(): frame}) | {"done": self.done}
 
     def _fallback(self):
-        return super()._fallback() if self.series else image(png(lambda canvas: None), self.alt)
+        return super()._fallback() if self.series else image(_blank(), self.alt)
 
     def add(self, name, x, y, role=None):
         """One more point of the curve `name`. Cheap: the page is told ten times a second."""

@@ -1,0 +1,124 @@
+"""Live figures in Jupyter: run, saved, their kernel gone, opened again."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from importlib.util import find_spec
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
+from kit.notebooks import ROOT, WIDGET
+
+FIGURE = """
+from kit.view import Curves, Layers
+def frame(depth):
+    return {"series": [{"name": "plain", "values": [1 / (i + depth) for i in range(8)]}], "note": f"depth {depth}"}
+figure = Layers(frame, controls={"depth": [1, 2, 3]}, y_label="y", caption="Bars.", alt="Eight bars.")
+figure.widget(controls={"depth": range(1, 9)})"""
+TRAIN = """
+import time
+live = Curves.live(x_label="step", y_label="loss", total=20)
+for step in range(20):
+    time.sleep(0.1)
+    live.add("loss", step, 1 / (step + 1), role="idea")
+live.close()"""
+PANEL = "window.jupyterapp?.shell?.currentWidget"
+APPS = [
+    ("lab", "lab/tree"),
+    pytest.param(("notebook", "notebooks"), marks=pytest.mark.skipif(not find_spec("notebook"), reason="no Notebook 7")),
+]
+
+
+@pytest.fixture(params=APPS, ids=lambda app: app[0])
+def jupyter(request, tmp_path):
+    """A server on a folder with one notebook that was never run; yields ``(address of the notebook, its path)``."""
+    app, where = request.param
+    cells = [new_code_cell(FIGURE), new_code_cell(TRAIN), new_markdown_cell("# After")]
+    path = tmp_path / "live.ipynb"
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    nbformat.write(new_notebook(cells=cells, metadata={"kernelspec": kernel}), path)
+    private = {f"JUPYTER_{kind}_DIR": str(tmp_path / ".jupyter" / kind) for kind in ("CONFIG", "DATA", "RUNTIME")}
+    private["PYTHONPATH"] = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"http://127.0.0.1:{free.getsockname()[1]}"
+    options = ["--no-browser", "--allow-root", "--ip=127.0.0.1", f"--port={address[17:]}", "--IdentityProvider.token="]
+    options += [f"--{name}.expose_app_in_browser=True" for name in ("LabApp", "JupyterNotebookApp")]
+    with open(tmp_path / "server.log", "w") as log:
+        command = [sys.executable, "-m", "jupyter", app, *options]
+        server = subprocess.Popen(command, cwd=tmp_path, env=os.environ | private, stdout=log, stderr=log)
+    try:
+        for _ in range(300):
+            try:
+                urllib.request.urlopen(address + "/api", timeout=5).close()
+                break
+            except OSError:
+                assert server.poll() is None, (tmp_path / "server.log").read_text()
+                time.sleep(0.2)
+        yield f"{address}/{where}/{path.name}", path
+    finally:
+        server.terminate()
+        server.wait(30)
+
+
+@pytest.fixture
+def page(browser):
+    context = browser.new_context(viewport={"width": 1366, "height": 1600})
+    page = context.new_page()
+    page.on('console', lambda m: print(m.type, m.text[:300]))
+    page.on('pageerror', lambda m: print(m))
+    yield page
+    page.screenshot(path="/tmp/livefail.png")
+    context.close()
+
+
+def opened(page):
+    page.wait_for_function(f"{PANEL}?.sessionContext", timeout=60_000)
+    page.evaluate(f"async () => {{ await {PANEL}.context.ready; await {PANEL}.sessionContext.ready; }}")
+
+
+def run_all(page):
+    page.evaluate("async () => { await window.jupyterapp.commands.execute('notebook:run-all-cells'); }")
+
+
+def saved(page, path):
+    page.evaluate(f"async () => {{ await {PANEL}.context.save(); }}")
+    return path.read_text("utf-8")
+
+
+def slide(page, key):
+    """Press a key on the slider of the first figure; its picture changes."""
+    figure = page.locator(".jp-OutputArea figure").first
+    before = figure.locator(".pcc-stage").inner_html()
+    figure.get_by_role("slider").press(key)
+    page.wait_for_function("before => document.querySelector('.jp-OutputArea .pcc-stage').innerHTML !== before", arg=before)
+    page.wait_for_function("document.querySelector('.jp-OutputArea .pcc-waiting') === null")
+    return figure.locator(".pcc-note").inner_text()
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("end", ["shutdown", "restartKernel"])
+def test_a_figure_outlives_its_kernel(jupyter, page, end):
+    address, path = jupyter
+    page.goto(address)
+    opened(page)
+    run_all(page)
+    assert slide(page, "End") == "depth 8"  # of which only the kernel knows
+    assert page.get_by_text("20 of 20 (100 %)").count() == 1
+    page.screenshot(path="/tmp/live1.png")
+    assert WIDGET not in saved(page, path)
+    page.evaluate(f"async () => {{ await {PANEL}.sessionContext.{end}(); }}")
+    page.get_by_text("The kernel behind this figure is gone.").wait_for()
+    assert slide(page, "End") == "depth 3"
+    page.screenshot(path="/tmp/live2.png")
+    page.reload()
+    opened(page)
+    page.get_by_text("20 of 20 (100 %)").wait_for()
+    assert slide(page, "End") == "depth 3"
+    assert "Error displaying widget" not in page.content()
+    page.screenshot(path="/tmp/live3.png")
