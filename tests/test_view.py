@@ -620,7 +620,22 @@ def test_predict_then_reveal(open_page, reveal_first):
     assert page.get_by_text("You said: “plain-56”. It is harder to optimise.").is_visible()
     assert page.get_by_text("✓ plain-20").is_visible() and page.get_by_text("✗ plain-56 (your prediction)").is_visible()
     opened.reload()
-    assert page.get_by_text("You said: “plain-56”. Go on to find out.").is_visible()
+    page.get_by_text("You said: “plain-56”. Go on to find out.").wait_for()
+
+
+@pytest.mark.parametrize("width", [360, 900])
+def test_answering_moves_nothing(open_page, width):
+    choices = ["the plain network of twenty layers", "the plain network of fifty-six layers", "neither"]
+    asked = Predict("Which one is lower at the end of the same training?", choices, name="moves")
+    answers = asked.reveal(1, "The deeper one is harder to optimise."), asked.reveal(0, "It is easy.")
+    page = open_page(viewport={"width": width, "height": 900}).show(asked, *answers)
+    heights = "() => [...document.querySelectorAll('figure')].map((node) => Math.round(node.offsetHeight))"
+    before = page.evaluate(heights)
+    page.get_by_role("button", name="Show the answer").first.click()
+    assert page.evaluate(heights) == before
+    page.get_by_label("twenty").check()
+    page.get_by_role("button", name="Commit").click()
+    assert page.get_by_text("You said it. It is easy.").is_visible() and page.evaluate(heights) == before
 
 
 def test_the_answer_can_be_shown_without_a_prediction(open_page):

@@ -159,6 +159,21 @@ def test_a_new_width_keeps_picks_and_focus(open_page):
     assert page.locator("button[aria-pressed=true]").count() == 1
 
 
+@pytest.mark.parametrize("width", [360, 900])
+def test_committing_moves_nothing(open_page, width):
+    page = open_page(viewport={"width": 1400, "height": 900}).show(spot())
+    page.set_viewport_size({"width": width, "height": 900})
+    page.wait_for_timeout(200)
+    heights = []
+    for button in ("[data-i='2']", "[data-i='4']", "text=Commit"):
+        heights.append(page.locator("figure").bounding_box()["height"])
+        page.locator(f"button{button}" if "data" in button else button).click()
+    for key in ("ArrowRight", "ArrowRight", "ArrowRight"):
+        heights.append(page.locator("figure").bounding_box()["height"])
+        page.keyboard.press(key)
+    assert max(heights) - min(heights) < 1, heights
+
+
 def test_two_quizzes_do_not_mix(open_page):
     page = open_page().show(spot(), spot(caption="Another one."))
     page.get_by_role("button", name="Commit").first.click()

@@ -69,6 +69,7 @@ border: 1px solid #8885; background: color-mix(in srgb, var(--pcc-tone) var(--pc
 .pcc-choices label { display: flex; align-items: baseline; gap: 6px; padding: 3px 0; }
 .pcc-choices li { padding: 3px 8px; border-left: 4px solid transparent; }
 .pcc-choices + p, .pcc-question + p { margin: 0 0 6px; }
+.pcc-ghost { position: absolute; left: 0; right: 0; visibility: hidden; }
 .pcc-question { font-weight: 600; margin: 0 0 4px; padding: 0; }
 .pcc-waiting :is(.pcc-stage, .pcc-note) { opacity: .4; }
 .pcc-said { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap; }
@@ -321,6 +322,17 @@ function figure(viewer) {
       stage, data, group, options: data.options, alt: data.alt, width: 0,
       quiet: () => { readout.hidden = true; }, // for viewers with nothing to read out
       say: (text) => { said.textContent = text; },
+      reserve(faces) { // room on the stage for whatever may be drawn there, each face a list of elements
+        const heights = faces.map((face) => {
+          const ghost = h("div", { class: "pcc-ghost" }, face);
+          for (const input of ghost.querySelectorAll("input")) input.name = ""; // or it would take the mark from its original
+          stage.append(ghost);
+          const { offsetHeight } = ghost;
+          ghost.remove();
+          return offsetHeight;
+        });
+        stage.style.minHeight = `${Math.max(...heights)}px`;
+      },
       read(head, items, hint, aloud) {
         const shown = items.map(({ line, text, value }) =>
           h("span", { class: "pcc-item" }, line && swatch(line), text, ...(value == null ? [] : [" ", h("b", {}, value)])));
