@@ -485,7 +485,7 @@ function figure(viewer) {
       model.off?.("change:data", replaced);
     };
   };
-  return { initialize, render, mount: (id, ...shared) => mount(id, (node) => wake(node, render, ...shared)) };
+  return { initialize, render, mount: (id, inflate) => mount(id, (node) => wake(node, render, inflate)) };
 }
 
 // ---- with a kernel: a live figure is a widget that is never displayed. Its module, which runs on the page all the same, leaves the
@@ -524,7 +524,7 @@ function onceGone({ model, manager }, tell) {
 }
 
 // ---- on a page: a figure shows its own frames, or what the kernel has, as long as there is one
-async function wake(node, render, inflate, heights) {
+async function wake(node, render, inflate) {
   const el = node.querySelector(".pcc-live"), id = node.dataset.kernel;
   let stop = null;
   const show = (model) => {
@@ -557,8 +557,23 @@ async function wake(node, render, inflate, heights) {
     el.replaceChildren();
     console.error(error);
   }
-  node.style.minHeight = "";
-  new ResizeObserver(() => { if (node.offsetHeight) heights[node.dataset.figure] = node.offsetHeight; }).observe(node);
+  hold(node);
+}
+function hold(node) { // Jupyter empties a cell when it is to run again: its room stays until it has run, so that nothing below moves
+  const cell = node.closest(".jp-CodeCell");
+  if (!cell) return;
+  let height = 0;
+  const sizes = new ResizeObserver(() => { height = cell.contains(node) ? cell.offsetHeight : height; });
+  const watch = new MutationObserver(() => {
+    if (cell.contains(node)) return;
+    const waits = cell.querySelector(".jp-InputPrompt")?.textContent.includes("*") || cell.querySelector(".pcc-live:empty");
+    cell.style.minHeight = waits ? `${height}px` : "";
+    if (waits) return;
+    watch.disconnect();
+    sizes.disconnect();
+  });
+  sizes.observe(node);
+  watch.observe(cell, { childList: true, subtree: true, characterData: true });
 }
 
 // find the figures of this id that are not yet alive; they may come later than their script

@@ -12,7 +12,7 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from kit.notebooks import ROOT, WIDGET
+from kit.notebooks import WIDGET
 
 FIGURE = """
 from kit.view import Curves, Layers
@@ -27,6 +27,7 @@ for step in range(20):
     time.sleep(0.1)
     live.add("loss", step, 1 / (step + 1), role="idea")
 live.close()"""
+DONE = "20 of 20 (100 %)"
 PANEL = "window.jupyterapp.shell.currentWidget"
 APPS = [
     ("jupyterlab", "lab/tree"),
@@ -34,16 +35,19 @@ APPS = [
 ]
 
 
+def unrun(path):
+    cells = [new_code_cell(FIGURE), new_code_cell(TRAIN), new_markdown_cell("# After")]
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    nbformat.write(new_notebook(cells=cells, metadata={"kernelspec": kernel}), path)
+    return path
+
+
 @pytest.fixture(params=APPS, ids=lambda app: app[0])
 def jupyter(request, tmp_path):
     """A server on a folder with one notebook that was never run; yields ``(address of the notebook, its path)``."""
     app, where = request.param
-    cells = [new_code_cell(FIGURE), new_code_cell(TRAIN), new_markdown_cell("# After")]
-    path = tmp_path / "live.ipynb"
-    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    nbformat.write(new_notebook(cells=cells, metadata={"kernelspec": kernel}), path)
+    path = unrun(tmp_path / "live.ipynb")
     private = {f"JUPYTER_{kind}_DIR": str(tmp_path / ".jupyter" / kind) for kind in ("CONFIG", "DATA", "RUNTIME")}
-    private["PYTHONPATH"] = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"http://127.0.0.1:{free.getsockname()[1]}"
@@ -70,15 +74,14 @@ def jupyter(request, tmp_path):
 def page(browser):
     context = browser.new_context(viewport={"width": 1366, "height": 1600})
     page = context.new_page()
-    page.on('console', lambda m: print(m.type, m.text[:300]))
-    page.on('pageerror', lambda m: print(m))
+    page.set_default_timeout(60_000)
+    page.on("dialog", lambda dialog: dialog.accept())  # leave, saved or not
     yield page
-    page.screenshot(path="/tmp/livefail.png")
     context.close()
 
 
 def opened(page):
-    page.wait_for_function("window.jupyterapp?.shell?.currentWidget?.sessionContext", timeout=60_000)
+    page.wait_for_function("window.jupyterapp?.shell?.currentWidget?.sessionContext")
     page.evaluate(f"async () => {{ await {PANEL}.context.ready; await {PANEL}.sessionContext.ready; }}")
 
 
@@ -91,11 +94,11 @@ def saved(page, path):
     return path.read_text("utf-8")
 
 
-def slide(page, key):
-    """Press a key on the slider of the first figure; its picture changes."""
+def slide(page):
+    """Move the slider of the first figure to its end, which changes the picture; returns the line above it."""
     figure = page.locator(".jp-OutputArea figure").first
     before = figure.locator(".pcc-stage").inner_html()
-    figure.get_by_role("slider").press(key)
+    figure.get_by_role("slider").press("End")
     page.wait_for_function("before => document.querySelector('.jp-OutputArea .pcc-stage').innerHTML !== before", arg=before)
     page.wait_for_function("document.querySelector('.jp-OutputArea .pcc-waiting') === null")
     return figure.locator(".pcc-note").inner_text()
@@ -108,13 +111,13 @@ def lose_kernel(page, how):
 
 def heights_of_a_run(page):
     """The heights of the training cell in pixels while it runs, one after the other."""
-    page.get_by_text("20 of 20 (100 %)").wait_for()
+    page.get_by_text(DONE).wait_for()
     page.evaluate("""() => { window.heights = []; const cell = document.querySelectorAll(".jp-CodeCell")[1];
-        const note = () => { const now = Math.round(cell.getBoundingClientRect().height); if (now !== heights.at(-1)) heights.push(now); };
+        const note = () => { const now = cell.getBoundingClientRect().height; if (now !== heights.at(-1)) heights.push(now); };
         window.clock = setInterval(note, 10); }""")
     page.evaluate(f"""async () => {{ {PANEL}.content.activeCellIndex = 1;
         await window.jupyterapp.commands.execute("notebook:run-cell"); }}""")
-    page.get_by_text("20 of 20 (100 %)").wait_for()
+    page.get_by_text(DONE).wait_for()
     page.wait_for_timeout(300)
     return page.evaluate("() => { clearInterval(window.clock); return window.heights; }")
 
@@ -125,23 +128,23 @@ def test_a_figure_outlives_its_kernel(jupyter, page):
     page.goto(address)
     opened(page)
     run_all(page)
-    assert slide(page, "End") == "depth 8"  # of which only the kernel knows
+    assert slide(page) == "depth 8"  # of which only the kernel knows
     heights = heights_of_a_run(page)
-    print(heights)
+    assert max(heights) - min(heights) < 2 and heights[0] > 400, heights
     lose_kernel(page, "restartKernel")
-    assert slide(page, "End") == "depth 3"
+    assert slide(page) == "depth 3"
     run_all(page)
-    assert slide(page, "End") == "depth 8"
+    assert slide(page) == "depth 8"
     assert WIDGET not in saved(page, path)
     page.reload()  # with the kernel alive
     opened(page)
     page.locator("input[max='7']").wait_for()
-    assert slide(page, "End") == "depth 8"
+    assert slide(page) == "depth 8"
     lose_kernel(page, "shutdown")
     page.reload()
     opened(page)
-    page.get_by_text("20 of 20 (100 %)").wait_for()
-    assert slide(page, "End") == "depth 3"
+    page.get_by_text(DONE).wait_for()
+    assert slide(page) == "depth 3"
     assert "Error displaying widget" not in page.content()
 
     nb = nbformat.read(path, as_version=4)
@@ -152,10 +155,17 @@ def test_a_figure_outlives_its_kernel(jupyter, page):
     asleep = page.get_by_text("This figure is asleep here.")
     asleep.first.wait_for()
     assert asleep.count() == 2 and page.locator(".pcc-stage:visible").count() == 0
-    page.screenshot(path="/tmp/live4.png")
     page.evaluate("() => { window.jupyterapp.commands.execute('notebook:trust'); }")
     page.locator(".jp-Dialog").get_by_role("button", name="Trust").click()
-    page.get_by_text("20 of 20 (100 %)").wait_for()
-    assert asleep.count() == 0 and slide(page, "End") == "depth 3"
-    page.screenshot(path="/tmp/live5.png")
-    assert 0
+    page.wait_for_function("document.querySelectorAll('figure .pcc-stage svg').length >= 2")
+    assert asleep.count() == 0
+
+
+def test_nbconvert_shows_every_figure(page, tmp_path):
+    path = unrun(tmp_path / "live.ipynb")
+    command = [sys.executable, "-m", "jupyter", "nbconvert", "--execute", "--to", "html", str(path)]
+    subprocess.run(command, check=True, capture_output=True)
+    page.context.set_offline(True)
+    page.goto(path.with_suffix(".html").as_uri())
+    page.get_by_text(DONE).wait_for()
+    assert slide(page) == "depth 3"
