@@ -50,7 +50,7 @@ def kit_files(sources):
     """The files of ``kit`` that Python sources need: what they import, what that imports, and the scripts of the viewers among it."""
     import kit.view  # here: it loads matplotlib
 
-    base, files, waiting = ROOT / "kit" / "view" / "base.js", set(), list(sources)
+    folder, files, waiting = ROOT / "kit" / "view", set(), list(sources)
     while waiting:
         found = set()
         for node in ast.walk(ast.parse(waiting.pop())):
@@ -62,7 +62,7 @@ def kit_files(sources):
             for viewer in (getattr(kit.view, name.name) for name in node.names if module == "kit.view"):
                 parts = [part for part in viewer.__mro__ if part.__module__.startswith("kit.")]
                 found |= {Path(inspect.getsourcefile(part)) for part in parts}
-                found |= {base, *(base.with_name(part.script) for part in parts if part.script)}
+                found |= {folder / script for script in ("base.js", "wake.js", *(part.script for part in parts if part.script))}
         waiting += [path.read_text("utf-8") for path in found - files if path.suffix == ".py"]
         files |= found
     return files
@@ -178,13 +178,16 @@ def is_current(name, root=ROOT):
 
 
 def without_widgets(nb):
-    """Drop live widgets, which mean nothing without their kernel; the HTML that a viewer shows beside its widget stays."""
+    """Drop live widgets, which mean nothing without their kernel, and what names them in the HTML of figures, which stays."""
     nb.metadata.pop("widgets", None)
     for cell in nb.cells:
         if cell.cell_type == "code":
             cell.outputs = [out for out in cell.outputs if WIDGET not in out.get("data", {}) or set(out.data) - {WIDGET, "text/plain"}]
             for output in cell.outputs:
-                output.get("data", {}).pop(WIDGET, None)
+                data = output.get("data", {})
+                data.pop(WIDGET, None)
+                if "text/html" in data:
+                    data["text/html"] = re.sub(r'(<figure) data-kernel="\w+"', r"\1", data["text/html"])
     return nb
 
 

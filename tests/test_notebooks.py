@@ -31,6 +31,8 @@ from kit.notebooks import (
     with_table,
     without_widgets,
 )
+from kit.view import Curves
+from kit.view.figure import viewer
 
 MAX_BYTES = 3 * 2**20
 
@@ -154,8 +156,8 @@ def test_ruff():
 FIGURE = (
     '<figure class="pcc-figure" data-figure="0a1b"> <div class="pcc-live"></div> '
     '<div class="pcc-fallback"><img alt="a line going up" src="data:image/png;base64,iVBO+/0="></div> '
-    '<figcaption>The loss falls.</figcaption> <script type="application/json" class="pcc-data">{"y":[1,2],"t":"\\u003cb>"}</script> '
-    '<script type="module">draw("<img>");</script></figure>'
+    '<figcaption>The loss falls.</figcaption> <script type="text/plain" class="pcc-data">eJyrVrJSCE=</script> '
+    '<script>draw("<img>");</script></figure>'
 )
 
 
@@ -220,23 +222,30 @@ def test_sanitizer_masks_data_and_pictures_but_not_words():
             html = re.sub(pattern, replacement, html)
         return html
 
-    once = masked(FIGURE)
-    for old, new in [("0a1b", "ffff"), ("[1,2]", "[3,\n4]"), ("iVBO+/0=", "R0lG")]:
-        assert masked(FIGURE.replace(old, new)) == once
-    for old in ["The loss falls.", "a line going up", "draw(", "pcc-fallback", "image/png"]:
-        assert masked(FIGURE.replace(old, "other")) != once
-    # Two figures in one output: a mask must end with its own figure.
-    assert masked(FIGURE + FIGURE) == once + once
+    def curve(end):
+        series = {"series": [{"name": "loss", "x": [1, 2], "y": [3, end]}]}
+        return Curves(series, x_label="step", y_label="loss", caption="The loss falls.", alt="a line going down")
+
+    html, other = curve(2).html, curve(1).html
+    once = masked(html)
+    assert html != other and masked(other) == once
+    assert masked(curve(2).widget()._repr_mimebundle_()["text/html"]) == once  # it names its widget
+    version, code = viewer(Curves.script)
+    assert masked(html.replace(code, code[100:])) == once
+    for old in ["The loss falls.", "a line going down", version, "pcc-fallback", "image/png"]:
+        assert old in html and masked(html.replace(old, "other")) != once
+    assert masked(html + html) == once + once  # a mask must end with its own figure
 
 
 def test_widgets_are_dropped_and_their_html_stays():
     bare = new_output("display_data", {WIDGET: {}, "text/plain": "IntSlider(value=3)"})
-    figure = new_output("display_data", {WIDGET: {}, "text/plain": "<Curves>", "text/html": FIGURE})
+    html = FIGURE.replace("<figure", '<figure data-kernel="0a1b"')
+    figure = new_output("display_data", {WIDGET: {}, "text/plain": "<Curves>", "text/html": html})
     printed = new_output("stream", name="stdout", text="3")
     nb = new_notebook(cells=[new_code_cell(outputs=[bare, figure, printed])], metadata={"widgets": {"state": {}}})
     outputs = without_widgets(nb).cells[0].outputs
     assert [sorted(output.get("data", {"stream": ""})) for output in outputs] == [["text/html", "text/plain"], ["stream"]]
-    assert "widgets" not in nb.metadata
+    assert outputs[0].data["text/html"] == FIGURE and "widgets" not in nb.metadata
 
 
 # --- Modules as modules -----------------------------------------------------------------------------------------------------------------
@@ -459,7 +468,7 @@ def test_a_lesson_depends_on_the_parts_of_kit_that_it_imports():
 
     assert names("import torch\nfrom lessons.one import f") == set()
     assert names("from kit import train\nfrom kit.claims import claim") == {"train.py", "claims.py"}
-    heatmap = {"heatmap.js", "base.js", "viewers.py", "figure.py", "style.py"}
+    heatmap = {"heatmap.js", "base.js", "wake.js", "viewers.py", "figure.py", "style.py"}
     assert names("def f():\n    from kit.view import Heatmap") == heatmap
     assert names("from kit.view import Heatmap, Tokens") == heatmap | {"tokens.js", "text.py"}
     assert {"layers.js", "checkpoint.py", "text.py", "data.py"} & names("from kit.view import (\n    Curves,\n)") == set()

@@ -1,7 +1,6 @@
 """The viewer that takes a head's scores apart."""
 
 import base64
-import json
 import re
 import unicodedata
 from functools import cache
@@ -9,6 +8,7 @@ from functools import cache
 import numpy as np
 import pytest
 import torch
+from support import ADDRESS, data_of, unpacked
 
 from kit.view import Apart
 
@@ -33,10 +33,6 @@ def apart(**options):
     return Apart(read, controls={"sentence": ["the cat sat on it", "a dog"], "head": [1, 2]}, **TEXT | options)
 
 
-def data_of(figure):
-    return json.loads(re.search(r'class="pcc-data">(.*?)</script>', figure.html, re.S).group(1))
-
-
 def plain(text):
     return "".join(letter for letter in text if unicodedata.category(letter) != "Cf").replace("−", "-")
 
@@ -57,7 +53,7 @@ def test_scores_survive_packing():
 def test_stored_text_is_stable_and_stands_alone():
     html = apart().html
     assert html == apart().html and HOSTILE not in Apart(frame(ODD), **TEXT).html
-    assert 'alt="What is drawn."' in html and "http" not in re.sub(r'<script type="application/json".*?</script>', "", html, flags=re.S)
+    assert 'alt="What is drawn."' in html and not re.search(ADDRESS, unpacked(html))
     assert len(data_of(apart())["frames"]) == 4
 
 

@@ -1,10 +1,10 @@
-import json
 import re
 import unicodedata
 
 import numpy as np
 import pytest
 import torch
+from support import ADDRESS, data_of, unpacked
 
 from kit.view import Spot
 
@@ -37,10 +37,10 @@ def plain(text):
 
 def test_what_is_packed():
     html = spot().html
-    data = json.loads(re.search(r'class="pcc-data">(.*?)</script>', html, re.S).group(1))
+    data = data_of(spot())
     assert data["frames"][0]["tokens"] == WORDS and data["frames"][0]["originals"][2] == "cooked"
     assert data["frames"][0]["values"][2] == 0.9 and data["options"] == {"judge": "the judge"}
-    assert html == spot().html and not re.search(r"\n\s*\n|https?:|['\"`]//|url\(|import\(", html)
+    assert html == spot().html and not re.search(rf"\n\s*\n|{ADDRESS}", unpacked(html))
     assert html.count("<script") == 2 and html.count("</script>") == 2 and len(html) < 60_000
 
 
@@ -154,6 +154,21 @@ def test_a_new_width_keeps_picks_and_focus(open_page):
     page.wait_for_timeout(200)
     assert page.evaluate("document.activeElement.dataset.i") == "4"
     assert page.locator("button[aria-pressed=true]").count() == 1
+
+
+@pytest.mark.parametrize("width", [360, 900])
+def test_committing_moves_nothing(open_page, width):
+    page = open_page(viewport={"width": 1400, "height": 900}).show(spot())
+    page.set_viewport_size({"width": width, "height": 900})
+    page.wait_for_timeout(200)
+    heights = []
+    for button in ("[data-i='2']", "[data-i='4']", "text=Commit"):
+        heights.append(page.locator("figure").bounding_box()["height"])
+        page.locator(f"button{button}" if "data" in button else button).click()
+    for key in ("ArrowRight", "ArrowRight", "ArrowRight"):
+        heights.append(page.locator("figure").bounding_box()["height"])
+        page.keyboard.press(key)
+    assert max(heights) - min(heights) < 1, heights
 
 
 def test_two_quizzes_do_not_mix(open_page):

@@ -1,5 +1,4 @@
 import base64
-import json
 import re
 import time
 import unicodedata
@@ -8,6 +7,7 @@ from functools import cache
 import numpy as np
 import pytest
 import torch
+from support import ADDRESS, data_of, unpacked
 
 from kit.view import Attention, Tokens
 from kit.view.figure import module
@@ -54,10 +54,6 @@ def odd():
     return Attention({"tokens": ODD, "attention": weights(len(ODD))}, **TEXT), Tokens({"rows": rows}, value_label="p", **TEXT)
 
 
-def data_of(figure):
-    return json.loads(re.search(r'class="pcc-data">(.*?)</script>', figure.html, re.S).group(1))
-
-
 def plain(text):
     return "".join(letter for letter in text if unicodedata.category(letter) != "Cf")  # isolates are not seen
 
@@ -86,7 +82,7 @@ def test_size_on_the_page():
 def test_stored_text_is_stable_and_self_contained():
     for make in (attention, tokens):
         html = make().html
-        assert html == make().html and not re.search(r"\n\s*\n|https?:|['\"`]//|url\(|import\(", html)
+        assert html == make().html and not re.search(rf"\n\s*\n|{ADDRESS}", unpacked(html))
     for figure in odd():
         assert figure.html.count("<script") == 2 and figure.html.count("</script>") == 2
 

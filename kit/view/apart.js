@@ -5,7 +5,7 @@ const signed = (v) => (Math.abs(v) < 0.005 ? "0" : `${v < 0 ? "−" : "+"}${Math
 const far = (i, j) => (i === j ? "itself" : `${Math.abs(i - j)} to the ${j < i ? "left" : "right"}, i − j = ${signedWhole(i - j)}`);
 const signedWhole = (v) => (v < 0 ? `−${-v}` : `${v}`);
 
-const render = figure((ui) => {
+export default figure((ui) => {
   const { terms: names, limit, colors } = ui.options, on = names.map(() => true); // the switches survive a change of frame
   const stops = colors.map((hex) => [1, 3, 5].map((i) => parseInt(hex.slice(i, i + 2), 16)));
   const color = (t) => { // 0…1 on the diverging scale
@@ -99,4 +99,3 @@ const render = figure((ui) => {
     });
   };
 });
-export default { render };

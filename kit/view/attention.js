@@ -24,7 +24,7 @@ function maps(values, n, rows, columns, side) { // heads in a grid; where pixels
   return put(canvas, 0, 0, image.width / 2, image.height / 2);
 }
 
-const render = figure((ui) => {
+export default figure((ui) => {
   let [layer, head] = ui.options.picked.map((i) => i - 1); // this and the pinned token survive a change of frame
   let pin = null, now = null, sentence = null; // tokens: {side: "from" or "to", i, also: one on the other side}
   return (frame) => {
@@ -216,4 +216,3 @@ const render = figure((ui) => {
     }
   };
 });
-export default { render };

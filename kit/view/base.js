@@ -69,11 +69,13 @@ border: 1px solid #8885; background: color-mix(in srgb, var(--pcc-tone) var(--pc
 .pcc-choices label { display: flex; align-items: baseline; gap: 6px; padding: 3px 0; }
 .pcc-choices li { padding: 3px 8px; border-left: 4px solid transparent; }
 .pcc-choices + p, .pcc-question + p { margin: 0 0 6px; }
+.pcc-ghost { position: absolute; left: 0; right: 0; visibility: hidden; }
 .pcc-question { font-weight: 600; margin: 0 0 4px; padding: 0; }
 .pcc-waiting :is(.pcc-stage, .pcc-note) { opacity: .4; }
 .pcc-said { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap; }
 .pcc-problem { color: inherit; border-left: 4px solid var(--pcc-error); padding-left: 8px; margin: 4px 0; }
 .pcc-problem:empty { display: none; }
+.pcc-gone { margin: 4px 0; border-left: 4px solid currentColor; padding-left: 8px; }
 `;
 
 // ---- numbers
@@ -308,7 +310,7 @@ function arrows(node, actions) {
 // ---- the figure: controls choose a frame, a viewer draws it
 // viewer(ui) is called once and returns draw(frame), called for each frame and each width
 function figure(viewer) {
-  return ({ model, el }) => {
+  const render = ({ model, el }) => {
     let data = model.get("data"), asked = null, width = 0, height = 0;
     const at = data.controls.map((control) => control.start), failed = {};
     const root = el.classList.contains("pcc-live") ? el : el.appendChild(h("div", { class: "pcc-live" }));
@@ -320,6 +322,17 @@ function figure(viewer) {
       stage, data, group, options: data.options, alt: data.alt, width: 0,
       quiet: () => { readout.hidden = true; }, // for viewers with nothing to read out
       say: (text) => { said.textContent = text; },
+      reserve(faces) { // room on the stage for whatever may be drawn there, each face a list of elements
+        const heights = faces.map((face) => {
+          const ghost = h("div", { class: "pcc-ghost" }, face);
+          for (const input of ghost.querySelectorAll("input")) input.name = ""; // or it would take the mark from its original
+          stage.append(ghost);
+          const { offsetHeight } = ghost;
+          ghost.remove();
+          return offsetHeight;
+        });
+        stage.style.minHeight = `${Math.max(...heights)}px`;
+      },
       read(head, items, hint, aloud) {
         const shown = items.map(({ line, text, value }) =>
           h("span", { class: "pcc-item" }, line && swatch(line), text, ...(value == null ? [] : [" ", h("b", {}, value)])));
@@ -472,25 +485,106 @@ function figure(viewer) {
       model.off?.("change:data", replaced);
     };
   };
+  return { initialize, render, mount: (id, inflate) => mount(id, (node) => wake(node, render, inflate)) };
 }
 
-// ---- on a page: find the figures of this id that are not yet alive (a module script does not know its own element)
-function mount(id, render) {
-  const bring = () => {
+// ---- with a kernel: a live figure is a widget that is never displayed. Its module, which runs on the page all the same, leaves the
+// manager of the kernel's widgets here; there the figure finds the widget that its `data-kernel` names.
+const managers = (window.pccManagers ??= new Set());
+function initialize({ model }) {
+  managers.add(model.widget_manager);
+  window.dispatchEvent(new Event("pcc-kernel"));
+}
+const GONE = ["restarting", "autorestarting", "dead", "terminating"];
+function answers(manager) { // whether there is a kernel behind it; a page of nbconvert has managers without one
+  try {
+    const { kernel } = manager;
+    return kernel?.isDisposed === false && !GONE.includes(kernel.status) && kernel.connectionStatus !== "disconnected";
+  } catch { // of a notebook that was closed
+    return false;
+  }
+}
+async function widgetOf(id) {
+  for (const manager of [...managers].reverse()) {
+    const model = answers(manager) && manager.has_model(id) && (await manager.get_model(id));
+    if (model?.comm_live) return { model, manager };
+  }
+}
+function onceGone({ model, manager }, tell) {
+  const { sessionContext } = manager.context ?? {}, watched = ["statusChanged", "connectionStatusChanged", "kernelChanged"];
+  const signals = watched.map((name) => sessionContext?.[name]).filter(Boolean);
+  const check = () => {
+    if (model.comm_live && answers(manager)) return;
+    for (const signal of signals) signal.disconnect(check);
+    model.off("comm_live_update", check);
+    tell();
+  };
+  for (const signal of signals) signal.connect(check);
+  model.on("comm_live_update", check);
+}
+
+// ---- on a page: a figure shows its own frames, or what the kernel has, as long as there is one
+async function wake(node, render, inflate) {
+  const el = node.querySelector(".pcc-live"), id = node.dataset.kernel;
+  let stop = null;
+  const show = (model) => {
+    stop?.();
+    stop = render({ model, el });
+  };
+  const frozen = (data) => ({ get: () => data, on() {}, send() {} });
+  try {
+    const still = JSON.parse(await inflate(node.querySelector(".pcc-data").textContent));
+    show(frozen(still));
+    node.querySelector(".pcc-fallback").style.display = "none";
+    const link = async () => {
+      const found = await widgetOf(id);
+      if (!found || el.pccLinked) return;
+      el.pccLinked = true;
+      window.removeEventListener("pcc-kernel", link);
+      show(found.model);
+      onceGone(found, () => {
+        const last = found.model.get("data");
+        show(frozen(last.options.total ? last : still)); // a curve that grew stays as it is
+        el.append(h("p", { class: "pcc-gone", role: "status" },
+          "The kernel behind this figure is gone. What is stored still works; for the rest, run the cell again."));
+      });
+    };
+    if (id) {
+      window.addEventListener("pcc-kernel", link); // a kernel's widgets may come later: when the page is loaded anew
+      await link();
+    }
+  } catch (error) { // the fallback stays
+    el.replaceChildren();
+    console.error(error);
+  }
+  hold(node);
+}
+function hold(node) { // Jupyter empties a cell when it is to run again: its room stays until it has run, so that nothing below moves
+  const cell = node.closest(".jp-CodeCell");
+  if (!cell) return;
+  let height = 0;
+  const sizes = new ResizeObserver(() => { height = cell.contains(node) ? cell.offsetHeight : height; });
+  const watch = new MutationObserver(() => {
+    if (cell.contains(node)) return;
+    const waits = cell.querySelector(".jp-InputPrompt")?.textContent.includes("*") || cell.querySelector(".pcc-live:empty");
+    cell.style.minHeight = waits ? `${height}px` : "";
+    if (waits) return;
+    watch.disconnect();
+    sizes.disconnect();
+  });
+  sizes.observe(node);
+  watch.observe(cell, { childList: true, subtree: true, characterData: true });
+}
+
+// find the figures of this id that are not yet alive; they may come later than their script
+function mount(id, bring) {
+  const search = () => {
     const found = [...document.querySelectorAll(`figure[data-figure="${id}"]`)];
     for (const node of found.filter((one) => !one.pccAlive)) {
       node.pccAlive = true;
-      const el = node.querySelector(".pcc-live");
-      try {
-        const data = JSON.parse(node.querySelector(".pcc-data").textContent);
-        render({ model: { get: () => data, on() {}, send() {} }, el });
-        node.querySelector(".pcc-fallback").style.display = "none";
-      } catch (error) { // the fallback stays
-        el.replaceChildren();
-        console.error(error);
-      }
+      bring(node);
     }
     return found.length > 0;
   };
-  if (!bring()) new MutationObserver((_, watch) => bring() && watch.disconnect()).observe(document, { childList: true, subtree: true });
+  if (!search()) new MutationObserver((_, watch) => search() && watch.disconnect()).observe(document, { childList: true, subtree: true });
 }

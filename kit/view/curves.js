@@ -1,5 +1,5 @@
 // Curves over a common x, each named at its end; a cursor reads all of them. `total` adds a progress bar (live training).
-const render = figure((ui) => {
+export default figure((ui) => {
   const { options } = ui;
   return (frame) => {
     const x_label = frame.x_label ?? options.x_label;
@@ -28,4 +28,3 @@ const render = figure((ui) => {
     });
   };
 });
-export default { render };

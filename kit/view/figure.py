@@ -9,6 +9,7 @@ import itertools
 import json
 import math
 import re
+import zlib
 from html import escape
 from numbers import Integral, Number
 from pathlib import Path
@@ -21,6 +22,11 @@ import traitlets
 from matplotlib.figure import Figure as Canvas
 
 from kit.view.style import DASHES, MATPLOTLIB, NAMED, RAMP, ROLES
+
+ASLEEP = (
+    '<p class="pcc-asleep">This figure is asleep here. To wake it, open the notebook in Jupyter and trust it: '
+    "Ctrl+Shift+C, “Trust Notebook”.</p>"
+)
 
 
 class Figure:
@@ -134,18 +140,18 @@ class Figure:
         """The figure as HTML that needs nothing else: no kernel, no network, no file."""
         data = self._data(self.controls, self.start, self.frames)
         data = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-        for sign in "<>&":  # no character in the data may end the script or be taken for markup
-            data = data.replace(sign, f"\\u{ord(sign):04x}")
         identity = hashlib.sha256("\n".join([self.script, self.caption, self.alt]).encode()).hexdigest()[:12]
+        version, code = viewer(self.script)
         live = (
-            f'<script type="application/json" class="pcc-data">{data}</script>\n'
-            f'<script type="module">\n{module(self.script)}\nmount("{identity}", render);\n</script>'
+            f'<script type="text/plain" class="pcc-data">{deflated(data)}</script>\n'
+            f'<script>{javascript("wake.js")}("{identity}", "{version}", "{code}")</script>\n'
         )
-        return self._frame(identity, '<div class="pcc-live"></div>\n', live)
+        return self._frame(identity, '<div class="pcc-live"></div>\n', live, ASLEEP)
 
-    def _frame(self, identity, before="", after=""):
+    def _frame(self, identity, before="", after="", asleep=""):
+        still = f'<div class="pcc-fallback">{self._fallback()}{asleep}</div>'
         return (
-            f'<figure class="pcc-figure" data-figure="{identity}">\n{before}<div class="pcc-fallback">{self._fallback()}</div>\n'
+            f'<figure class="pcc-figure" data-figure="{identity}">\n{before}{still}\n'
             f"<figcaption>{escape(self.caption)}</figcaption>\n{after}</figure>"
         )
 
@@ -185,7 +191,7 @@ class Figure:
         if start not in known:
             known[start] = self._checked(self._run(start, wide))
         widget = widget_class(self.script)(data=self._data(wide, start, known, write))
-        widget.face = self._repr_mimebundle_()
+        widget.still = self
 
         typed = {}  # the last few frames of the reader's own texts
 
@@ -212,17 +218,21 @@ class Figure:
 
 @functools.cache
 def widget_class(script):
-    """The anywidget class of a viewer."""
+    """The anywidget class of a viewer.
+
+    What it shows is no widget view but its `still` figure, which finds the widget while the kernel lives (`wake` in base.js):
+    a saved view would be an error message once the kernel is gone.
+    """
 
     class LiveFigure(anywidget.AnyWidget):
         _esm = module(script)
         data = traitlets.Dict().tag(sync=True)
-        face = {}  # what is shown where no widget can be: the static figure
+        still = None
 
         def _repr_mimebundle_(self, **kwargs):
-            bundle, metadata = super()._repr_mimebundle_(**kwargs)
-            view = "application/vnd.jupyter.widget-view+json"
-            return {view: bundle[view], **self.face}, metadata
+            bundle = self.still._repr_mimebundle_()
+            html = bundle["text/html"].replace("<figure ", f'<figure data-kernel="{self.model_id}" ', 1)
+            return bundle | {"text/html": html}
 
     LiveFigure.__qualname__ = f"LiveFigure[{script}]"  # anywidget tells modules apart by class name
     return LiveFigure
@@ -231,11 +241,24 @@ def widget_class(script):
 @functools.cache
 def module(script):
     """The JavaScript of one viewer, as one ES module without blank lines."""
-    here = Path(__file__).parent
     style = {"roles": ROLES, "dashes": DASHES, "ramp": RAMP}
-    lines = "\n".join((here / name).read_text(encoding="utf-8") for name in ("base.js", script)).splitlines()
-    kept = [line.strip() for line in lines if line.strip() and not line.strip().startswith("//")]
-    return "\n".join([f"const STYLE = {json.dumps(style, separators=(',', ':'))};", *kept])
+    return f"const STYLE = {json.dumps(style, separators=(',', ':'))};\n{javascript('base.js', script)}"
+
+
+@functools.cache
+def javascript(*names):
+    lines = "\n".join((Path(__file__).with_name(name)).read_text("utf-8") for name in names).splitlines()
+    return "\n".join(line.strip() for line in lines if line.strip() and not line.strip().startswith("//"))
+
+
+@functools.cache
+def viewer(script):
+    """(hash, deflated module) of a viewer: every figure brings its own, so that any of them works alone."""
+    return hashlib.sha256(module(script).encode()).hexdigest()[:12], deflated(module(script))
+
+
+def deflated(text):
+    return base64.b64encode(zlib.compress(text.encode(), 9)).decode()
 
 
 # -- packing

@@ -6,7 +6,7 @@ const count = (names, n) => names ?? Array.from({ length: n }, (_, i) => `${i + 
 const named = (axis, name) => (/^[\d.-]+$/.test(name) ? `${axis.split(",")[0]} ${name}` : name); // "layer, from the input" -> "layer 3"
 const ringed = (make) => [make("#000", 4), make(SELECTED, 2)]; // orange on black shows on every colour of the map
 
-const render = figure((ui) => {
+export default figure((ui) => {
   const { options } = ui, range = [...options.value_range], t = options.log ? Math.log10 : (v) => v;
   const unit = (v) => (t(v) - t(range[0])) / (t(range[1]) - t(range[0]) || 1);
   let cell = null, column = 0, slider = null, walked = null;
@@ -107,4 +107,3 @@ const render = figure((ui) => {
     options.cursor ? go(column) : pick(null);
   };
 });
-export default { render };

@@ -1,5 +1,5 @@
 // One value per layer: bars, parts stacked in bars, or lines with markers. The value axis stays put while controls move, or fits each frame.
-const render = figure((ui) => {
+export default figure((ui) => {
   const { options } = ui, common = [...options.y_range];
   let picked = null; // survives a change of frame, so that one layer can be followed
   return (frame) => {
@@ -24,4 +24,3 @@ const render = figure((ui) => {
     }).pick(picked);
   };
 });
-export default { render };

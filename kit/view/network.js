@@ -4,7 +4,7 @@ const FILL = { input: 0, sum: 0, pool: 0.06, fc: 0.1, conv: 0.16, block: 0.3 };
 const ROUND = 26; // a sum is a circle
 const least = (values) => values.reduce((a, b) => Math.min(a, b), Infinity), greatest = (values) => values.reduce((a, b) => Math.max(a, b), -Infinity);
 
-const render = figure((ui) => {
+export default figure((ui) => {
   let picked = ui.options.picked, map = null; // both survive a change of frame
   return (frame) => {
     const { nodes, shortcuts } = frame, place = new Map(nodes.map((node, i) => [node.id, i])), many = nodes.length > 30;
@@ -141,4 +141,3 @@ const render = figure((ui) => {
     choose(place.get(picked));
   };
 });
-export default { render };

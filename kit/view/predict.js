@@ -8,25 +8,24 @@ function commit(key, choice) {
   try { sessionStorage.setItem(`pcc-${key}`, JSON.stringify(choice)); } catch { /* the page's own memory will do */ }
   window.dispatchEvent(new CustomEvent("pcc-predicted", { detail: key }));
 }
-const render = figure((ui) => {
+export default figure((ui) => {
   const { key, question, choices, answer, why } = ui.options;
   let shown = false, drawn = false;
   const button = (text, onclick, disabled = false) => h("button", { type: "button", disabled, onclick, ...OWN_KEYS }, text);
-  function ask() {
-    const said = recall(key), open = said === null;
+  function asking(said) {
+    const open = said === null;
     const inputs = choices.map((_, i) => h("input", {
       type: "radio", name: `pcc-${key}-${ui.group}`, checked: said === i, disabled: !open, onchange: () => { send.disabled = false; }, ...OWN_KEYS,
     }));
     const send = button("Commit", () => commit(key, inputs.findIndex((input) => input.checked)), true);
     const list = choices.map((choice, i) => h("label", { style: said === i ? "font-weight:600" : "" }, inputs[i], h("span", {}, choice)));
-    ui.stage.replaceChildren(h("fieldset", { class: "pcc-choices" }, h("legend", { class: "pcc-question" }, question), list),
-      h("p", { role: "status" }, open ? "" : `You said: “${choices[said]}”. Go on to find out.`), open ? send : "");
+    return [h("fieldset", { class: "pcc-choices" }, h("legend", { class: "pcc-question" }, question), list),
+      h("p", { role: "status" }, open ? "" : `You said: “${choices[said]}”. Go on to find out.`), open ? send : ""];
   }
-  function tell() {
-    const said = recall(key);
+  function telling(said) {
     const reveal = () => {
       shown = true;
-      tell();
+      draw();
       ui.stage.querySelector("ul").focus();
     };
     const item = (choice, i) => {
@@ -35,16 +34,22 @@ const render = figure((ui) => {
       return h("li", { style: `border-color:${color};font-weight:${right ? 600 : 400}` }, text);
     };
     const verdict = said === null ? "" : said === answer ? "You said it. " : `You said: “${choices[said]}”. `;
-    ui.stage.replaceChildren(h("p", { class: "pcc-question" }, question), ...(said === null && !shown
+    return [h("p", { class: "pcc-question" }, question), ...(said === null && !shown
       ? [h("p", {}, "You have not committed to an answer yet: go back and make your prediction, or"), button("Show the answer", reveal)]
-      : [h("ul", { class: "pcc-choices", tabindex: -1 }, choices.map(item)), h("p", { role: "status" }, verdict, why)]));
+      : [h("ul", { class: "pcc-choices", tabindex: -1 }, choices.map(item)), h("p", { role: "status" }, verdict, why)])];
   }
-  const draw = answer === undefined ? ask : tell;
+  const face = answer === undefined ? asking : telling, draw = () => ui.stage.replaceChildren(...face(recall(key)));
+  function reserve() { // answering moves nothing below, here or where the answer stands
+    const was = shown;
+    shown = true;
+    ui.reserve([null, ...choices.keys()].map(face));
+    shown = was;
+  }
   window.addEventListener("pcc-predicted", ({ detail }) => detail === key && drawn && draw());
   ui.quiet();
   return () => {
     if (!drawn) draw(); // a new width needs no new drawing, which would take away the focus and a half-made choice
     drawn = true;
+    reserve();
   };
 });
-export default { render };

@@ -1,7 +1,7 @@
 // Sentences as strips of tokens, shaded by value, underlined by mark; what stands at one place in strips of equal length is read together.
 const LINES = ["solid", "dashed", "dotted", "double"];
 
-const render = figure((ui) => {
+export default figure((ui) => {
   const { options } = ui;
   let now = null; // [row, token], survives a change of frame
   return ({ rows }) => {
@@ -59,4 +59,3 @@ const render = figure((ui) => {
     pick(kept && kept[0] < rows.length && kept[1] < rows[kept[0]].tokens.length ? kept : null);
   };
 });
-export default { render };

@@ -8,6 +8,7 @@ from itertools import cycle, zip_longest
 
 import matplotlib.pyplot as plt
 import numpy as np
+import PIL.Image
 from IPython import get_ipython
 from IPython.display import display
 from matplotlib.colors import LinearSegmentedColormap, LogNorm, Normalize
@@ -232,27 +233,41 @@ class Curves(Figure):
     @staticmethod
     def live(*, x_label, y_label, total, log=False):
         """Curves that grow while something trains; total: how many points will be added. Shows itself; see LiveCurves."""
-        return LiveCurves({"x_label": x_label, "y_label": y_label, "log": log, "total": total})
+        return LiveCurves(x_label=x_label, y_label=y_label, total=total, log=log)
 
 
-class LiveCurves:
-    """The moving picture of a run: `add` points, then `close`, which takes it off the page. Stored outputs have a comment in its place."""
+def _blank():  # at once: matplotlib would hold up the run that is to be seen
+    shot = io.BytesIO()
+    PIL.Image.new("1", (720, 360), 1).save(shot, "png")
+    return shot.getvalue()
 
-    interval, most = 0.1, 800  # seconds between pictures; points kept per curve, beyond which every other one goes
 
-    def __init__(self, options):
+class LiveCurves(Curves):
+    """The moving picture of a run: `add` points, then `close`, which leaves the finished curves where they grew."""
+
+    interval, most = 0.1, 400  # seconds between pictures; points kept per curve, beyond which every other one goes
+
+    def __init__(self, *, total, **labels):
         self.series, self.done, self.sent = {}, 0, 0.0
-        self.options = options
-        self.widget = widget_class(Curves.script)(data=self._data())
-        if get_ipython():
-            view = "application/vnd.jupyter.widget-view+json"
-            kept = "<!-- here a curve grew -->"  # what a notebook shows in which the widget is gone
-            display({view: self.widget._repr_mimebundle_()[0][view], "text/html": kept}, raw=True)
+        y_label = labels["y_label"]
+        super().__init__(
+            {"series": []}, **labels, caption=f"Drawn while the cell ran: the {y_label} of each {labels['x_label']}.",
+            alt=f"{y_label} while training",
+        )
+        self.options["total"] = total
+        self.widget = widget_class(self.script)(data=self._data())
+        self.widget.still = self
+        self.shown = display(self.widget, display_id=True) if get_ipython() else None
 
-    def _data(self):
+    def _pack(self, frame):
+        return frame
+
+    def _data(self, *_):
         frame = {"series": list(self.series.values())}
-        alt = f"{self.options['y_label']} while training"
-        return {"controls": [], "frames": [frame], "options": self.options, "alt": alt, "caption": "", "done": self.done}
+        return super()._data({}, (), {(): frame}) | {"done": self.done}
+
+    def _fallback(self):
+        return super()._fallback() if self.series else image(_blank(), self.alt)
 
     def add(self, name, x, y, role=None):
         """One more point of the curve `name`. Cheap: the page is told ten times a second."""
@@ -267,7 +282,11 @@ class LiveCurves:
             self.sent = time.monotonic()
 
     def close(self):
-        """Take the picture off the page."""
+        """Store the finished curves in place of the growing ones; no kernel is needed for them."""
+        self.first = {"series": list(self.series.values())}
+        vars(self).pop("html", None)  # made anew from what has grown
+        if self.shown:
+            self.shown.update(self)
         self.widget.close()
 
 

@@ -1,0 +1,171 @@
+"""Live figures in Jupyter: run, saved, their kernel gone, opened again."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from importlib.util import find_spec
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
+from kit.notebooks import WIDGET
+
+FIGURE = """
+from kit.view import Curves, Layers
+def frame(depth):
+    return {"series": [{"name": "plain", "values": [1 / (i + depth) for i in range(8)]}], "note": f"depth {depth}"}
+figure = Layers(frame, controls={"depth": [1, 2, 3]}, y_label="y", caption="Bars.", alt="Eight bars.")
+figure.widget(controls={"depth": range(1, 9)})"""
+TRAIN = """
+import time
+live = Curves.live(x_label="step", y_label="loss", total=20)
+for step in range(20):
+    time.sleep(0.1)
+    live.add("loss", step, 1 / (step + 1), role="idea")
+live.close()"""
+DONE = "20 of 20 (100 %)"
+PANEL = "window.jupyterapp.shell.currentWidget"
+APPS = [
+    ("jupyterlab", "lab/tree"),
+    pytest.param(("notebook", "notebooks"), marks=pytest.mark.skipif(not find_spec("notebook"), reason="no Notebook 7")),
+]
+
+
+def unrun(path):
+    cells = [new_code_cell(FIGURE), new_code_cell(TRAIN), new_markdown_cell("# After")]
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    nbformat.write(new_notebook(cells=cells, metadata={"kernelspec": kernel}), path)
+    return path
+
+
+@pytest.fixture(params=APPS, ids=lambda app: app[0])
+def jupyter(request, tmp_path):
+    """A server on a folder with one notebook that was never run; yields ``(address of the notebook, its path)``."""
+    app, where = request.param
+    path = unrun(tmp_path / "live.ipynb")
+    private = {f"JUPYTER_{kind}_DIR": str(tmp_path / ".jupyter" / kind) for kind in ("CONFIG", "DATA", "RUNTIME")}
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"http://127.0.0.1:{free.getsockname()[1]}"
+    options = ["--no-browser", "--allow-root", "--ip=127.0.0.1", f"--port={address[17:]}", "--IdentityProvider.token="]
+    options += [f"--{name}.expose_app_in_browser=True" for name in ("LabApp", "JupyterNotebookApp")]
+    with open(tmp_path / "server.log", "w") as log:
+        command = [sys.executable, "-m", app, *options]
+        server = subprocess.Popen(command, cwd=tmp_path, env=os.environ | private, stdout=log, stderr=log)
+    try:
+        for _ in range(300):
+            try:
+                urllib.request.urlopen(address + "/api", timeout=5).close()
+                break
+            except OSError:
+                assert server.poll() is None, (tmp_path / "server.log").read_text()
+                time.sleep(0.2)
+        yield f"{address}/{where}/{path.name}", path
+    finally:
+        server.terminate()
+        server.wait(30)
+
+
+@pytest.fixture
+def page(browser):
+    context = browser.new_context(viewport={"width": 1366, "height": 1600})
+    page = context.new_page()
+    page.set_default_timeout(60_000)
+    page.on("dialog", lambda dialog: dialog.accept())  # leave, saved or not
+    yield page
+    context.close()
+
+
+def opened(page):
+    page.wait_for_function("window.jupyterapp?.shell?.currentWidget?.sessionContext")
+    page.evaluate(f"async () => {{ await {PANEL}.context.ready; await {PANEL}.sessionContext.ready; }}")
+
+
+def run_all(page):
+    page.evaluate("async () => { await window.jupyterapp.commands.execute('notebook:run-all-cells'); }")
+
+
+def saved(page, path):
+    page.evaluate(f"async () => {{ await {PANEL}.context.save(); }}")
+    return path.read_text("utf-8")
+
+
+def slide(page):
+    """Move the slider of the first figure to its end, which changes the picture; returns the line above it."""
+    figure = page.locator(".jp-OutputArea figure").first
+    before = figure.locator(".pcc-stage").inner_html()
+    figure.get_by_role("slider").press("End")
+    page.wait_for_function("before => document.querySelector('.jp-OutputArea .pcc-stage').innerHTML !== before", arg=before)
+    page.wait_for_function("document.querySelector('.jp-OutputArea .pcc-waiting') === null")
+    return figure.locator(".pcc-note").inner_text()
+
+
+def lose_kernel(page, how):
+    page.evaluate(f"async () => {{ await {PANEL}.sessionContext.{how}(); }}")
+    page.get_by_text("The kernel behind this figure is gone.").wait_for()
+
+
+def heights_of_a_run(page):
+    """The heights of the training cell in pixels while it runs, one after the other."""
+    page.get_by_text(DONE).wait_for()
+    page.evaluate("""() => { window.heights = []; const cell = document.querySelectorAll(".jp-CodeCell")[1];
+        const note = () => { const now = cell.getBoundingClientRect().height; if (now !== heights.at(-1)) heights.push(now); };
+        window.clock = setInterval(note, 10); }""")
+    page.evaluate(f"""async () => {{ {PANEL}.content.activeCellIndex = 1;
+        await window.jupyterapp.commands.execute("notebook:run-cell"); }}""")
+    page.get_by_text(DONE).wait_for()
+    page.wait_for_timeout(300)
+    return page.evaluate("() => { clearInterval(window.clock); return window.heights; }")
+
+
+@pytest.mark.timeout(600)
+def test_a_figure_outlives_its_kernel(jupyter, page):
+    address, path = jupyter
+    page.goto(address)
+    opened(page)
+    run_all(page)
+    assert slide(page) == "depth 8"  # of which only the kernel knows
+    heights = heights_of_a_run(page)
+    assert max(heights) - min(heights) < 2 and heights[0] > 400, heights
+    lose_kernel(page, "restartKernel")
+    assert slide(page) == "depth 3"
+    run_all(page)
+    assert slide(page) == "depth 8"
+    assert WIDGET not in saved(page, path)
+    page.reload()  # with the kernel alive
+    opened(page)
+    page.locator("input[max='7']").wait_for()
+    assert slide(page) == "depth 8"
+    lose_kernel(page, "shutdown")
+    page.reload()
+    opened(page)
+    page.get_by_text(DONE).wait_for()
+    assert slide(page) == "depth 3"
+    assert "Error displaying widget" not in page.content()
+
+    nb = nbformat.read(path, as_version=4)
+    nb.cells.pop()
+    nbformat.write(nb, path.with_name("foreign.ipynb"))  # not what was signed when it was saved
+    page.goto(address.replace("live", "foreign"))
+    opened(page)
+    asleep = page.get_by_text("This figure is asleep here.")
+    asleep.first.wait_for()
+    assert asleep.count() == 2 and page.locator(".pcc-stage:visible").count() == 0
+    page.evaluate("() => { window.jupyterapp.commands.execute('notebook:trust'); }")
+    page.locator(".jp-Dialog").get_by_role("button", name="Trust").click()
+    page.wait_for_function("document.querySelectorAll('figure .pcc-stage svg').length >= 2")
+    assert asleep.count() == 0
+
+
+def test_nbconvert_shows_every_figure(page, tmp_path):
+    path = unrun(tmp_path / "live.ipynb")
+    command = [sys.executable, "-m", "jupyter", "nbconvert", "--execute", "--to", "html", str(path)]
+    subprocess.run(command, check=True, capture_output=True)
+    page.context.set_offline(True)
+    page.goto(path.with_suffix(".html").as_uri())
+    page.get_by_text(DONE).wait_for()
+    assert slide(page) == "depth 3"
