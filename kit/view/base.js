@@ -172,17 +172,20 @@ function chip(text, i, value, role) {
 const place = (event) => { const node = event.target.closest?.(".pcc-token"); return node ? +node.dataset.i : null; }; // the token under the pointer
 
 // ---- series: colour by role, dash by order within the role, marker by role
+const EXTRAS = Object.keys(STYLE.roles).filter((role) => role.startsWith("extra")).length;
 function styled(series) {
   const seen = {};
   let extra = 0;
   return series.map((line) => {
-    const role = line.role ?? `extra${extra++ % 3}`, nth = line.dash ?? seen[role] ?? 0;
+    const role = line.role ?? `extra${extra++ % EXTRAS}`, nth = line.dash ?? seen[role] ?? 0;
     seen[role] = (seen[role] ?? 0) + 1;
     return { ...line, color: `var(--pcc-${role})`, dash: STYLE.dashes[nth % STYLE.dashes.length], marker: STYLE.roles[role][2] };
   });
 }
 const MARKERS = {
   o: "m-3 0a3 3 0 1 0 6 0a3 3 0 1 0-6 0", s: "m-3-3h6v6h-6z", D: "m0-4l4 4l-4 4l-4-4z", "^": "m0-4l4 7h-8z", v: "m0 4l4-7h-8z", x: "m-3-3l6 6m0-6l-6 6",
+  ">": "m4 0l-7 4v-8z", P: "m-1.5-4h3v2.5h2.5v3h-2.5v2.5h-3v-2.5h-2.5v-3h2.5z",
+  "*": "m0-5l1.3 3.2 3.5.2-2.7 2.2.9 3.4-3-1.9-3 1.9.9-3.4-2.7-2.2 3.5-.2z",
 };
 const drawMarkers = ({ marker, color }, d) => (marker === "x" ? stroke(d, color, 2) : s("path", { d, fill: color }));
 const drawLine = ({ color, dash }, d) => stroke(d, color, 2.2, { "stroke-dasharray": dash, "stroke-linecap": "round", "stroke-linejoin": "round" });
