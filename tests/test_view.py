@@ -141,7 +141,7 @@ def data_of(figure):
 def test_every_figure_is_one_self_contained_block(gallery):
     for name, figure in gallery.items():
         html = figure.html
-        assert html.startswith('<figure class="pcc-figure" data-figure="') and html.endswith("</figure>"), name
+        assert re.match('<figure class="pcc-figure [^"]*" data-figure="', html) and html.endswith("</figure>"), name
         assert "\n\n" not in html and not re.search(r"\n\s*\n", html), f"{name}: a blank line ends an HTML block in Markdown"
         assert not re.search(r"https?:|['\"`]//|url\(|import\(|@import", html), f"{name}: an address"
         assert '<div class="pcc-fallback">' in html and "<figcaption>" in html, name
@@ -239,7 +239,7 @@ ONE = {"series": [{"name": "a", "values": [1, 2]}]}
         (lambda: Layers(ONE, y_label="y", y_range="own", **TEXT), r"\(low, high\) or 'frame', not 'own'"),
         (lambda: Layers(ONE, y_label="y", kind="stacked", log=True, **TEXT), "stacked bars need a linear axis"),
         (lambda: Layers({"series": [{"name": "a", "values": [-1]}]}, y_label="y", kind="stacked", **TEXT), "0 or more"),
-        (lambda: Layers({"series": ONE["series"] * 4}, y_label="y", kind="stacked", **TEXT), "at most 3 without"),
+        (lambda: Layers({"series": ONE["series"] * 6}, y_label="y", kind="stacked", **TEXT), "at most 5 without"),
         (lambda: layers(presets={"deep": {"depth": 57}}), r"preset 'deep': depth=57 is not among the controls .*110"),
         (lambda: layers(presets={"deep": {"colour": 57}}), r"preset 'deep': colour=57 is not among the controls .*'depth'"),
         (lambda: layers(presets={"deep": 56}), r"preset 'deep' needs \{control: value\}, not 56"),

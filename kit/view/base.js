@@ -118,6 +118,7 @@ function textWidth(text, strong) {
   pen.font = `${strong ? "600 " : ""}12px system-ui, sans-serif`;
   return pen.measureText(text).width;
 }
+const TALL = 560; // what a picture may take of a laptop's or a phone's screen: controls, read-out and caption want some, too
 const within = (v, lo, hi) => Math.max(lo, Math.min(hi, v));
 
 // ---- arrays: {shape, bits, lo, hi, log, data}, quantised to bytes; the highest code is a gap
@@ -209,7 +210,7 @@ function stack(lines, count, X, Y) { // the parts of a bar on one another, the f
 function chart(ui, parent, { series, x, y, bars = false, stacked = false, height, head, legend = false, hint, onpick }) {
   const lines = styled(series).map((line) => ({ ...line, part: stacked })), width = ui.width;
   height ??= within(width * 0.42, 210, 330);
-  const yTicks = ticks(...y.range, height / 40, y.log), yTexts = tickTexts(yTicks, y.log), labels = lines.map((line) => textWidth(line.name) + 16);
+  const yTicks = ticks(...y.range, height / 40, y.log), yTexts = tickTexts(yTicks, y.log), labels = lines.map((line) => textWidth(line.name) + 26);
   const left = Math.ceil(Math.max(...yTexts.map((text) => textWidth(text)), 16)) + 10;
   const direct = !bars && !legend && lines.length < 9 && Math.max(0, ...labels) < width * 0.34;
   const right = width - (direct ? Math.max(0, ...labels) + 6 : 10), widest = (texts) => Math.max(0, ...texts.map((text) => textWidth(text))) + 12;
@@ -261,8 +262,12 @@ function chart(ui, parent, { series, x, y, bars = false, stacked = false, height
     for (const line of ends) floor = (line.at = Math.max(within(line.end[1], box.top, box.bottom), floor)) + 15;
     let roof = box.bottom;
     for (const line of ends.reverse()) roof = (line.at = Math.min(line.at, roof)) - 15;
-    for (const { end: [px, py], at, color, name } of ends) root.append(
-      stroke(`M${px + 3} ${within(py, box.top, box.bottom)}L${px + 13} ${at}`, color), label(px + 16, at + 4, name, "start", { class: "pcc-over" })); // a curve may end where others go on
+    for (const line of ends) { // a curve may end where others go on; its marker says which it is where many end together
+      const { end: [px, py], at, color, name, marker } = line;
+      root.append(stroke(`M${px + 3} ${within(py, box.top, box.bottom)}L${px + 13} ${at}`, color),
+        label(px + 26, at + 4, name, "start", { class: "pcc-over" }));
+      if (Math.abs(at - py) > 3) root.append(drawMarkers(line, `M${px + 18} ${at}${MARKERS[marker]}`));
+    }
   }
   const stops = [...new Set(lines.flatMap((line) => line.x))].filter((v) => Number.isFinite(X(v))).sort((a, b) => a - b);
   const mark = s("g", { "pointer-events": "none" });

@@ -147,7 +147,7 @@ def plot(axes, series, options, y_range, names=None):
             inside = np.nanmin(y, initial=np.inf) >= (y_range or [0])[0] and np.nanmax(y, initial=-np.inf) <= (y_range or [0, 0])[1]
             axes.plot(line["x"], y, markevery=max(1, len(y) // 12), label=name, clip_on=not inside, **style)
             good = [(x, value) for x, value in zip(line["x"], y) if np.isfinite(value) and not isinstance(x, str)]
-            ends += [(name, color, *good[-1])] if good else []
+            ends += [(name, color, marker, *good[-1])] if good else []
     if log:
         axes.set_yscale("log")
     axes.set(xlabel=wrap(options["x_label"], 6, 11), ylabel=wrap(options["y_label"], 2.4, 11), ylim=y_range)
@@ -170,10 +170,10 @@ def legend(axes, names):
 
 
 def name_ends(axes, ends):
-    """Name each line at its end; names that would touch move apart. ends: [(name, colour, x, y)]."""
+    """Name each line at its end, beside its marker; names that would touch move apart. ends: [(name, colour, marker, x, y)]."""
     step = LINE / (axes.get_figure().get_size_inches()[1] - 0.9)  # as a share of the height of the axes
     to_share = axes.transScale + axes.transLimits
-    at = [[*np.clip(to_share.transform((x, y)), 0, 1), name, color, x, y] for name, color, x, y in ends]
+    at = [[*np.clip(to_share.transform(end[3:]), 0, 1), *end] for end in ends]
     at.sort(key=lambda end: end[1])
     for one, before in zip(at[1:], at):
         one[1] = max(one[1], before[1] + step)
@@ -182,10 +182,13 @@ def name_ends(axes, ends):
         one[1] = roof = min(one[1], roof)
         roof -= step
     halo = [withStroke(linewidth=4, foreground="white")]  # a line may end where others go on
-    for across, up, name, color, x, y in at:
+    for across, up, name, color, marker, x, y in at:
         leader = {"arrowstyle": "-", "color": color, "linewidth": 1.2, "shrinkA": 1, "shrinkB": 2, "relpos": (0, 0.5)}
         look = {"va": "center", "fontsize": 10, "annotation_clip": False, "path_effects": halo}
-        axes.annotate(name, (x, y), (across + 0.035, up), textcoords="axes fraction", arrowprops=leader, **look)
+        axes.annotate("", (x, y), (across + 0.03, up), textcoords="axes fraction", arrowprops=leader, annotation_clip=False)
+        if abs(up - to_share.transform((x, y))[1]) > step / 5:
+            axes.plot(across + 0.035, up, marker, color=color, markersize=6, transform=axes.transAxes, clip_on=False)
+        axes.annotate(name, (across + 0.055, up), xycoords="axes fraction", **look)
 
 
 # -- networks

@@ -29,7 +29,7 @@ class Attention(Figure):
     """Where the heads of a transformer look: all of them as small maps, one in detail, token by token.
 
     frame: {"tokens": [str], "attention": (layers, heads, tokens, tokens), "note"}; attention[..., i, j] is the weight with which
-    token i looks at token j, so rows sum to 1. At most 256 tokens; beyond 32 the detail is running text.
+    token i looks at token j, so rows sum to 1. At most 256 tokens; beyond 24 (16 on a phone) the detail is running text.
     picked: the (layer, head) open at first, counted from 1 as in the picture.
     """
 
@@ -64,7 +64,7 @@ class Attention(Figure):
         (layers, heads, side), (layer, head) = weights.shape[:3], self.options["picked"]
         gap, listed = 1 + side // 10, len(tokens) <= 32
         step, spaced = side + gap, np.pad(weights, ((0, 0), (0, 0), (0, gap), (0, gap)), constant_values=np.nan)
-        grid_high = 1.1 + min((3.6 if listed else 5.8) * layers / heads, 6)
+        grid_high = 1.1 + min(max((3.6 if listed else 5.8) * layers / heads, 0.8), 6)
         canvas.set_size_inches(7.2, max(grid_high, 0.6 + LINE * len(tokens) * listed))
         left, *right = canvas.subfigures(1, 1 + listed, squeeze=False, width_ratios=[1.5, 1][: 1 + listed])[0]
         axes = left.subplots()
@@ -87,8 +87,8 @@ class Attention(Figure):
 
     @staticmethod
     def _pairs(axes, weights, tokens):
-        """The sentence twice, a line from each token to those that it looks at."""
-        for i, j in np.argwhere(weights > 0.03):
+        """The sentence twice, a line from each token to those that it looks at most."""
+        for i, j in np.argwhere(weights > 0.1):
             way = Path([(0, i), (0.5, i), (0.5, j), (1, j)], [Path.MOVETO, *3 * [Path.CURVE4]])
             look = {"edgecolor": ROLES["idea"][0], "alpha": weights[i, j], "linewidth": 0.6 + 2 * weights[i, j]}
             axes.add_patch(PathPatch(way, fill=False, **look))
