@@ -72,4 +72,4 @@ class Apart(Figure):
         for ax in rest:
             ax.set_visible(False)
         for bar, what, column in ((shown, "score", grid[0::across]), (last, "weight", grid[across - 1 :: across])):
-            canvas.colorbar(bar, ax=list(column), label=what, location="bottom", shrink=0.9)
+            canvas.colorbar(bar, ax=list(column), label=what, location="bottom", shrink=0.9, fraction=0.3 / (down * side))

@@ -16,23 +16,18 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from kit.view.style import DASHES, MATPLOTLIB, RAMP, ROLES
 
+LOOK = MATPLOTLIB | {"text.parse_math": False}  # a `$` in a name is a dollar, not the start of a formula
 LINE = 0.165  # from one line of 10 point type to the next
 SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
-def drawn(draw):
-    """draw(canvas) on a white matplotlib figure -> the figure; a `$` in a text is a dollar, not the start of a formula."""
-    with matplotlib.rc_context(MATPLOTLIB | {"text.parse_math": False}):
+def png(draw):
+    """draw(canvas) on a white matplotlib figure -> PNG bytes in 128 colours, to keep notebooks small."""
+    shot, small = io.BytesIO(), io.BytesIO()
+    with matplotlib.rc_context(LOOK):
         canvas = Canvas(facecolor="white")
         draw(canvas)
-        canvas.draw_without_rendering()
-    return canvas
-
-
-def png(draw):
-    """The same as PNG bytes in 128 colours, to keep notebooks small."""
-    shot, small = io.BytesIO(), io.BytesIO()
-    drawn(draw).savefig(shot, format="png")
+        canvas.savefig(shot, format="png")
     PIL.Image.open(shot).convert("RGB").quantize(128, dither=PIL.Image.Dither.NONE).save(small, "png", optimize=True)
     return small.getvalue()
 
