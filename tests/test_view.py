@@ -9,7 +9,7 @@ import PIL.Image
 import pytest
 import torch
 
-from kit.view import Curves, Heatmap, Layers, Network, Picture, Predict
+from kit.view import Apart, Attention, Curves, Heatmap, Layers, Network, Picture, Predict
 from kit.view.figure import module, number, quantise
 from kit.view.style import ROLES
 
@@ -151,7 +151,7 @@ def test_every_figure_is_one_self_contained_block(gallery):
 
 
 def test_sizes(gallery):
-    limits = {"layers": 60, "bars": 50, "heatmap": 160, "curves": 70, "network": 90, "predict": 35, "reveal": 35, "picture": 60}
+    limits = {"layers": 60, "bars": 50, "heatmap": 160, "curves": 70, "network": 95, "predict": 35, "reveal": 35, "picture": 60}
     limits |= {"explorer": 90, "stacked": 50, "dense": 60}
     sizes = {name: len(figure.html.encode()) / 1000 for name, figure in gallery.items()}
     assert all(sizes[name] < limits[name] for name in limits), sizes
@@ -423,6 +423,24 @@ def test_it_fits_and_no_labels_collide(open_page, gallery, width):
             ...texts.slice(i + 1).filter(([, q]) => touch(p, q)).map(([b]) => `${a} | ${b}`)]);
     })""")
     assert problems == []
+
+
+@pytest.mark.parametrize(("width", "most"), [(914, 610), (860, 610), (366, 844)])  # JupyterLab and the site on a laptop; a phone
+def test_what_belongs_together_fits_a_screen(open_page, gallery, width, most):
+    noise = np.random.default_rng(0)
+    names = [f"token{i}" for i in range(24)]
+    heads = {"tokens": names[:22], "attention": noise.dirichlet([0.1] * 22, (12, 12, 22))}
+    terms = {f"term {n}": noise.normal(size=(24, 24)) for n in range(4)}
+    panels = {"panels": [{"title": f"map {n}", "values": noise.random((12, 12))} for n in range(3)], "rows": names[:12], "columns": names[:12]}
+    big = [
+        Attention(heads, **TEXT), Apart({"tokens": names, "terms": terms}, **TEXT),
+        Heatmap(panels, x_label="x", y_label="y", value_label="v", **TEXT),
+    ]  # fmt: skip
+    page = open_page(viewport={"width": width + 16, "height": 900}).show(*gallery.values(), *big)
+    page.evaluate("document.body.style.maxWidth = 'none'")
+    page.wait_for_timeout(300)
+    heights = page.evaluate("[...document.querySelectorAll('.pcc-live')].map((live) => Math.round(live.getBoundingClientRect().height))")
+    assert [height for height in heights if height > most] == [], heights[-3:]
 
 
 def test_slider_by_keyboard_changes_the_picture(open_page, gallery):

@@ -31,9 +31,9 @@ const render = figure((ui) => {
     const { tokens } = frame, { values, shape: [layers, heads, n] } = unpack(frame.attention);
     [layer, head] = [Math.min(layer, layers - 1), Math.min(head, heads - 1)];
     if (sentence !== (sentence = tokens.join("\n"))) pin = now = null;
-    const left = 44, abreast = ui.width >= 640, pitch = abreast ? 22 : 18, listed = n <= (abreast ? 24 : 16); // longer sentences are set as running text
+    const left = 44, abreast = ui.width >= 640, pitch = abreast ? 22 : 18, listed = n <= (abreast ? 22 : 16); // longer sentences are set as running text
     const room = (abreast ? Math.min(ui.width * 0.52, 620) : ui.width - 4) - left;
-    const side = within(Math.floor(Math.min((room + GAP) / heads, (abreast ? 280 : 170) / layers)) - GAP, 8, 44), step = side + GAP;
+    const side = within(Math.floor(Math.min((room + GAP) / heads, (abreast ? 250 : 170) / layers)) - GAP, 8, 44), step = side + GAP;
     const large = Math.round(within(room, 120, abreast ? 200 : 130)), wide = abreast ? Math.min(ui.width - left - Math.max(large, heads * step - GAP) - 34, 480) : ui.width;
     let own = null; // the weights of the chosen head
     const weight = (i, j) => own[i * n + j];

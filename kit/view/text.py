@@ -29,7 +29,7 @@ class Attention(Figure):
     """Where the heads of a transformer look: all of them as small maps, one in detail, token by token.
 
     frame: {"tokens": [str], "attention": (layers, heads, tokens, tokens), "note"}; attention[..., i, j] is the weight with which
-    token i looks at token j, so rows sum to 1. At most 256 tokens; beyond 24 (16 on a phone) the detail is running text.
+    token i looks at token j, so rows sum to 1. At most 256 tokens; beyond 22 (16 on a phone) the detail is running text.
     picked: the (layer, head) open at first, counted from 1 as in the picture.
     """
 
