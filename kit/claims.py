@@ -2,6 +2,8 @@
 
 from IPython.display import Markdown
 
+from kit.table import dollars
+
 _verified = {}
 
 
@@ -20,4 +22,4 @@ def claim(sentence, holds, source):
 
 def recap():
     """The claims verified since the kernel started, as a list to read."""
-    return Markdown("\n".join(f"- ✓ {sentence} *({source})*" for sentence, source in _verified.items()))
+    return Markdown("\n".join(dollars(f"- ✓ {sentence} *({source})*") for sentence, source in _verified.items()))

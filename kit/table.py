@@ -1,14 +1,24 @@
 """Tables in a notebook's output, and numbers as a paper prints them."""
 
+import re
+
 from IPython.display import Markdown
+
+PLAIN = "tex2jax_ignore mathjax_ignore"  # MathJax 2 and 3 leave elements of these classes alone
+
+
+def dollars(text):
+    """Text for a Markdown output in which no `$` starts a formula: not in JupyterLab, nor on GitHub, nor on the site."""
+    sign = f'<span class="{PLAIN}">&#36;</span>'
+    return re.sub(r"(`+).+?\1|\$", lambda match: match[0] if match[1] else sign, text)  # in code it is safe
 
 
 def table(headers, rows):
-    """A Markdown table; cells are shown as text, `|` included. Columns that hold numbers only are set flush right."""
+    """A Markdown table; cells are shown as text, `|` and `$` included. Columns that hold numbers only are set flush right."""
     rows = [[str(cell) for cell in row] for row in rows]
     right = [all(row[i][:1].isdigit() for row in rows) for i in range(len(headers))]
     lines = [headers, ["--:" if r else ":--" for r in right], *rows]
-    escaped = ["| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines]
+    escaped = ["| " + " | ".join(dollars(str(cell)).replace("|", "\\|") for cell in line) + " |" for line in lines]
     return Markdown("\n".join(escaped))
 
 

@@ -1201,7 +1201,7 @@ def layer_gradients(model, ids, targets):
 # series = [{"name": f"shared: {share}", "x": range(20, STEPS + 1, 20), "y": losses[share],
 #            "role": "control" if share == "none" else "idea"} for share in losses]
 # Curves(
-#     {"series": [*series, {"name": "by frequency", "x": [1, STEPS], "y": [by_frequency] * 2, "role": "selected", "dash": 1}]},
+#     {"series": [*series, {"name": "by frequency", "x": [1, STEPS], "y": [by_frequency] * 2, "dash": 1}]},
 #     x_label="step", y_label="training loss",
 #     caption="Mean training loss of every 20 steps. Both stay for a while where guessing by frequency gets, then learn to look around.",
 #     alt="Two falling curves with a plateau near 4; the curve of the shared network leaves it later and ends higher.",

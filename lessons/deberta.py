@@ -1554,7 +1554,7 @@ def explained_by_distance(scores):
 #
 #
 # Curves(seen_from, controls={"model": list(models), "layer": [1, 2], "head": [1, 2, 3, 4]}, start={"layer": 2},
-#        x_label="j − i", y_label="mean score",
+#        also=[{"model": "c2p + p2c"}], x_label="j − i", y_label="mean score",
 #        caption="Mean scores as seen from three positions: for the absolute model three curves. Switch to the relative one.",
 #        alt="Three curves over the distance that differ for the absolute model and, in layer 2, coincide for the relative one.")
 

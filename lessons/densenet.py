@@ -363,7 +363,8 @@ STUDY, STUDY_SEEDS = {name: partial(compete, name) for name in CONTEST}, range(1
 #
 #
 # Curves(
-#     contest_curves, controls={"axis": ["parameters", "multiply-adds"]}, x_label="parameters", y_label="test error, %",
+#     contest_curves, controls={"axis": ["parameters", "multiply-adds"]}, also=[{"axis": "multiply-adds"}],
+#     x_label="parameters", y_label="test error, %",
 #     caption="One run of each network. Which line lies lower? Ask again with multiply-adds on the axis.",
 #     alt="Two falling curves; against parameters DenseNet's lies lower, against multiply-adds they are close to each other.",
 # )

@@ -1157,7 +1157,8 @@ STUDY_SEEDS = range(3)  # for `make study-electra`
 
 # %% tags=["active-ipynb"]
 # Layers(
-#     seven_ways, controls={"show": [*HERE, "the paper, Table 5"]}, kind="stacked", x_label="pre-training",
+#     seven_ways, controls={"show": [*HERE, "the paper, Table 5"]}, also=[{"show": "the paper, Table 5"}],
+#     kind="stacked", x_label="pre-training",
 #     y_label="here: roles of names right, %; the paper: GLUE points above BERT",
 #     caption="Ours: after fine-tuning on 15 windows. The paper's: how far its average GLUE score is above that of BERT, its MLM, with "
 #             "networks of 110 million parameters. In both, ELECTRA is above ELECTRA 15%.",

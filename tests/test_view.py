@@ -10,7 +10,7 @@ import pytest
 import torch
 from support import ADDRESS, data_of, unpacked
 
-from kit.view import Curves, Heatmap, Layers, Network, Picture, Predict
+from kit.view import Apart, Attention, Curves, Heatmap, Layers, Network, Picture, Predict
 from kit.view.figure import deflated, module, number, quantise
 from kit.view.style import ROLES
 
@@ -138,7 +138,7 @@ def gallery():
 def test_every_figure_is_one_self_contained_block(gallery):
     for name, figure in gallery.items():
         html = figure.html
-        assert html.startswith('<figure class="pcc-figure" data-figure="') and html.endswith("</figure>"), name
+        assert re.match('<figure class="pcc-figure [^"]*" data-figure="', html) and html.endswith("</figure>"), name
         assert "\n\n" not in html and not re.search(r"\n\s*\n", html), f"{name}: a blank line ends an HTML block in Markdown"
         assert not re.search(ADDRESS, unpacked(html)), f"{name}: an address"
         assert '<div class="pcc-fallback">' in html and "<figcaption>" in html, name
@@ -148,7 +148,7 @@ def test_every_figure_is_one_self_contained_block(gallery):
 
 
 def test_sizes(gallery):
-    limits = {"layers": 60, "bars": 50, "heatmap": 160, "curves": 70, "network": 90, "predict": 35, "reveal": 35, "picture": 60}
+    limits = {"layers": 60, "bars": 50, "heatmap": 160, "curves": 70, "network": 95, "predict": 35, "reveal": 35, "picture": 60}
     limits |= {"explorer": 90, "stacked": 50, "dense": 60}
     sizes = {name: len(figure.html.encode()) / 1000 for name, figure in gallery.items()}
     assert all(sizes[name] < limits[name] for name in limits), sizes
@@ -236,7 +236,7 @@ ONE = {"series": [{"name": "a", "values": [1, 2]}]}
         (lambda: Layers(ONE, y_label="y", y_range="own", **TEXT), r"\(low, high\) or 'frame', not 'own'"),
         (lambda: Layers(ONE, y_label="y", kind="stacked", log=True, **TEXT), "stacked bars need a linear axis"),
         (lambda: Layers({"series": [{"name": "a", "values": [-1]}]}, y_label="y", kind="stacked", **TEXT), "0 or more"),
-        (lambda: Layers({"series": ONE["series"] * 4}, y_label="y", kind="stacked", **TEXT), "at most 3 without"),
+        (lambda: Layers({"series": ONE["series"] * 6}, y_label="y", kind="stacked", **TEXT), "at most 5 without"),
         (lambda: layers(presets={"deep": {"depth": 57}}), r"preset 'deep': depth=57 is not among the controls .*110"),
         (lambda: layers(presets={"deep": {"colour": 57}}), r"preset 'deep': colour=57 is not among the controls .*'depth'"),
         (lambda: layers(presets={"deep": 56}), r"preset 'deep' needs \{control: value\}, not 56"),
@@ -419,6 +419,24 @@ def test_it_fits_and_no_labels_collide(open_page, gallery, width):
             ...texts.slice(i + 1).filter(([, q]) => touch(p, q)).map(([b]) => `${a} | ${b}`)]);
     })""")
     assert problems == []
+
+
+@pytest.mark.parametrize(("width", "most"), [(914, 610), (860, 610), (366, 844)])  # JupyterLab and the site on a laptop; a phone
+def test_what_belongs_together_fits_a_screen(open_page, gallery, width, most):
+    noise = np.random.default_rng(0)
+    names = [f"token{i}" for i in range(24)]
+    heads = {"tokens": names[:22], "attention": noise.dirichlet([0.1] * 22, (12, 12, 22))}
+    terms = {f"term {n}": noise.normal(size=(24, 24)) for n in range(4)}
+    panels = {"panels": [{"title": f"map {n}", "values": noise.random((12, 12))} for n in range(3)], "rows": names[:12], "columns": names[:12]}
+    big = [
+        Attention(heads, **TEXT), Apart({"tokens": names, "terms": terms}, **TEXT),
+        Heatmap(panels, x_label="x", y_label="y", value_label="v", **TEXT),
+    ]  # fmt: skip
+    page = open_page(viewport={"width": width + 16, "height": 900}).show(*gallery.values(), *big)
+    page.evaluate("document.body.style.maxWidth = 'none'")
+    page.wait_for_timeout(300)
+    heights = page.evaluate("[...document.querySelectorAll('.pcc-live')].map((live) => Math.round(live.getBoundingClientRect().height))")
+    assert [height for height in heights if height > most] == [], heights[-3:]
 
 
 def test_slider_by_keyboard_changes_the_picture(open_page, gallery):

@@ -75,7 +75,7 @@ def test_size_on_the_page():
     sentences = [f"{words} {i}" for i in range(5)]
     figure = Attention(lambda sentence: look(sentence, 6, 12), controls={"sentence": sentences}, **TEXT)
     assert len(figure.frames[(sentences[0],)]["tokens"]) in (19, 20)
-    assert len(figure.html.encode()) < 300_000
+    assert len(figure.html.encode()) < 320_000
     assert len(tokens().html.encode()) < 60_000
 
 

@@ -17,9 +17,9 @@ export default figure((ui) => {
     const { tokens } = frame, n = tokens.length, terms = frame.terms.map((packed) => unpack(packed).values);
     let reach = limit; // the reader's own text may go beyond
     for (const values of terms) for (const v of values) reach = Math.max(reach, Math.abs(v));
-    const count = names.length + 1, abreast = ui.width >= 1000 ? count : ui.width >= 520 ? 2 : 1, gap = 20;
-    const texts = tokens.map((token) => clip(token, 9)), room = Math.ceil(Math.max(...texts.map((text) => textWidth(text)))) + 10;
-    const side = Math.floor(within((ui.width - gap * (abreast - 1)) / abreast - room - 4, 90, 340)), step = side / n, top = 22;
+    const count = names.length + 1, across = ui.width >= 760 ? count : Math.min(count, 2), down = Math.ceil(count / across), gap = 14;
+    const texts = tokens.map((token) => clip(token, 9)), room = Math.ceil(Math.max(...texts.map((text) => textWidth(text)))) + 10, top = 22;
+    const side = Math.floor(within((ui.width - room - 4 - gap * (across - 1)) / across - 2, 60, Math.min(320, (TALL - room) / down - top - gap))), step = side / n;
     let weights = null;
     const switches = names.map((name, k) => h("label", {}, h("input", {
       type: "checkbox", checked: on[k], ...OWN_KEYS, onchange: (event) => {
@@ -28,16 +28,17 @@ export default figure((ui) => {
         ui.say(`${name} ${on[k] ? "on" : "off"}`);
       },
     }), name));
-    const board = h("div", { class: "pcc-row", style: `align-items:flex-start;gap:14px ${gap}px`, ...explorable(ui.alt) }), panels = [];
-    const shownEvery = every(texts, side, 13);
-    for (const name of [...names, "weight"]) {
-      const canvas = h("canvas", { style: `left:${room}px;top:${top}px;width:${side}px;height:${side}px` }), mark = s("g");
-      const title = label(room, 14, name, "start", { class: "pcc-strong" });
-      const svg = s("svg", { width: room + side + 2, height: top + side + room, style: "position:relative", "aria-hidden": "true" }, title,
-        s("rect", { x: room, y: top, width: side, height: side, fill: "none", stroke: "currentColor", "stroke-opacity": 0.5 }),
-        shownEvery.map((i) => label(room - 5, top + (i + 0.5) * step + 4, isolated(texts[i]), "end")),
-        shownEvery.map((i) => {
-          const x = room + (i + 0.5) * step + 4, y = top + side + 5;
+    const style = `display:grid;width:fit-content;grid-template-columns:repeat(${across},auto);gap:${gap}px`;
+    const board = h("div", { style, ...explorable(ui.alt) }), panels = [], named = every(texts, side, 13);
+    [...names, "weight"].forEach((name, k) => { // the tokens stand at the left of each row and under each column
+      const left = k % across === 0 ? room : 1, foot = k + across >= count ? room : 2;
+      const canvas = h("canvas", { style: `left:${left}px;top:${top}px;width:${side}px;height:${side}px` }), mark = s("g");
+      const title = label(left, 14, name, "start", { class: "pcc-strong" });
+      const svg = s("svg", { width: left + side + 2, height: top + side + foot, style: "position:relative", "aria-hidden": "true" }, title,
+        s("rect", { x: left, y: top, width: side, height: side, fill: "none", stroke: "currentColor", "stroke-opacity": 0.5 }),
+        left === room && named.map((i) => label(room - 5, top + (i + 0.5) * step + 4, isolated(texts[i]), "end")),
+        foot === room && named.map((i) => {
+          const x = left + (i + 0.5) * step + 4, y = top + side + 5;
           return label(x, y, isolated(texts[i]), "end", { transform: `rotate(-90 ${x} ${y})` });
         }), mark);
       const spot = ({ clientX, clientY }) => {
@@ -46,9 +47,9 @@ export default figure((ui) => {
       };
       for (const event of ["pointermove", "pointerdown"]) svg.addEventListener(event, (e) => pick(spot(e)));
       svg.addEventListener("pointerleave", () => pick(null));
-      panels.push({ name, canvas, mark, title, svg });
+      panels.push({ name, canvas, mark, title, left });
       board.append(h("div", { class: "pcc-board" }, canvas, svg));
-    }
+    });
     ui.stage.replaceChildren(h("div", { class: "pcc-row" }, h("fieldset", { class: "pcc-row", style: "border:0;margin:0;padding:0" },
       h("legend", { style: "float:left;padding:0" }, "terms in the sum"), switches), scales()), board);
     cell = cell && cell[0] < n && cell[1] < n ? cell : null;
@@ -67,7 +68,7 @@ export default figure((ui) => {
         const most = Math.max(...row), parts = row.map((v) => Math.exp(v - most)), whole = total(parts);
         parts.forEach((v, j) => { weights[i * n + j] = v / whole; });
       }
-      panels.forEach(({ canvas, svg, title, name }, k) => {
+      panels.forEach(({ canvas, title, name }, k) => {
         if (k < names.length) {
           const image = new ImageData(n, n);
           terms[k].forEach((v, i) => image.data.set([...color(0.5 + v / reach / 2), 255], i * 4));
@@ -77,15 +78,16 @@ export default figure((ui) => {
           title.textContent = on[k] ? name : `${name}, off`;
         } else {
           paint(canvas, weights, n, (v) => v);
-          title.textContent = on.every(Boolean) ? "weight" : `weight from ${names.filter((_, k) => on[k]).join(" + ") || "nothing"}`;
+          const from = `weight from ${names.filter((_, k) => on[k]).join(" + ") || "nothing"}`, some = `weight from ${on.filter(Boolean).length} of ${names.length}`;
+          title.textContent = on.every(Boolean) ? "weight" : textWidth(from, true) < side ? from : some;
         }
       });
       pick(cell);
     }
     function pick(found, aloud) {
       cell = found;
-      for (const { mark } of panels) mark.replaceChildren(...(cell ? [["#000", 4], [SELECTED, 2]].map(([tone, size]) =>
-        stroke(`M${room + cell[1] * step - 1} ${top + cell[0] * step - 1}h${step + 2}v${step + 2}h${-step - 2}z`, tone, size)) : []));
+      for (const { mark, left } of panels) mark.replaceChildren(...(cell ? [["#000", 4], [SELECTED, 2]].map(([tone, size]) =>
+        stroke(`M${left + cell[1] * step - 1} ${top + cell[0] * step - 1}h${step + 2}v${step + 2}h${-step - 2}z`, tone, size)) : []));
       if (!cell) return ui.read(null, [], HINT);
       const [i, j] = cell, at = i * n + j;
       const items = names.map((name, k) => ({ text: on[k] ? name : `${name} (off)`, value: signed(terms[k][at]) }));

@@ -1,5 +1,5 @@
 // Where heads look: all of them as small maps (a row looks, a column is looked at), and one in detail, token by token.
-const GAP = 3, ROW = 22, LISTED = 32; // longer sentences are set as running text
+const GAP = 3;
 const HINT = "Point at a token to see where it looks; a click or Enter keeps it, Escape lets it go";
 const FLIP = { from: "to", to: "from" };
 const COLORS = Uint32Array.from(LUT, ([r, g, b]) => ((255 << 24) | (b << 16) | (g << 8) | r) >>> 0);
@@ -28,12 +28,13 @@ export default figure((ui) => {
   let [layer, head] = ui.options.picked.map((i) => i - 1); // this and the pinned token survive a change of frame
   let pin = null, now = null, sentence = null; // tokens: {side: "from" or "to", i, also: one on the other side}
   return (frame) => {
-    const { tokens } = frame, { values, shape: [layers, heads, n] } = unpack(frame.attention), listed = n <= LISTED;
+    const { tokens } = frame, { values, shape: [layers, heads, n] } = unpack(frame.attention);
     [layer, head] = [Math.min(layer, layers - 1), Math.min(head, heads - 1)];
     if (sentence !== (sentence = tokens.join("\n"))) pin = now = null;
-    const left = 44, abreast = ui.width >= 640, room = (abreast ? Math.min(ui.width * 0.52, 620) : ui.width - 4) - left;
-    const side = within(Math.floor((room + GAP) / heads) - GAP, 8, 44), step = side + GAP;
-    const large = Math.round(within(room, 120, abreast ? 260 : 200)), wide = abreast ? Math.min(ui.width - left - Math.max(large, heads * step - GAP) - 34, 480) : ui.width;
+    const left = 44, abreast = ui.width >= 640, pitch = abreast ? 22 : 18, listed = n <= (abreast ? 22 : 16); // longer sentences are set as running text
+    const room = (abreast ? Math.min(ui.width * 0.52, 620) : ui.width - 4) - left;
+    const side = within(Math.floor(Math.min((room + GAP) / heads, (abreast ? 250 : 170) / layers)) - GAP, 8, 44), step = side + GAP;
+    const large = Math.round(within(room, 120, abreast ? 200 : 130)), wide = abreast ? Math.min(ui.width - left - Math.max(large, heads * step - GAP) - 34, 480) : ui.width;
     let own = null; // the weights of the chosen head
     const weight = (i, j) => own[i * n + j];
     const overview = all(), map = matrix(), detail = listed ? pairs() : running();
@@ -115,7 +116,7 @@ export default figure((ui) => {
       const cell = large / n, row = ring(), dot = ring(), canvas = h("div");
       const title = label(left, 13, "", "start", { class: "pcc-strong" });
       const { board, inner } = frameOf(large, large, "the map of the chosen head", title, upright(left - 8, 20 + large / 2, "← looks from"),
-        label(left + large, 13, "looks at →", "end"));
+        large < 170 ? label(left + large + 8, 32, "looks at →") : label(left + large, 13, "looks at →", "end"));
       inner.append(canvas, row, dot);
       const spot = ({ clientX, clientY }) => {
         const area = inner.getBoundingClientRect();
@@ -161,8 +162,8 @@ export default figure((ui) => {
       });
     }
     function pairs() { // the sentence twice, a line for each pair
-      const column = Math.ceil(within(Math.max(...tokens.map((text) => textWidth(visible(text)))) * 1.17 + 16, 70, wide * 0.34)), top = 24, at = (i) => top + (i + 0.5) * ROW;
-      const faint = s("g"), strong = s("g"), svg = s("svg", { width: wide, height: top + n * ROW, "aria-hidden": "true" },
+      const column = Math.ceil(within(Math.max(...tokens.map((text) => textWidth(visible(text)))) * 1.17 + 16, 70, wide * 0.34)), top = 24, at = (i) => top + (i + 0.5) * pitch;
+      const faint = s("g"), strong = s("g"), svg = s("svg", { width: wide, height: top + n * pitch, "aria-hidden": "true" },
         label(column, 13, "looks from", "end"), label(wide - column, 13, "looks at"), faint, strong);
       const board = h("div", { class: "pcc-board pcc-tokens", ...explorable("the chosen head, token by token") }, svg);
       const chips = {};
@@ -170,7 +171,8 @@ export default figure((ui) => {
         chips[from] = tokens.map((text, i) => chip(text, i, 0));
         chips[from].forEach((node, i) => {
           const box = h("div", { style: `position:absolute;line-height:0;text-align:${from === "from" ? "right" : "left"}` }, node);
-          board.append(put(box, from === "from" ? 0 : wide - column, at(i) - ROW / 2, column, ROW));
+          if (pitch < 22) node.style.cssText += ";font-size:12px;line-height:1.25";
+          board.append(put(box, from === "from" ? 0 : wide - column, at(i) - pitch / 2, column, pitch));
         });
       }
       const line = (i, j, opacity, width) =>
@@ -192,7 +194,7 @@ export default figure((ui) => {
       };
       const spot = ({ clientX, clientY }) => {
         const area = board.getBoundingClientRect();
-        return { side: clientX - area.left < wide / 2 ? "from" : "to", i: within(Math.floor((clientY - area.top - top) / ROW), 0, n - 1) };
+        return { side: clientX - area.left < wide / 2 ? "from" : "to", i: within(Math.floor((clientY - area.top - top) / pitch), 0, n - 1) };
       };
       board.addEventListener("pointermove", (event) => look(spot(event)));
       board.addEventListener("pointerleave", () => look(null));

@@ -120,6 +120,7 @@ function textWidth(text, strong) {
   pen.font = `${strong ? "600 " : ""}12px system-ui, sans-serif`;
   return pen.measureText(text).width;
 }
+const TALL = 560; // what a picture may take of a laptop's or a phone's screen: controls, read-out and caption want some, too
 const within = (v, lo, hi) => Math.max(lo, Math.min(hi, v));
 
 // ---- arrays: {shape, bits, lo, hi, log, data}, quantised to bytes; the highest code is a gap
@@ -174,17 +175,20 @@ function chip(text, i, value, role) {
 const place = (event) => { const node = event.target.closest?.(".pcc-token"); return node ? +node.dataset.i : null; }; // the token under the pointer
 
 // ---- series: colour by role, dash by order within the role, marker by role
+const EXTRAS = Object.keys(STYLE.roles).filter((role) => role.startsWith("extra")).length;
 function styled(series) {
   const seen = {};
   let extra = 0;
   return series.map((line) => {
-    const role = line.role ?? `extra${extra++ % 3}`, nth = line.dash ?? seen[role] ?? 0;
+    const role = line.role ?? `extra${extra++ % EXTRAS}`, nth = line.dash ?? seen[role] ?? 0;
     seen[role] = (seen[role] ?? 0) + 1;
     return { ...line, color: `var(--pcc-${role})`, dash: STYLE.dashes[nth % STYLE.dashes.length], marker: STYLE.roles[role][2] };
   });
 }
 const MARKERS = {
   o: "m-3 0a3 3 0 1 0 6 0a3 3 0 1 0-6 0", s: "m-3-3h6v6h-6z", D: "m0-4l4 4l-4 4l-4-4z", "^": "m0-4l4 7h-8z", v: "m0 4l4-7h-8z", x: "m-3-3l6 6m0-6l-6 6",
+  ">": "m4 0l-7 4v-8z", P: "m-1.5-4h3v2.5h2.5v3h-2.5v2.5h-3v-2.5h-2.5v-3h2.5z",
+  "*": "m0-5l1.3 3.2 3.5.2-2.7 2.2.9 3.4-3-1.9-3 1.9.9-3.4-2.7-2.2 3.5-.2z",
 };
 const drawMarkers = ({ marker, color }, d) => (marker === "x" ? stroke(d, color, 2) : s("path", { d, fill: color }));
 const drawLine = ({ color, dash }, d) => stroke(d, color, 2.2, { "stroke-dasharray": dash, "stroke-linecap": "round", "stroke-linejoin": "round" });
@@ -208,7 +212,7 @@ function stack(lines, count, X, Y) { // the parts of a bar on one another, the f
 function chart(ui, parent, { series, x, y, bars = false, stacked = false, height, head, legend = false, hint, onpick }) {
   const lines = styled(series).map((line) => ({ ...line, part: stacked })), width = ui.width;
   height ??= within(width * 0.42, 210, 330);
-  const yTicks = ticks(...y.range, height / 40, y.log), yTexts = tickTexts(yTicks, y.log), labels = lines.map((line) => textWidth(line.name) + 16);
+  const yTicks = ticks(...y.range, height / 40, y.log), yTexts = tickTexts(yTicks, y.log), labels = lines.map((line) => textWidth(line.name) + 26);
   const left = Math.ceil(Math.max(...yTexts.map((text) => textWidth(text)), 16)) + 10;
   const direct = !bars && !legend && lines.length < 9 && Math.max(0, ...labels) < width * 0.34;
   const right = width - (direct ? Math.max(0, ...labels) + 6 : 10), widest = (texts) => Math.max(0, ...texts.map((text) => textWidth(text))) + 12;
@@ -260,8 +264,12 @@ function chart(ui, parent, { series, x, y, bars = false, stacked = false, height
     for (const line of ends) floor = (line.at = Math.max(within(line.end[1], box.top, box.bottom), floor)) + 15;
     let roof = box.bottom;
     for (const line of ends.reverse()) roof = (line.at = Math.min(line.at, roof)) - 15;
-    for (const { end: [px, py], at, color, name } of ends) root.append(
-      stroke(`M${px + 3} ${within(py, box.top, box.bottom)}L${px + 13} ${at}`, color), label(px + 16, at + 4, name, "start", { class: "pcc-over" })); // a curve may end where others go on
+    for (const line of ends) { // a curve may end where others go on; its marker says which it is where many end together
+      const { end: [px, py], at, color, name, marker } = line;
+      root.append(stroke(`M${px + 3} ${within(py, box.top, box.bottom)}L${px + 13} ${at}`, color),
+        label(px + 26, at + 4, name, "start", { class: "pcc-over" }));
+      if (Math.abs(at - py) > 3) root.append(drawMarkers(line, `M${px + 18} ${at}${MARKERS[marker]}`));
+    }
   }
   const stops = [...new Set(lines.flatMap((line) => line.x))].filter((v) => Number.isFinite(X(v))).sort((a, b) => a - b);
   const mark = s("g", { "pointer-events": "none" });

@@ -20,7 +20,7 @@ export default figure((ui) => {
     }
     chart(ui, ui.stage, {
       series: frame.series,
-      legend: frame.series.filter((line) => !line.role).length > 3, // there colours come again, and a key shows the dashes
+      legend: frame.series.filter((line) => !line.role).length > EXTRAS, // there colours come again, and a key shows the dashes
       x: { label: x_label, range: options.x_range ?? span(xs) },
       y: { label: options.y_label, log: options.log, range: frame.y_range ?? options.y_range ?? span(ys, true) },
       head: (v) => `${x_label} ${show(v)}`,

@@ -4,7 +4,6 @@ import base64
 import functools
 import hashlib
 import inspect
-import io
 import itertools
 import json
 import math
@@ -15,13 +14,12 @@ from numbers import Integral, Number
 from pathlib import Path
 
 import anywidget
-import matplotlib
 import numpy as np
-import PIL.Image
 import traitlets
-from matplotlib.figure import Figure as Canvas
 
-from kit.view.style import DASHES, MATPLOTLIB, NAMED, RAMP, ROLES
+from kit.table import PLAIN
+from kit.view.still import png
+from kit.view.style import DASHES, NAMED, RAMP, ROLES
 
 ASLEEP = (
     '<p class="pcc-asleep">This figure is asleep here. To wake it, open the notebook in Jupyter and trust it: '
@@ -36,12 +34,13 @@ class Figure:
     called by keyword (a control's name as an identifier: "batch norm" -> batch_norm) for each of them.
     controls: {name: values}; numbers, or tuples of numbers, make a slider, everything else a choice. start: {name: value},
     otherwise the first values. presets: {name: {control: value}}, settings of some or all controls to be had by one choice.
+    also: further settings {control: value} that the still picture shows beside the start, when the text alternative tells of both.
     caption says what to see in the figure; alt says it to those who cannot see it.
     """
 
     script = ""  # the viewer's JavaScript file
 
-    def __init__(self, frames, *, caption, alt, controls=None, start=None, presets=None, options=None):
+    def __init__(self, frames, *, caption, alt, controls=None, start=None, presets=None, also=(), options=None):
         self.caption, self.alt = (self._sentence(what, text) for what, text in (("caption", caption), ("alt", alt)))
         self.controls = {name: list(values) for name, values in (controls or {}).items()}
         for name, values in self.controls.items():
@@ -57,7 +56,8 @@ class Figure:
         grid = list(itertools.product(*self.controls.values()))
         raw = {values: self._run(values) for values in grid} if self.compute else self._covering(frames, grid)
         self.options = options or {}
-        self.first = raw[self.start]
+        shown = [self.start, *(self._choose(self._starting() | settings, "also") for settings in also)]
+        self.shown = {values: raw[values] for values in shown}  # what the still picture shows, as it was given
         self.frames = {values: self._checked(raw[values]) for values in grid}
         self.options |= self._share(list(self.frames.values()))
 
@@ -79,6 +79,9 @@ class Figure:
         if not isinstance(text, str) or not text.strip():
             raise ValueError(f"{type(self).__name__} needs {what}=..., a sentence, not {text!r}")
         return " ".join(text.split())
+
+    def _starting(self):
+        return dict(zip(self.controls, self.start))
 
     def _choose(self, settings, what):
         for name, value in settings.items():
@@ -151,12 +154,21 @@ class Figure:
     def _frame(self, identity, before="", after="", asleep=""):
         still = f'<div class="pcc-fallback">{self._fallback()}{asleep}</div>'
         return (
-            f'<figure class="pcc-figure" data-figure="{identity}">\n{before}{still}\n'
+            f'<figure class="pcc-figure {PLAIN}" data-figure="{identity}">\n{before}{still}\n'
             f"<figcaption>{escape(self.caption)}</figcaption>\n{after}</figure>"
         )
 
     def _fallback(self):
-        return image(png(lambda canvas: self._draw(canvas, self.first)), self.alt)
+        return "\n".join(self._told(values, frame) + self._still(frame) for values, frame in self.shown.items())
+
+    def _told(self, values, frame):
+        """Which setting a still picture shows, and the note of its frame."""
+        at = " · ".join(f"{name}: {_label(value)}" for name, value in zip(self.controls, values))
+        texts = [("", at), (' class="pcc-told"', str(frame.get("note") or ""))]
+        return "".join(f"<p{kind}>{escape(text)}</p>" for kind, text in texts if text)
+
+    def _still(self, frame):
+        return image(png(lambda canvas: self._draw(canvas, frame)), self.alt)
 
     def _repr_mimebundle_(self, include=None, exclude=None):
         return {"text/html": self.html, "text/plain": repr(self)}
@@ -317,17 +329,6 @@ def role_of(value):
     if value is not None and value not in NAMED:
         raise ValueError(f"no role {value!r}; roles are {', '.join(NAMED)}")
     return {} if value is None else {"role": value}
-
-
-# -- still pictures
-def png(draw):
-    """draw(figure) on a white matplotlib figure -> PNG bytes in 128 colours, to keep notebooks small."""
-    with matplotlib.rc_context(MATPLOTLIB):
-        canvas, shot, small = Canvas(facecolor="white"), io.BytesIO(), io.BytesIO()
-        draw(canvas)
-        canvas.savefig(shot, format="png")
-    PIL.Image.open(shot).convert("RGB").quantize(128, dither=PIL.Image.Dither.NONE).save(small, "png", optimize=True)
-    return small.getvalue()
 
 
 def image(data, alt):

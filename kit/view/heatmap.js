@@ -22,12 +22,13 @@ export default figure((ui) => {
     const place = (r, c) => `${named(options.y_label, rowNames[r])}, ${named(options.x_label, columnNames[c])}`;
     column = within(column, 0, columns - 1);
 
-    const abreast = ui.width >= within(30 * columns, 200, 300) * panels.length ? panels.length : 1;
+    const abreast = ui.width >= within(30 * columns, 200, 280) * panels.length ? panels.length : 1;
     const full = Math.floor(Math.min((ui.width - 24 * (abreast - 1)) / abreast, 720));
     const left = Math.ceil(widest(rowNames)) + 28, top = 24, w = full - left - 8;
-    const tall = within((w * rows) / columns, Math.min(rows * 22, abreast > 1 ? 230 : 180), 380);
     const slanted = widest(columnNames) + 10 > w / columns && columnNames.some((name) => Number.isNaN(+name));
-    const foot = slanted ? widest(columnNames) * 0.77 + 34 : 38;
+    const foot = slanted ? widest(columnNames) * 0.77 + 34 : 38, stacked = panels.length / abreast;
+    const most = Math.max(70, Math.min(380, (TALL - 40 - (options.cursor ? 200 : 0)) / stacked - top - foot)); // what is compared fits one screen
+    const tall = within((w * rows) / columns, Math.min(rows * 22, abreast > 1 ? 230 : 180, most), most);
     const board = h("div", { class: "pcc-row", ...explorable(ui.alt) }), below = h("div");
     ui.stage.replaceChildren(scale(), board, below);
     for (const panel of panels) {

@@ -32,8 +32,9 @@ export default figure((ui) => {
       return box;
     });
 
-    const inside = (i) => textWidth(nodes[i].label) + 4 < boxes[i].w; // where all is joined to all, names that do not fit go below
-    const below = nodes.map((_, i) => concat.length > 0 && nodes[i].kind !== "sum" && !inside(i)), foot = floor + (below.includes(true) ? 18 : 0);
+    const widths = nodes.map((node) => textWidth(node.label)), inside = (i) => widths[i] + 4 < boxes[i].w; // names that do not fit go below, level or upright
+    const level = (i) => widths[i] + 2 < boxes[i].w + gap, below = nodes.map((node, i) => node.kind !== "sum" && !inside(i) && (level(i) || boxes[i].w + gap > 13));
+    const foot = floor + greatest([0, ...below.map((yes, i) => yes && (level(i) ? 18 : widths[i] + 10))]);
     const svg = s("svg", { width: Math.ceil(x - gap + 2), height: foot + 40, role: "radiogroup", "aria-label": ui.alt },
       concat.length || stroke(boxes.slice(1).map((box) => `M${box.x - gap} ${middle}h${gap}`).join(""), "currentColor", 1.5));
     const items = boxes.map(({ x, y, w, tall }, i) => {
@@ -45,7 +46,8 @@ export default figure((ui) => {
         inside(i) && label(x + w / 2, middle + 4, name, "middle"));
       arrows(item, { ArrowRight: go(i + 1), ArrowDown: go(i + 1), ArrowLeft: go(i - 1), ArrowUp: go(i - 1), Home: go(0), End: go(nodes.length - 1) });
       svg.append(item);
-      if (below[i] && textWidth(name) + 2 < w + gap) svg.append(label(x + w / 2, floor + 14, name, "middle"));
+      const px = x + w / 2 + 4;
+      if (below[i]) svg.append(level(i) ? label(px - 4, floor + 14, name, "middle") : label(px, floor + 5, name, "end", { transform: `rotate(-90 ${px} ${floor + 5})` }));
       return item;
     });
     const joints = concat.map((one) => { // from the top of one box, over those between, to the top of the other

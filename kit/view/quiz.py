@@ -30,8 +30,8 @@ class Spot(Figure):
             raise ValueError(f"values: each in 0…1, not {values[bad][0]:.4g} ({_first(bad, ['token'])})")
         return {"tokens": tokens, "originals": originals, "values": [float(f"{value:.3g}") for value in values]}
 
-    def _fallback(self):  # the question, and the answer under a fold
-        frame = self._checked(self.first)
+    def _still(self, frame):  # the question, and the answer under a fold
+        frame = self._checked(frame)
         changed = [f"<li>{escape(new)} instead of {escape(old)} ({escape(self.options['judge'])}: {value:.2f})</li>"
                    for new, old, value in zip(frame["tokens"], frame["originals"], frame["values"]) if new != old]
         text = " ".join(f"<bdi>{escape(token)}</bdi>" for token in frame["tokens"])

@@ -3,14 +3,17 @@
 import matplotlib
 
 # role -> colour on light, colour on dark, marker. Okabe–Ito, safe for the colour-blind; the marker tells roles apart without colour.
+# Every series has a contrast of 3 or more on both grounds; what the reader picked is a mark and not a series.
 ROLES = {
     "idea": ("#0072B2", "#56B4E9", "o"),      # what the paper proposes
     "control": ("#6B6B6B", "#A8A8A8", "s"),   # what it is compared with
     "selected": ("#E69F00", "#E69F00", "D"),  # what the reader picked
     "error": ("#D55E00", "#F0743A", "x"),     # what went wrong
-    "extra0": ("#009E73", "#2BBF95", "^"),    # series that have no role, in this order
-    "extra1": ("#B5558A", "#CC79A7", "v"),
-    "extra2": ("#8A6A00", "#F0E442", "D"),
+    "extra0": ("#1D9E57", "#3DDC84", "^"),    # series that have no role, in this order
+    "extra1": ("#852E75", "#CC5AAA", "v"),
+    "extra2": ("#6B5300", "#F0E442", "P"),
+    "extra3": ("#5C3AC5", "#B07CF5", "*"),
+    "extra4": ("#1A1A1A", "#F5F5F5", ">"),
 }
 NAMED = [role for role in ROLES if not role.startswith("extra")]
 DASHES = ["", "7 4", "2 3", "9 3 2 3"]  # SVG dash patterns: the n-th series of a role gets the n-th
@@ -26,7 +29,7 @@ MATPLOTLIB = {
     "axes.titleweight": "bold",
     "axes.titlelocation": "left",
     "axes.labelsize": 11,
-    "axes.prop_cycle": "cycler('color', ['0072B2', '6B6B6B', '009E73', 'B5558A', 'E69F00', '8A6A00'])",
+    "axes.prop_cycle": "cycler('color', ['0072B2', '6B6B6B', '1D9E57', '852E75', '6B5300', '5C3AC5', '1A1A1A'])",
     "figure.dpi": 100,
     "figure.figsize": (7.2, 3.4),
     "figure.constrained_layout.use": True,

@@ -4,9 +4,11 @@ from html import escape
 
 import numpy as np
 from matplotlib.colors import LinearSegmentedColormap, PowerNorm
-from matplotlib.patches import Rectangle
+from matplotlib.patches import PathPatch, Rectangle
+from matplotlib.path import Path
 
 from kit.view.figure import Figure, array, quantise, role_of
+from kit.view.still import LINE, every, printable
 from kit.view.style import RAMP, ROLES
 
 
@@ -27,7 +29,7 @@ class Attention(Figure):
     """Where the heads of a transformer look: all of them as small maps, one in detail, token by token.
 
     frame: {"tokens": [str], "attention": (layers, heads, tokens, tokens), "note"}; attention[..., i, j] is the weight with which
-    token i looks at token j, so rows sum to 1. At most 256 tokens; beyond 32 the detail is running text.
+    token i looks at token j, so rows sum to 1. At most 256 tokens; beyond 22 (16 on a phone) the detail is running text.
     picked: the (layer, head) open at first, counted from 1 as in the picture.
     """
 
@@ -56,24 +58,45 @@ class Attention(Figure):
         return {"tokens": tokens, "attention": quantise(weights, 8)}
 
     def _draw(self, canvas, frame):
-        weights = array(frame["attention"])
-        cut = np.arange(0, weights.shape[2], -(-weights.shape[2] // 24))  # of a long sentence the greatest weight of each block
-        weights = np.maximum.reduceat(np.maximum.reduceat(weights, cut, axis=2), cut, axis=3)
+        whole, tokens = array(frame["attention"]), [printable(token, 14) for token in frame["tokens"]]
+        cut = np.arange(0, len(tokens), -(-len(tokens) // 24))  # of a long sentence the greatest weight of each block
+        weights = np.maximum.reduceat(np.maximum.reduceat(whole, cut, axis=2), cut, axis=3)
         (layers, heads, side), (layer, head) = weights.shape[:3], self.options["picked"]
-        gap = 1 + side // 10
+        gap, listed = 1 + side // 10, len(tokens) <= 32
         step, spaced = side + gap, np.pad(weights, ((0, 0), (0, 0), (0, gap), (0, gap)), constant_values=np.nan)
-        canvas.set_size_inches(7.2, 1 + min(6 * layers / heads, 6))
-        axes, ramp = canvas.subplots(), LinearSegmentedColormap.from_list("ramp", RAMP, N=16)  # few colours make a small file
+        grid_high = 1.1 + min(max((3.6 if listed else 5.8) * layers / heads, 0.8), 6)
+        canvas.set_size_inches(7.2, max(grid_high, 0.6 + LINE * len(tokens) * listed))
+        left, *right = canvas.subfigures(1, 1 + listed, squeeze=False, width_ratios=[1.5, 1][: 1 + listed])[0]
+        axes = left.subplots()
+        ramp = LinearSegmentedColormap.from_list("ramp", RAMP, N=16)  # few colours make a small file
         grid = np.ma.masked_invalid(spaced.transpose(0, 2, 1, 3).reshape(layers * step, heads * step))
         shown = axes.imshow(grid, norm=PowerNorm(0.5, 0, 1), cmap=ramp, extent=(0, heads * step, layers * step, 0))
         corner = ((head - 1) * step - gap / 2, (layer - 1) * step - gap / 2)
         axes.add_patch(Rectangle(corner, step, step, fill=False, edgecolor=ROLES["selected"][0], linewidth=2.5))
         axes.set(xlim=(-gap, heads * step), ylim=(layers * step, -gap), xlabel="head", ylabel="layer")
-        for axis, count in ((axes.xaxis, heads), (axes.yaxis, layers)):
-            axis.set_ticks([i * step + side / 2 for i in range(count)], [str(i + 1) for i in range(count)])
+        for axis, count, inches in ((axes.xaxis, heads, 3.3 if listed else 5), (axes.yaxis, layers, grid_high - 1.1)):
+            named = every(count, inches / 0.24, names_from_1=True)
+            axis.set_ticks([i * step + side / 2 for i in named], [str(i + 1) for i in named])
         axes.tick_params(length=0)
         axes.spines[:].set_visible(False)
-        canvas.colorbar(shown, ax=axes, label="weight", ticks=[0, 0.1, 0.5, 1], shrink=0.7)
+        left.colorbar(shown, ax=axes, label="weight", ticks=[0, 0.1, 0.5, 1], location="bottom", shrink=0.7)
+        for part in right:
+            ax = part.subplots()
+            self._pairs(ax, whole[layer - 1, head - 1], tokens)
+            ax.set_title(f"layer {layer}, head {head}", fontsize=10, fontweight="normal", loc="center")
+
+    @staticmethod
+    def _pairs(axes, weights, tokens):
+        """The sentence twice, a line from each token to those that it looks at most."""
+        for i, j in np.argwhere(weights > 0.1):
+            way = Path([(0, i), (0.5, i), (0.5, j), (1, j)], [Path.MOVETO, *3 * [Path.CURVE4]])
+            look = {"edgecolor": ROLES["idea"][0], "alpha": weights[i, j], "linewidth": 0.6 + 2 * weights[i, j]}
+            axes.add_patch(PathPatch(way, fill=False, **look))
+        for i, token in enumerate(tokens):
+            axes.text(-0.04, i, token, ha="right", va="center", fontsize=10)
+            axes.text(1.04, i, token, ha="left", va="center", fontsize=10)
+        axes.set(xlim=(0, 1), ylim=(len(tokens) - 0.5, -0.5))
+        axes.axis("off")
 
 
 class Tokens(Figure):
@@ -124,7 +147,7 @@ class Tokens(Figure):
     def _share(self, frames):
         return {"marks": self._words(frames)}
 
-    def _fallback(self):  # as text, which any font can show
+    def _still(self, frame):  # as text, which any font can show
         def one(row, i):
             value, mark = row["values"][i] if "values" in row else 0, row["marks"][i] if "marks" in row else ""
             text = f"<bdi>{escape(row['tokens'][i])}</bdi>"
@@ -133,5 +156,5 @@ class Tokens(Figure):
             said = ", ".join([f"{value:.2f}"] * (value > 0) + [escape(mark)] * bool(mark)) * (not self.options["tight"])
             return f"<span{shade}>{f'<u>{text}</u>' if mark else text}</span>{f' <sub>{said}</sub>' if said else ''}"
 
-        rows, gap = self._checked(self.first)["rows"], "" if self.options["tight"] else " "
+        rows, gap = self._checked(frame)["rows"], "" if self.options["tight"] else " "
         return "".join(f"<p><b>{escape(row['title'])}</b> {gap.join(one(row, i) for i in range(len(row['tokens'])))}</p>" for row in rows)

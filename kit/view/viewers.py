@@ -4,7 +4,7 @@ import hashlib
 import io
 import time
 from html import escape
-from itertools import cycle, zip_longest
+from itertools import zip_longest
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -12,11 +12,10 @@ import PIL.Image
 from IPython import get_ipython
 from IPython.display import display
 from matplotlib.colors import LinearSegmentedColormap, LogNorm, Normalize
-from matplotlib.patches import Ellipse, FancyArrowPatch, PathPatch, Rectangle
-from matplotlib.path import Path
 
 from kit.view.figure import Figure, array, image, number, numbers, quantise, role_of, widget_class
-from kit.view.style import DASHES, NAMED, RAMP, ROLES
+from kit.view.still import chain, colours, log_ticks, name_bands, plot, printable, size_of, wrap
+from kit.view.style import RAMP
 
 
 def _range(values, log, zero=False):
@@ -42,42 +41,12 @@ def _fixed(given, computed, log):
     return [number(lo), number(hi)], True
 
 
-def _colours(series):
-    """The role of each series; those without one take the extra colours in turn."""
-    extras = cycle(role for role in ROLES if role not in NAMED)
-    return [line.get("role") or next(extras) for line in series]
-
-
 def _heights(series, stacked):
     """What an axis must reach: every value, or the total of every bar."""
     rows = [line["values"] for line in series]
     if not stacked:
         return [value for row in rows for value in row]
     return [sum(value for value in parts if not isinstance(value, str)) for parts in zip_longest(*rows, fillvalue=0)]
-
-
-def _plot(axes, series, options, y_range, bars=False):
-    """Series in the viewers' look on matplotlib axes: same colours, dashes and markers."""
-    seen, count, under = {}, max(len(line["x"]) for line in series), 0
-    for n, (line, name) in enumerate(zip(series, _colours(series), strict=True)):
-        nth = line.get("dash", seen.get(name, 0)) % len(DASHES)
-        seen[name] = seen.get(name, 0) + 1
-        light, _, marker = ROLES[name]
-        y = [np.nan if isinstance(value, str) else value for value in line["y"]]
-        if options.get("stacked"):
-            y, wide = np.pad(np.nan_to_num(y), (0, count - len(y))), 1 if count >= 60 else min(0.8, 0.12 * count)
-            axes.bar(range(1, count + 1), y, wide, under, color=light, label=line["name"], antialiased=count < 60)
-            under = under + y
-            continue
-        if bars:
-            axes.bar(np.array(line["x"]) - 0.4 + 0.8 * (n + 0.5) / len(series), y, 0.74 / len(series), color=light, label=line["name"])
-            continue
-        style = {"color": light, "linestyle": ["-", "--", ":", "-."][nth], "marker": marker, "markersize": 4}
-        axes.plot(line["x"], y, markevery=max(1, len(y) // 12), label=line["name"], **style)
-    if options["log"]:
-        axes.set_yscale("log")
-    axes.set(xlabel=options["x_label"], ylabel=options["y_label"], ylim=y_range)
-    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=4, fontsize=10)
 
 
 class Layers(Figure):
@@ -112,9 +81,9 @@ class Layers(Figure):
         if not series or (labels is not None and len(labels) != max(len(line["values"]) for line in series)):
             raise ValueError("Layers: a frame needs at least one series, and as many labels as layers (or none)")
         if self.options["stacked"]:
-            colours = _colours(series)
-            if len(set(colours)) < len(colours):
-                raise ValueError(f"Layers: stacked parts need colours of their own, so no role twice and at most 3 without, not {colours}")
+            roles = colours(series)
+            if len(set(roles)) < len(roles):
+                raise ValueError(f"Layers: stacked parts need colours of their own, so no role twice and at most 5 without, not {roles}")
             if any(not isinstance(value, str) and value < 0 for line in series for value in line["values"]):
                 raise ValueError("Layers: the parts of stacked bars are 0 or more")
         packed = {"series": series, **({"labels": [str(label) for label in labels]} if labels is not None else {})}
@@ -133,12 +102,11 @@ class Layers(Figure):
     def _draw(self, canvas, frame):
         frame, axes = self._pack(frame), canvas.subplots()
         series = [line | {"x": range(1, len(line["values"]) + 1), "y": line["values"]} for line in frame["series"]]
-        _plot(axes, series, self.options, frame.get("y_range", self.options["y_range"]), self.options["bars"])
-        if labels := frame.get("labels"):
-            labels = [label.replace(" ", "\n") for label in labels] if len(labels) < 13 else labels
-            longest = max(len(line) for label in labels for line in label.split("\n"))
-            shown = range(0, len(labels), -(-len(labels) * (longest + 2) // 90))
-            axes.set_xticks([i + 1 for i in shown], [labels[i] for i in shown])
+        count = max(len(line["values"]) for line in series)
+        if self.options["bars"]:
+            axes.set_xlim(0.5, count + 0.5)
+        names = frame.get("labels") or [str(i + 1) for i in range(count)]
+        plot(axes, series, self.options, frame.get("y_range", self.options["y_range"]), names)
 
 
 class Heatmap(Figure):
@@ -182,18 +150,26 @@ class Heatmap(Figure):
         return {"value_range": value_range, "fixed": fixed}
 
     def _draw(self, canvas, frame):
-        panels, (lo, hi) = frame["panels"], self.options["value_range"]
-        norm, ramp = (LogNorm if self.options["log"] else Normalize)(lo, hi), LinearSegmentedColormap.from_list("ramp", RAMP)
+        panels, (lo, hi), options = frame["panels"], self.options["value_range"], self.options
+        norm, ramp = (LogNorm if options["log"] else Normalize)(lo, hi), LinearSegmentedColormap.from_list("ramp", RAMP)
+        values = [np.ma.masked_invalid(array(panel["values"])) for panel in panels]
+        rows, columns = (frame.get(name) for name in ("rows", "columns"))
+        rows, columns = ([*map(str, names if names is not None else range(1, max(one.shape[axis] for one in values) + 1))]
+                         for axis, names in ((0, rows), (1, columns)))  # fmt: skip
+        canvas.set_size_inches(7.2, min(1.6 + 0.36 * len(rows), 3.4))
         axes = canvas.subplots(1, len(panels), squeeze=False, sharey=True)[0]
-        for ax, panel in zip(axes, panels, strict=True):
-            shown = ax.imshow(np.ma.masked_invalid(array(panel["values"])), norm=norm, cmap=ramp, aspect="auto")
-            ax.set(title=panel["title"], xlabel=self.options["x_label"])
-            for axis, names in ((ax.xaxis, frame.get("columns")), (ax.yaxis, frame.get("rows"))):
-                count = len(names) if names is not None else array(panel["values"]).shape[0 if axis is ax.yaxis else 1]
-                names = names if names is not None else range(1, count + 1)
-                axis.set_ticks(list(range(0, count, max(1, count // 6))), [str(names[i])[:8] for i in range(0, count, max(1, count // 6))])
-        axes[0].set_ylabel(self.options["y_label"])
-        canvas.colorbar(shown, ax=list(axes), label=self.options["value_label"])
+        axes[0].set_ylabel(wrap(options["y_label"], 2.4, 11))
+        name_bands(axes[0].yaxis, rows, canvas.get_size_inches()[1] - 1)
+        for ax, one in zip(axes, values):
+            shown = ax.imshow(one, norm=norm, cmap=ramp, aspect="auto")
+            ax.set_xlabel(wrap(options["x_label"], 5 / len(panels), 11))
+        bar = canvas.colorbar(shown, ax=list(axes), label=wrap(options["value_label"], 2.2, 11))
+        if options["log"]:
+            log_ticks(bar.ax.yaxis, lo, hi)
+        wide = size_of(axes[0])[0]
+        for ax, panel, one in zip(axes, panels, values):
+            ax.set_title(wrap(printable(panel["title"], 60), wide, 12, "bold"))
+            name_bands(ax.xaxis, columns[: one.shape[1]], wide)
 
 
 class Curves(Figure):
@@ -228,7 +204,7 @@ class Curves(Figure):
 
     def _draw(self, canvas, frame):
         packed = self._pack(frame)
-        _plot(canvas.subplots(), packed["series"], self.options | packed, packed.get("y_range", self.options.get("y_range")))
+        plot(canvas.subplots(), packed["series"], self.options | packed, packed.get("y_range", self.options.get("y_range")))
 
     @staticmethod
     def live(*, x_label, y_label, total, log=False):
@@ -327,37 +303,7 @@ class Network(Figure):
         return {"id": id, "kind": kind, "label": str(id if label is None else label), **sizes, **texts, **maps}
 
     def _draw(self, canvas, frame):
-        nodes, axes, x, place = frame["nodes"], canvas.subplots(), 0.0, {}
-        channels, size = (max([node.get(name) or 0 for node in nodes] + [1]) for name in ("channels", "size"))
-        unit = len(nodes) / 12  # long networks get the same picture, wider
-        for node in nodes:
-            wide, tall = 0.25 * unit + 1.0 * (node.get("channels") or 0) / channels, 0.2 + 0.8 * (node.get("size") or 0) / size
-            fill = {"input": "white", "sum": "white", "pool": "0.9", "conv": "0.7", "block": "0.6", "fc": "0.8"}[node["kind"]]
-            if node["kind"] == "sum":
-                wide = tall = 0.25 * unit
-                axes.add_patch(Ellipse((x + wide / 2, 0), wide, tall, facecolor=fill, edgecolor="0.3"))
-                place[node["id"]] = (x + wide / 2, x + wide / 2, tall / 2)
-            else:
-                axes.add_patch(Rectangle((x, -tall / 2), wide, tall, facecolor=fill, edgecolor="0.3"))
-                place[node["id"]] = (x, x + wide, tall / 2)
-            x += wide + 0.15 * unit
-        order, roof = list(place), 0.9
-        for start, end, kind in frame.get("shortcuts") or []:
-            (_, x0, y0), (left, x1, y1) = place[start], place[end]
-            if kind == "concat":  # a curve above all boxes between, the higher the more of them
-                a, b = order.index(start), order.index(end)
-                base, rise = max(tall for _, _, tall in list(place.values())[a : b + 1]) + 0.03, 0.7 * (b - a) / len(order)
-                corners = [(x0, y0), (x0, base), (x0, base + rise), (left, base + rise), (left, base), (left, y1)]
-                line = Path(corners, [Path.MOVETO, Path.LINETO, *3 * [Path.CURVE4], Path.LINETO])
-                axes.add_patch(PathPatch(line, fill=False, edgecolor=ROLES["idea"][0], linewidth=1.2))
-                roof = max(roof, base + rise)
-                continue
-            dash = {"identity": "-", "projection": "--", "zero-pad": ":"}[kind]
-            bend = f"arc3,rad={-min(0.5, 0.9 / max(x1 - x0, 0.1)):.3f}"
-            look = {"arrowstyle": "-", "linestyle": dash, "linewidth": 2, "color": ROLES["idea"][0]}
-            axes.add_patch(FancyArrowPatch((x0, y0), (x1, y1), connectionstyle=bend, **look))
-        axes.set(xlim=(-0.2, x), ylim=(-0.55, roof))
-        axes.axis("off")
+        chain(canvas, frame["nodes"], frame.get("shortcuts") or [], self.options["picked"])
 
 
 class Predict(Figure):
@@ -429,7 +375,7 @@ class Picture(Figure):
         drawing, axes = plt.subplots(1, len(titles), figsize=(8, 1.4), squeeze=False)
         for picture, title, axis in zip(images, titles, axes[0], strict=True):
             axis.imshow(picture, cmap="gray_r")
-            axis.set_title(title, loc="center", fontsize=10, fontweight="normal")
+            axis.set_title(title, loc="center", fontsize=10, fontweight="normal", parse_math=False)
             axis.axis("off")
         return cls(drawing, caption=caption, alt=alt)
 

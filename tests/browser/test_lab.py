@@ -12,9 +12,13 @@ import urllib.request
 
 import nbformat
 import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
+from kit import claims
 from kit.lab import MINE
 from kit.notebooks import ROOT, environment, lessons, source_hash
+from kit.table import table
+from kit.view import Layers, Predict, Tokens
 
 LESSONS = [name for name in lessons() if (ROOT / "notebooks" / f"{name}.ipynb").exists()]
 FIGURE = ".pcc-figure"
@@ -314,3 +318,29 @@ def test_an_edit_in_the_notebook_alone_is_never_dropped_in_silence(lab, page, un
     subprocess.run([sys.executable, *command], cwd=folder, check=True, capture_output=True)
     page.goto(f"{address}/lab/tree/notebooks/ctrl.ipynb?reset")
     assert opened(page)[0]["source"].endswith("An edit.")
+
+
+def test_a_dollar_is_a_dollar(lab, page, monkeypatch):
+    """Names with dollars stay text in figures, tables and recaps, although JupyterLab typesets HTML and Markdown outputs."""
+    address, folder = lab
+    layers = Layers({"series": [{"name": "$5 and $6", "values": [1, 2]}], "labels": ["$_$", "$a$"], "note": "from $5 to $6"},
+                    y_label="$y$", caption="$_$, and $5 and $6.", alt="$x$")  # fmt: skip
+    tokens = Tokens({"rows": [{"title": "$t$", "tokens": ["$_$", "$", "5", "$"]}]}, caption="$c$", alt="$x$")
+    asked = Predict("$5 or $6?", ["$5 and $6", "$x$"], name="dollars")
+    monkeypatch.setattr(claims, "_verified", {"from $5 to $6": "ours"})
+    shown = [layers, tokens, asked, table(["$5 and $6"], [["$_$ $x$"]]), claims.recap()]
+    formula = new_markdown_cell("The area is $x^2$.")
+    outputs = [new_output("display_data", {"text/html": one.html} if hasattr(one, "html") else {"text/markdown": one.data}) for one in shown]
+    notebook = new_notebook(cells=[formula, *(new_code_cell("shown", outputs=[one], execution_count=1) for one in outputs)])
+    path = folder / "notebooks" / "dollars.ipynb"
+    nbformat.write(notebook, path)
+    private = {f"JUPYTER_{kind}_DIR": str(folder / ".jupyter" / kind) for kind in ("CONFIG", "DATA", "RUNTIME")}
+    subprocess.run([sys.executable, "-m", "jupyter", "trust", str(path)], env=os.environ | private, check=True, capture_output=True)
+    page.goto(f"{address}/lab/tree/notebooks/dollars.ipynb?reset")
+    page.locator(".jp-MarkdownCell mjx-container").wait_for()  # what is a formula is one
+    page.locator(".jp-OutputArea-output .pcc-live svg").first.wait_for()
+    page.wait_for_timeout(1000)
+    assert page.locator(".jp-OutputArea-output mjx-container").count() == 0
+    said = " ".join(page.locator(".jp-OutputArea-output").all_inner_texts())
+    for text in ("$_$, and $5 and $6.", "from $5 to $6", "$c$", "$5 or $6?", "$_$ $x$", "✓ from $5 to $6"):
+        assert text in said, text

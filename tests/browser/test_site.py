@@ -17,6 +17,11 @@ PICTURES = """figure => [...figure.querySelectorAll('.pcc-live :is(svg, canvas, 
 ALIKE = """() => { const kinds = new Set(); for (const word of document.querySelectorAll("pre code span")) {
     const kind = [word.className, word.parentElement.className, word.checkVisibility()].join();
     kinds.has(kind) ? word.replaceWith(word.textContent) : kinds.add(kind); } }"""
+# Of rows of tokens, which are read one by one, the first must be seen with the controls.
+TALL = """most => [...document.querySelectorAll('.pcc-live')].map(live => {
+    const first = live.querySelector('[data-row="0"]') ?? live;
+    return [Math.round(first.getBoundingClientRect().bottom - live.getBoundingClientRect().top), live.innerText.slice(0, 80)];
+}).filter(([height]) => height > most)"""
 
 
 @pytest.fixture(scope="module")
@@ -146,6 +151,16 @@ def test_nothing_is_wider_than_the_page(visit, name, width):
     content = page.locator("#mdbook-content")
     assert content.evaluate("content => content.scrollWidth - content.clientWidth") == 0
     assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0
+
+
+@pytest.mark.parametrize(("width", "most"), [(1366, 610), (390, 844)])
+@pytest.mark.parametrize("lesson", LESSONS)
+def test_what_belongs_together_fits_a_screen(visit, lesson, width, most):
+    """Controls, read-out and picture of a figure are seen at once, on a phone and in JupyterLab on a laptop (647 pixels, less a caption)."""
+    page = visit(lesson, width=width)
+    page.wait_for_function("[...document.querySelectorAll('.pcc-live')].every(live => live.childElementCount)")
+    tall = page.evaluate(TALL, most)
+    assert tall == []
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
