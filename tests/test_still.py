@@ -65,7 +65,8 @@ def lines(ends, log=False, names="the network of layer {}"):
 
 
 def maps(panels, rows, columns):
-    frame = {"panels": [{"title": f"panel {n} with weight decay 0.0001", "values": NOISE.random((len(rows), len(columns)))} for n in range(panels)]}
+    shape = len(rows), len(columns)
+    frame = {"panels": [{"title": f"panel {n} with weight decay 0.0001", "values": NOISE.random(shape)} for n in range(panels)]}
     return Heatmap(frame | {"rows": rows, "columns": columns}, x_label="the layer that reads", y_label="source",
                    value_label="use, times the average of the layer", **TEXT)  # fmt: skip
 

@@ -330,7 +330,8 @@ def test_a_dollar_is_a_dollar(lab, page, monkeypatch):
     monkeypatch.setattr(claims, "_verified", {"from $5 to $6": "ours"})
     shown = [layers, tokens, asked, table(["$5 and $6"], [["$_$ $x$"]]), claims.recap()]
     formula = new_markdown_cell("The area is $x^2$.")
-    outputs = [new_output("display_data", {"text/html": one.html} if hasattr(one, "html") else {"text/markdown": one.data}) for one in shown]
+    data = [{"text/html": one.html} if hasattr(one, "html") else {"text/markdown": one.data} for one in shown]
+    outputs = [new_output("display_data", one) for one in data]
     notebook = new_notebook(cells=[formula, *(new_code_cell("shown", outputs=[one], execution_count=1) for one in outputs)])
     path = folder / "notebooks" / "dollars.ipynb"
     nbformat.write(notebook, path)
