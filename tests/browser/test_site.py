@@ -212,6 +212,10 @@ WIDER = """width => [...document.querySelectorAll("main *")]
     .filter(node => node.checkVisibility() && !node.closest(".pcc-said, pre"))
     .filter(node => node.getBoundingClientRect().right > width + 1)
     .map(node => node.outerHTML.slice(0, 120))"""
+STYLE = """figure => {
+    const style = getComputedStyle(figure);
+    return [style.breakInside, style.printColorAdjust];
+}"""
 # For each block of code: lines of the source, rows that begin at column 0, all rows.
 ROWS = """blocks => blocks.map(code => {
     const range = document.createRange(), rows = new Map();
@@ -249,8 +253,7 @@ def nothing_is_cut(page):
     assert page.evaluate("document.documentElement.scrollWidth") <= PAPER[0]
     for figure in page.locator("main figure").all():
         assert figure.bounding_box()["height"] < PAPER[1]
-        style = figure.evaluate("figure => ({...getComputedStyle(figure)})")
-        assert (style["breakInside"], style["printColorAdjust"]) == ("avoid", "exact")
+        assert figure.evaluate(STYLE) == ["avoid", "exact"]
     rows = page.locator("main pre > code").evaluate_all(ROWS)
     assert all(lines == begun for lines, begun, _ in rows)
     assert any(drawn > lines for lines, _, drawn in rows)
