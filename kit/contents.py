@@ -13,15 +13,15 @@ from kit.notebooks import apart, inputs_hash
 class Lessons(AsyncTextFileContentsManager):
     """JupyterLab's access to files, with what pairs of notebook and module need.
 
-    The stored notebooks are trusted, so that their figures are alive. An edit that is in
-    the notebook alone is not dropped for a newer module: opening either says so.
+    The stored notebooks are trusted, so that their figures are alive. An edit that the
+    notebook alone has is not dropped for a newer module: opening either says so.
     """
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
         for path in Path(self.root_dir, "notebooks").glob("*.ipynb"):
             if nb := stored(path):
-                self.notary.sign(nb)  # goes by content: untouched copies are trusted too
+                self.notary.sign(nb)  # by content: copies of it are trusted too
 
     def is_paired(self, path):
         place = Path(path.strip("/"))

@@ -9,6 +9,7 @@ import argparse
 import os
 import shutil
 import sys
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
 
@@ -30,10 +31,10 @@ To begin a lesson anew, rename or delete your copy and start JupyterLab again.
 
 def stored(path):
     """The notebook in a file, ``None`` where there is none that can be read."""
-    try:
-        return nbformat.read(path, as_version=4)
-    except (OSError, ValueError, nbformat.ValidationError):
-        return None
+    with suppress(OSError, ValueError, AttributeError, nbformat.ValidationError):
+        nb = nbformat.read(path, as_version=4)
+        nbformat.validate(nb)
+        return nb
 
 
 def lay_out(original, folder):
@@ -57,8 +58,10 @@ def lay_out(original, folder):
 
 
 def open_desk(root=ROOT):
-    """Lay out the reader's copies and their start page; returns a line for each lesson of
-    which the reader has changed an older edition."""
+    """Lay out the reader's copies and their start page; returns what is new.
+
+    That is a line for each lesson of which the reader has changed an older edition.
+    """
     folder, news = root / MINE, {}
     folder.mkdir(exist_ok=True)
     for name in lessons(root):
@@ -67,20 +70,23 @@ def open_desk(root=ROOT):
             title = about(stored(original), name)["title"].partition(":")[0]
             news[path.name] = f"There is a new edition of {title}"
     table = lesson_table(root, root / "notebooks")  # the copies bear the same names
-    offers = "".join(f"\n**{text}**: [{file}]({file})\n" for file, text in news.items())
-    (folder / "index.md").write_text(START.format(news=offers, table=table), "utf-8")
+    offers = [f"\n**{text}**: [{file}]({file})\n" for file, text in news.items()]
+    start = START.format(news="".join(offers), table=table)
+    (folder / "index.md").write_text(start, "utf-8")
     return [f"{text}: {MINE}/{file}" for file, text in news.items()]
 
 
 def main(args=None, root=ROOT):
     parser = argparse.ArgumentParser(
-        prog="python -m kit.lab", description="The lessons in JupyterLab.", allow_abbrev=False,
-        epilog="Other options go to JupyterLab: --no-browser, --port=9999, --allow-root, …",
+        prog="python -m kit.lab",
+        description="The lessons in JupyterLab.",
+        epilog="Other options go to JupyterLab: --no-browser, --port=9999, …",
+        allow_abbrev=False,
     )
-    parser.add_argument("--edit", action="store_true", help="the originals, not your copies")
+    parser.add_argument("--edit", action="store_true", help="the originals, no copies")
     options, others = parser.parse_known_args(args)
     home()
-    from jupyterlab.labapp import LabApp  # here: it looks for the home when it is imported
+    from jupyterlab.labapp import LabApp  # not sooner: importing it looks for the home
 
     try:
         for line in [] if options.edit else open_desk(root):
@@ -88,7 +94,8 @@ def main(args=None, root=ROOT):
     except OSError as error:
         sys.exit(f"error: the copies of the lessons cannot be made: {error}")
     # A terminal in JupyterLab, and `!pip` in a notebook, find this Python.
-    os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    here = str(Path(sys.executable).parent)
+    os.environ["PATH"] = os.pathsep.join([here, os.environ["PATH"]])
     page = "notebooks/index.md" if options.edit else f"{MINE}/index.md"
     LabApp.launch_instance([
         f"--ServerApp.root_dir={root}",
