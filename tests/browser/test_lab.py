@@ -20,8 +20,7 @@ FIGURE = ".pcc-figure"
 # A viewer has drawn; a still picture, which has no script, is loaded.
 ALIVE = """figure => { const live = figure.querySelector('.pcc-live'); return live
     ? live.querySelector('svg, canvas, input, button, table, .pcc-tokens') != null : figure.querySelector('img')?.naturalWidth > 0; }"""
-# Of a live widget: the same viewer drawn from stored HTML sits in a <figure>.
-SLIDER = ":is(:not(figure) > .pcc-live input[type=range], .jupyter-widgets [role=slider])"
+SLIDER = "figure[data-kernel] .pcc-live input[type=range]"  # of a figure that the kernel computes for
 PICTURE = """output => [...output.querySelectorAll('svg, canvas, img, .pcc-tokens')]
     .map(e => e.tagName === 'CANVAS' ? e.toDataURL() : e.tagName === 'IMG' ? e.src : e.outerHTML).join()"""
 NOTEBOOK = "window.jupyterapp?.shell?.currentWidget"
@@ -132,9 +131,9 @@ def test_lesson_in_jupyterlab(lab, page, name):
     wrong = [out for cell in ran for out in cell["outputs"] if out["output_type"] == "error" or out.get("name") == "stderr"]
     assert not wrong, wrong
 
-    # A live widget, moved by keyboard.
-    widgets = [i for i, cell in enumerate(cells(page)) if "widget-view" in json.dumps(cell.get("outputs", []))]
-    for index in widgets:
+    # A live figure, moved by keyboard.
+    live = [i for i, cell in enumerate(cells(page)) if "data-kernel" in json.dumps(cell.get("outputs", []))]
+    for index in live:
         go_to(page, index)
         slider = page.locator(f".jp-Cell[data-windowed-list-index='{index}'] {SLIDER}").first
         try:
@@ -149,7 +148,7 @@ def test_lesson_in_jupyterlab(lab, page, name):
         page.wait_for_function(f"([output, before]) => ({PICTURE})(output) !== before", arg=[output, before], timeout=10_000)
         break
     else:
-        pytest.fail(f"no live widget with a slider among cells {widgets}")
+        pytest.fail(f"no live figure with a slider among cells {live}")
 
     # Saving writes the module as it was.
     module = (ROOT / "lessons" / f"{name}.py").read_text("utf-8")
