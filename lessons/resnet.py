@@ -220,7 +220,7 @@ def cifar_net(depth, block, in_channels=3, width=16, num_classes=10, norm=nn.Bat
 # guess
 
 # %% [markdown]
-# Training shows a live curve, which goes away at the end; what stays is drawn in the cell after it.
+# Training draws a live curve, step by step; the cell after it compares.
 
 # %% tags=["active-ipynb"]
 # live = Curves.live(x_label="step", y_label="training loss", total=2 * len(batches))

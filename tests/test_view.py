@@ -391,7 +391,8 @@ def test_live_curves(monkeypatch):
     line = live._data()["frames"][0]["series"][0]
     assert len(line["x"]) == len(line["y"]) <= live.most and line["x"][0] == 0 and live._data()["done"] == 3000
     live.close()
-    assert live.widget.comm is None
+    assert live.widget.comm is None and "data-kernel" not in live.html
+    assert data_of(live)["frames"][0]["series"][0] == line and '<img alt="loss while training"' in live.html
 
 
 # -- in Chromium, from a file, with the network off

@@ -335,9 +335,9 @@ function figure(viewer) {
           const ghost = h("div", { class: "pcc-ghost" }, face);
           for (const input of ghost.querySelectorAll("input")) input.name = ""; // or it would take the mark from its original
           stage.append(ghost);
-          const { offsetHeight } = ghost;
+          const { height: tall } = ghost.getBoundingClientRect();
           ghost.remove();
-          return offsetHeight;
+          return tall;
         });
         stage.style.minHeight = `${Math.max(...heights)}px`;
       },

@@ -25,8 +25,7 @@ FIGURE = ".pcc-figure"
 # A viewer has drawn; a still picture, which has no script, is loaded.
 ALIVE = """figure => { const live = figure.querySelector('.pcc-live'); return live
     ? live.querySelector('svg, canvas, input, button, table, .pcc-tokens') != null : figure.querySelector('img')?.naturalWidth > 0; }"""
-# Of a live widget: the same viewer drawn from stored HTML sits in a <figure>.
-SLIDER = ":is(:not(figure) > .pcc-live input[type=range], .jupyter-widgets [role=slider])"
+SLIDER = "figure[data-kernel] .pcc-live input[type=range]"  # of a figure that the kernel computes for
 PICTURE = """output => [...output.querySelectorAll('svg, canvas, img, .pcc-tokens')]
     .map(e => e.tagName === 'CANVAS' ? e.toDataURL() : e.tagName === 'IMG' ? e.src : e.outerHTML).join()"""
 NOTEBOOK = "window.jupyterapp?.shell?.currentWidget"
@@ -136,7 +135,7 @@ def outputs(cell):
 
 
 def move_slider(page, index):
-    """Move the slider of a live widget by keyboard, and see its picture change; returns whether the cell has one."""
+    """Move the slider of a live figure by keyboard, and see its picture change; returns whether the cell has one."""
     go_to(page, index)
     slider = page.locator(f".jp-Cell[data-windowed-list-index='{index}'] {SLIDER}").first
     try:
@@ -152,8 +151,8 @@ def move_slider(page, index):
     return True
 
 
-def has_widget(outputs):
-    return "widget-view" in json.dumps(outputs)
+def is_live(outputs):
+    return "data-kernel" in json.dumps(outputs)
 
 
 @pytest.mark.parametrize("name", LESSONS)
@@ -176,10 +175,10 @@ def test_the_first_live_figure_of_a_lesson(lab, page):
     address, folder = lab
     page.goto(f"{address}/lab/tree/notebooks/albert.ipynb?reset")
     for index, cell in enumerate(opened(page)):
-        if cell["cell_type"] == "code" and has_widget(run(page, index)) and move_slider(page, index):
+        if cell["cell_type"] == "code" and is_live(run(page, index)) and move_slider(page, index):
             break
     else:
-        pytest.fail("no live widget with a slider")
+        pytest.fail("no live figure with a slider")
     module = folder / "lessons" / "albert.py"
     assert save(page, module) == (ROOT / "lessons" / "albert.py").read_text("utf-8")
 
@@ -202,7 +201,7 @@ def test_run_all_with_another_seed(lab, page, cache, name):
     code = [cell for cell in ran if cell["cell_type"] == "code"]
     found = [out for cell in code for out in outputs(cell)]
     assert found and [cell["execution_count"] for cell in code] == list(range(1, len(code) + 1))
-    assert any(move_slider(page, i) for i, cell in enumerate(ran) if has_widget(cell.get("outputs", []))), "no live widget with a slider"
+    assert any(move_slider(page, i) for i, cell in enumerate(ran) if is_live(cell.get("outputs", []))), "no live figure with a slider"
 
     # Saving writes the module as it was.
     module = (ROOT / "lessons" / f"{name}.py").read_text("utf-8")
