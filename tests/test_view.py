@@ -431,7 +431,8 @@ def test_what_belongs_together_fits_a_screen(open_page, gallery, width, most):
     names = [f"token{i}" for i in range(24)]
     heads = {"tokens": names[:22], "attention": noise.dirichlet([0.1] * 22, (12, 12, 22))}
     terms = {f"term {n}": noise.normal(size=(24, 24)) for n in range(4)}
-    panels = {"panels": [{"title": f"map {n}", "values": noise.random((12, 12))} for n in range(3)], "rows": names[:12], "columns": names[:12]}
+    panels = [{"title": f"map {n}", "values": noise.random((12, 12))} for n in range(3)]
+    panels = {"panels": panels, "rows": names[:12], "columns": names[:12]}
     big = [
         Attention(heads, **TEXT), Apart({"tokens": names, "terms": terms}, **TEXT),
         Heatmap(panels, x_label="x", y_label="y", value_label="v", **TEXT),
