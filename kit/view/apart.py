@@ -43,33 +43,62 @@ class Apart(Figure):
         return {"limit": number(max(abs(one[end]) for frame in frames for one in frame["terms"] for end in ("lo", "hi")) or 1)}
 
     def _draw(self, canvas, frame):
-        scores = {printable(str(name)): array(one) for name, one in frame["terms"].items()}
+        scores = {
+            printable(str(name)): array(one) for name, one in frame["terms"].items()
+        }
         total = sum(scores.values())
         weights = np.exp(total - total.max(-1, keepdims=True))
-        limit, tokens = self.options["limit"], [printable(token, 10) for token in frame["tokens"]]
+        limit, tokens = (
+            self.options["limit"],
+            [printable(token, 10, 0.95) for token in frame["tokens"]],
+        )
         across, down = (2, -(-(len(scores) + 1) // 2)) if len(scores) > 1 else (1, 2)
         type_size = 10 if len(tokens) < 16 else 8.5
-        line, names = LINE * type_size / 10, max(width(token, type_size) for token in tokens)
+        line, names = (
+            LINE * type_size / 10,
+            max(width(token, type_size) for token in tokens),
+        )
         side = min(max(line * len(tokens), 1.8), 3.4)
-        canvas.set_size_inches(0.8 + names + across * (side + 0.2), down * (side + 0.4) + names + 1.3)
+        canvas.set_size_inches(
+            0.8 + names + across * (side + 0.2), down * (side + 0.4) + names + 1.3
+        )
         grid = canvas.subplots(down, across, squeeze=False).flatten()
         maps, rest = grid[: len(scores) + 1], grid[len(scores) + 1 :]
-        diverging, ramp = (LinearSegmentedColormap.from_list("scores", colors, N=32) for colors in (DIVERGING, RAMP))
+        diverging, ramp = (
+            LinearSegmentedColormap.from_list("scores", colors, N=32)
+            for colors in (DIVERGING, RAMP)
+        )
         for ax, (name, values) in zip(maps, scores.items()):
             shown = ax.imshow(values, cmap=diverging, vmin=-limit, vmax=limit)
             ax.set_title(name)
-        last = maps[-1].imshow(weights / weights.sum(-1, keepdims=True), cmap=ramp, vmin=0, vmax=1)
+        last = maps[-1].imshow(
+            weights / weights.sum(-1, keepdims=True), cmap=ramp, vmin=0, vmax=1
+        )
         maps[-1].set_title("weight")
         named = every(len(tokens), side / line)
-        for i, ax in enumerate(maps):  # names at the left of each row and below each column
+        for i, ax in enumerate(
+            maps
+        ):  # names at the left of each row and below each column
             first, lowest = i % across == 0, i + across >= len(maps)
-            ax.set_xticks(named, [tokens[j] for j in named] if lowest else [""] * len(named), rotation=90, fontsize=type_size)
-            ax.set_yticks(named, [tokens[j] for j in named] if first else [""] * len(named), fontsize=type_size)
+            ax.set_xticks(
+                named,
+                [tokens[j] for j in named] if lowest else [""] * len(named),
+                rotation=90,
+                fontsize=type_size,
+            )
+            ax.set_yticks(
+                named,
+                [tokens[j] for j in named] if first else [""] * len(named),
+                fontsize=type_size,
+            )
             if first:
                 ax.set_ylabel("looks")
             if lowest:
                 ax.set_xlabel("looked at →")
         for ax in rest:
             ax.set_visible(False)
-        for bar, what, column in ((shown, "score", grid[0::across]), (last, "weight", grid[across - 1 :: across])):
+        for bar, what, column in (
+            (shown, "score", grid[0::across]),
+            (last, "weight", grid[across - 1 :: across]),
+        ):
             canvas.colorbar(bar, ax=list(column), label=what, location="bottom", shrink=0.9, fraction=0.3 / (down * side))

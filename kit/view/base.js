@@ -109,7 +109,10 @@ function ticks(lo, hi, count, log) {
 }
 function tickTexts(values, log) { // one notation per axis
   const wide = log && values.some((v) => v < 1e-3 || v > 1e4);
-  return values.map((v) => (wide && v !== 1 ? power(Math.round(Math.log10(v))) : show(+v.toPrecision(6))));
+  return values.map((v) => {
+    const e = Math.floor(Math.log10(v) + 1e-9), times = Math.round(v / 10 ** e);
+    return wide && v !== 1 ? `${times > 1 ? `${times}×` : ""}${power(e)}` : show(+v.toPrecision(6));
+  });
 }
 function every(names, pixels, gap) { // which of the bands show their names when a name needs `gap` pixels: round numbers if they count from 1
   const step = [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000].find((k) => (k * pixels) / names.length >= gap) ?? names.length;

@@ -13,8 +13,9 @@ from IPython import get_ipython
 from IPython.display import display
 from matplotlib.colors import LinearSegmentedColormap, LogNorm, Normalize
 
+from kit.view.chain import chain
 from kit.view.figure import Figure, array, image, number, numbers, quantise, role_of, widget_class
-from kit.view.still import chain, colours, log_ticks, name_bands, plot, printable, size_of, wrap
+from kit.view.still import colours, log_ticks, name_bands, plot, printable, size_of, wrap
 from kit.view.style import RAMP
 
 
@@ -150,12 +151,28 @@ class Heatmap(Figure):
         return {"value_range": value_range, "fixed": fixed}
 
     def _draw(self, canvas, frame):
-        panels, (lo, hi), options = frame["panels"], self.options["value_range"], self.options
-        norm, ramp = (LogNorm if options["log"] else Normalize)(lo, hi), LinearSegmentedColormap.from_list("ramp", RAMP)
+        panels, (lo, hi), options = (
+            frame["panels"],
+            self.options["value_range"],
+            self.options,
+        )
+        norm, ramp = (
+            (LogNorm if options["log"] else Normalize)(lo, hi),
+            LinearSegmentedColormap.from_list("ramp", RAMP),
+        )
         values = [np.ma.masked_invalid(array(panel["values"])) for panel in panels]
         rows, columns = (frame.get(name) for name in ("rows", "columns"))
-        rows, columns = ([*map(str, names if names is not None else range(1, max(one.shape[axis] for one in values) + 1))]
-                         for axis, names in ((0, rows), (1, columns)))  # fmt: skip
+        rows, columns = (
+            [
+                *map(
+                    str,
+                    names
+                    if names is not None
+                    else range(1, max(one.shape[axis] for one in values) + 1),
+                )
+            ]
+            for axis, names in ((0, rows), (1, columns))
+        )
         canvas.set_size_inches(7.2, min(1.6 + 0.36 * len(rows), 3.4))
         axes = canvas.subplots(1, len(panels), squeeze=False, sharey=True)[0]
         axes[0].set_ylabel(wrap(options["y_label"], 2.4, 11))
@@ -163,7 +180,9 @@ class Heatmap(Figure):
         for ax, one in zip(axes, values):
             shown = ax.imshow(one, norm=norm, cmap=ramp, aspect="auto")
             ax.set_xlabel(wrap(options["x_label"], 5 / len(panels), 11))
-        bar = canvas.colorbar(shown, ax=list(axes), label=wrap(options["value_label"], 2.2, 11))
+        bar = canvas.colorbar(
+            shown, ax=list(axes), label=wrap(options["value_label"], 2.2, 11)
+        )
         if options["log"]:
             log_ticks(bar.ax.yaxis, lo, hi)
         wide = size_of(axes[0])[0]
