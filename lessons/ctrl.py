@@ -1366,13 +1366,8 @@ def code_gradients(model, ids, chosen):
 #     {"name": "a code, mean", "x": steps, "y": of_codes, "role": "idea"}]}
 # claim("the loss at the 64th token still sends over a hundredth of what the first sends",
 #       teaching["trained"][-1] > 0.01 * teaching["trained"][0], "ours")
-<<<<<<< HEAD
-# Curves({"by place": by_place, "while training": by_step}, controls={"shown": ["by place", "while training"]},
-#        also=[{"shown": "while training"}],
-=======
 # Curves({"by place": by_place, "while training": by_step},
 #        controls={"shown": ["by place", "while training"]}, also=[{"shown": "while training"}],
->>>>>>> look
 #        x_label="place", y_label="norm of the gradient", log=True,
 #        caption="Every place of a window teaches the code. A code, read five times in each batch, gets more gradient than a mean word.",
 #        alt="Two falling curves over the places of a window; and two curves over training, that of the codes far above that of the words.")

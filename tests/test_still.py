@@ -111,12 +111,6 @@ def lines(ends, log=False, names="the network of layer {}"):
 
 
 def maps(panels, rows, columns):
-<<<<<<< HEAD
-    shape = len(rows), len(columns)
-    frame = {"panels": [{"title": f"panel {n} with weight decay 0.0001", "values": NOISE.random(shape)} for n in range(panels)]}
-    return Heatmap(frame | {"rows": rows, "columns": columns}, x_label="the layer that reads", y_label="source",
-                   value_label="use, times the average of the layer", **TEXT)  # fmt: skip
-=======
     frame = {
         "panels": [
             {
@@ -133,7 +127,6 @@ def maps(panels, rows, columns):
         value_label="use, times the average of the layer",
         **TEXT,
     )
->>>>>>> look
 
 
 def network(count, kind="identity"):
@@ -357,13 +350,7 @@ def test_the_setting_and_the_note_are_told():
         compute, controls=controls, y_label="y", also=[{"depth": 20}], **TEXT
     )
     fallback = figure.html.partition("<figcaption>")[0]
-<<<<<<< HEAD
     assert re.findall(r'<p(?! class="pcc-asleep")[^>]*>(.*?)</p>', fallback) == [
-        "depth: 8 · batch norm: on", "8 &lt;layers&gt;", "depth: 20 · batch norm: on", "20 &lt;layers&gt;",
-    ]  # fmt: skip
-    assert fallback.count("<img ") == 2 and (pixels(figure, 0) != pixels(figure, 1)).any()
-=======
-    assert re.findall(r"<p[^>]*>(.*?)</p>", fallback) == [
         "depth: 8 · batch norm: on",
         "8 &lt;layers&gt;",
         "depth: 20 · batch norm: on",
@@ -372,7 +359,6 @@ def test_the_setting_and_the_note_are_told():
     assert (
         fallback.count("<img ") == 2 and (pixels(figure, 0) != pixels(figure, 1)).any()
     )
->>>>>>> look
     with pytest.raises(ValueError, match="also: depth=9"):
         Layers(compute, controls=controls, y_label="y", also=[{"depth": 9}], **TEXT)
 

@@ -329,15 +329,9 @@ def test_a_dollar_is_a_dollar(lab, page, monkeypatch):
     monkeypatch.setattr(claims, "_verified", {"from $5 to $6": "ours"})
     shown = [layers, tokens, asked, table(["$5 and $6"], [["$_$ $x$"]]), claims.recap()]
     formula = new_markdown_cell("The area is $x^2$.")
-<<<<<<< HEAD
-    data = [{"text/html": one.html} if hasattr(one, "html") else {"text/markdown": one.data} for one in shown]
-    outputs = [new_output("display_data", one) for one in data]
-    notebook = new_notebook(cells=[formula, *(new_code_cell("shown", outputs=[one], execution_count=1) for one in outputs)])
-=======
     bundles = [{"text/html": one.html} if isinstance(one, Figure) else {"text/markdown": one.data} for one in shown]
     outputs = [new_output("display_data", bundle) for bundle in bundles]
     notebook = new_notebook(cells=[formula, new_code_cell("shown", outputs=outputs, execution_count=1)])
->>>>>>> look
     path = folder / "notebooks" / "dollars.ipynb"
     nbformat.write(notebook, path)
     private = {f"JUPYTER_{kind}_DIR": str(folder / ".jupyter" / kind) for kind in ("CONFIG", "DATA", "RUNTIME")}

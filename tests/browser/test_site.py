@@ -156,15 +156,9 @@ def test_nothing_is_wider_than_the_page(visit, name, width):
 @pytest.mark.parametrize(("width", "most"), [(1366, 610), (390, 844)])
 @pytest.mark.parametrize("lesson", LESSONS)
 def test_what_belongs_together_fits_a_screen(visit, lesson, width, most):
-<<<<<<< HEAD
-    """Controls, read-out and picture of a figure are seen at once, on a phone and in JupyterLab on a laptop.
-
-    There 647 pixels are left, less a caption.
-=======
     """Controls, read-out and picture are seen at once, on a phone and in JupyterLab on a laptop.
 
     There a notebook has 647 pixels, of which a caption takes some.
->>>>>>> look
     """
     page = visit(lesson, width=width)
     page.wait_for_function("[...document.querySelectorAll('.pcc-live')].every(live => live.childElementCount)")
