@@ -85,14 +85,8 @@ def page(lab, context):
     def local(url):
         return url.startswith((address, address.replace("http", "ws", 1), "data:", "blob:"))
 
-<<<<<<< HEAD
-    page.route(lambda url: not local(url), lambda route: (left.append(route.request.url), route.abort()))
-    page.set_default_timeout(60_000)
-    page.on("websocket", lambda socket: None if local(socket.url) else left.append(socket.url))
-=======
     for event in ("request", "websocket"):  # not page.route, which would switch the browser's cache off
         page.on(event, lambda asked: None if local(asked.url) else left.append(asked.url))
->>>>>>> suite
     yield page
     page.evaluate(f"{NOTEBOOK}?.sessionContext?.shutdown()")  # a kernel may hold a gigabyte
     page.close()
@@ -231,7 +225,26 @@ def test_module_opens_as_notebook(lab, page):
     assert [c.id for c in after.cells] == [c.id for c in before.cells]
 
 
-<<<<<<< HEAD
+def test_every_module_is_read_and_saved_as_its_notebook(lab, page):
+    """As JupyterLab reads and saves it, without drawing it."""
+    address, folder = lab
+    page.goto(f"{address}/lab/tree/lessons?reset")
+    page.wait_for_function("window.jupyterapp?.serviceManager?.isReady")
+    for name in LESSONS:
+        module, notebook = folder / "lessons" / f"{name}.py", folder / "notebooks" / f"{name}.ipynb"
+        text, before = module.read_text("utf-8"), nbformat.read(notebook, as_version=4)
+        found = page.evaluate("""async path => {
+            const { contents } = window.jupyterapp.serviceManager;
+            const { content } = await contents.get(path, { type: "notebook", content: true });
+            await contents.save(path, { type: "notebook", format: "json", content });
+            return content.cells; }""", f"lessons/{name}.py")
+        assert [(c["cell_type"], c["source"]) for c in found] == [(c.cell_type, c.source) for c in before.cells], name
+        assert module.read_text("utf-8") == text, name
+        after = nbformat.read(notebook, as_version=4)
+        assert [c.get("outputs") for c in after.cells] == [c.get("outputs") for c in before.cells], name
+        assert [c.id for c in after.cells] == [c.id for c in before.cells], name
+
+
 # --- How a reader and a contributor start ---
 
 
@@ -351,23 +364,3 @@ def test_a_dollar_is_a_dollar(lab, page, monkeypatch):
     said = " ".join(page.locator(".jp-OutputArea-output").all_inner_texts())
     for text in ("$_$, and $5 and $6.", "from $5 to $6", "$c$", "$5 or $6?", "$_$ $x$", "✓ from $5 to $6"):
         assert text in said, text
-=======
-def test_every_module_is_read_and_saved_as_its_notebook(lab, page):
-    """As JupyterLab reads and saves it, without drawing it."""
-    address, folder = lab
-    page.goto(f"{address}/lab/tree/lessons?reset")
-    page.wait_for_function("window.jupyterapp?.serviceManager?.isReady")
-    for name in LESSONS:
-        module, notebook = folder / "lessons" / f"{name}.py", folder / "notebooks" / f"{name}.ipynb"
-        text, before = module.read_text("utf-8"), nbformat.read(notebook, as_version=4)
-        found = page.evaluate("""async path => {
-            const { contents } = window.jupyterapp.serviceManager;
-            const { content } = await contents.get(path, { type: "notebook", content: true });
-            await contents.save(path, { type: "notebook", format: "json", content });
-            return content.cells; }""", f"lessons/{name}.py")
-        assert [(c["cell_type"], c["source"]) for c in found] == [(c.cell_type, c.source) for c in before.cells], name
-        assert module.read_text("utf-8") == text, name
-        after = nbformat.read(notebook, as_version=4)
-        assert [c.get("outputs") for c in after.cells] == [c.get("outputs") for c in before.cells], name
-        assert [c.id for c in after.cells] == [c.id for c in before.cells], name
->>>>>>> suite
