@@ -43,62 +43,39 @@ class Apart(Figure):
         return {"limit": number(max(abs(one[end]) for frame in frames for one in frame["terms"] for end in ("lo", "hi")) or 1)}
 
     def _draw(self, canvas, frame):
-        scores = {
-            printable(str(name)): array(one) for name, one in frame["terms"].items()
-        }
+        terms = frame["terms"].items()
+        scores = {printable(str(name)): array(one) for name, one in terms}
         total = sum(scores.values())
         weights = np.exp(total - total.max(-1, keepdims=True))
-        limit, tokens = (
-            self.options["limit"],
-            [printable(token, 10, 0.95) for token in frame["tokens"]],
-        )
+        weights /= weights.sum(-1, keepdims=True)
+        tokens = [printable(token, 10, 0.95) for token in frame["tokens"]]
+        points = 10 if len(tokens) < 16 else 8.5  # the size of the names
+        line, names = LINE * points / 10, max(width(token, points) for token in tokens)
         across, down = (2, -(-(len(scores) + 1) // 2)) if len(scores) > 1 else (1, 2)
-        type_size = 10 if len(tokens) < 16 else 8.5
-        line, names = (
-            LINE * type_size / 10,
-            max(width(token, type_size) for token in tokens),
-        )
         side = min(max(line * len(tokens), 1.8), 3.4)
-        canvas.set_size_inches(
-            0.8 + names + across * (side + 0.2), down * (side + 0.4) + names + 1.3
-        )
+        wide, high = across * (side + 0.2) + 0.8, down * (side + 0.4) + 1.3
+        canvas.set_size_inches(wide + names, high + names)
         grid = canvas.subplots(down, across, squeeze=False).flatten()
         maps, rest = grid[: len(scores) + 1], grid[len(scores) + 1 :]
-        diverging, ramp = (
-            LinearSegmentedColormap.from_list("scores", colors, N=32)
-            for colors in (DIVERGING, RAMP)
-        )
+        limit, scale = self.options["limit"], LinearSegmentedColormap.from_list
+        look = {"cmap": scale("scores", DIVERGING, N=32), "vmin": -limit, "vmax": limit}
         for ax, (name, values) in zip(maps, scores.items()):
-            shown = ax.imshow(values, cmap=diverging, vmin=-limit, vmax=limit)
+            shown = ax.imshow(values, **look)
             ax.set_title(name)
-        last = maps[-1].imshow(
-            weights / weights.sum(-1, keepdims=True), cmap=ramp, vmin=0, vmax=1
-        )
+        last = maps[-1].imshow(weights, cmap=scale("ramp", RAMP, N=32), vmin=0, vmax=1)
         maps[-1].set_title("weight")
         named = every(len(tokens), side / line)
-        for i, ax in enumerate(
-            maps
-        ):  # names at the left of each row and below each column
+        texts, none = [tokens[i] for i in named], [""] * len(named)
+        for i, ax in enumerate(maps):  # names at the left and at the bottom
             first, lowest = i % across == 0, i + across >= len(maps)
-            ax.set_xticks(
-                named,
-                [tokens[j] for j in named] if lowest else [""] * len(named),
-                rotation=90,
-                fontsize=type_size,
-            )
-            ax.set_yticks(
-                named,
-                [tokens[j] for j in named] if first else [""] * len(named),
-                fontsize=type_size,
-            )
-            if first:
-                ax.set_ylabel("looks")
-            if lowest:
-                ax.set_xlabel("looked at →")
+            ax.set_yticks(named, texts if first else none, fontsize=points)
+            ax.set_xticks(named, texts if lowest else none, fontsize=points)
+            ax.tick_params(axis="x", labelrotation=90)
+            ax.set_ylabel("looks" if first else "")
+            ax.set_xlabel("looked at →" if lowest else "")
         for ax in rest:
             ax.set_visible(False)
-        for bar, what, column in (
-            (shown, "score", grid[0::across]),
-            (last, "weight", grid[across - 1 :: across]),
-        ):
-            canvas.colorbar(bar, ax=list(column), label=what, location="bottom", shrink=0.9, fraction=0.3 / (down * side))
+        bar = {"location": "bottom", "shrink": 0.9, "fraction": 0.3 / (down * side)}
+        canvas.colorbar(shown, ax=list(grid[::across]), label="score", **bar)
+        right = list(grid[across - 1 :: across])
+        canvas.colorbar(last, ax=right, label="weight", **bar)

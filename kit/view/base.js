@@ -265,11 +265,12 @@ function chart(ui, parent, { series, x, y, bars = false, stacked = false, height
     for (const line of ends) floor = (line.at = Math.max(within(line.end[1], box.top, box.bottom), floor)) + 15;
     let roof = box.bottom;
     for (const line of ends.reverse()) roof = (line.at = Math.min(line.at, roof)) - 15;
-    for (const line of ends) { // a curve may end where others go on; its marker says which it is where many end together
+    const moved = ends.some(({ end, at }) => Math.abs(at - end[1]) > 3); // then markers say whose name is whose
+    for (const line of ends) { // a curve may end where others go on
       const { end: [px, py], at, color, name, marker } = line;
       root.append(stroke(`M${px + 3} ${within(py, box.top, box.bottom)}L${px + 13} ${at}`, color),
-        label(px + 26, at + 4, name, "start", { class: "pcc-over" }));
-      if (Math.abs(at - py) > 3) root.append(drawMarkers(line, `M${px + 18} ${at}${MARKERS[marker]}`));
+        label(px + (moved ? 26 : 16), at + 4, name, "start", { class: "pcc-over" }));
+      if (moved) root.append(drawMarkers(line, `M${px + 18} ${at}${MARKERS[marker]}`));
     }
   }
   const stops = [...new Set(lines.flatMap((line) => line.x))].filter((v) => Number.isFinite(X(v))).sort((a, b) => a - b);

@@ -12,7 +12,8 @@ from kit.view.style import RAMP, ROLES
 
 IDEA, SELECTED = ROLES["idea"][0], ROLES["selected"][0]
 FILLS = {"input": 1, "sum": 1, "pool": 0.94, "fc": 0.9, "conv": 0.84, "block": 0.7}
-ARCS = {"identity": "-", "projection": (0, (4, 2)), "zero-pad": (0, (1, 1.5)), "concat": "-"}
+ARCS = {"identity": "-", "projection": (0, (4, 2)), "zero-pad": (0, (1, 1.5))}
+ARCS["concat"] = ARCS["identity"]
 TALL, ROUND, MAP = 95, 24, 40  # the tallest box, a sum, a feature map with its gap
 TYPE = {"fontsize": 10, "ha": "center", "va": "center"}
 
@@ -77,7 +78,7 @@ def chain(canvas, nodes, shortcuts, picked):
 
 
 def lay_out(nodes):
-    """The gap between boxes, and a box for each node: wide as its channels, high as its size."""
+    """The gap between boxes, and a Box for each node."""
     channels, size = (
         [node.get(key) or 0 for node in nodes] for key in ("channels", "size")
     )
@@ -99,7 +100,8 @@ def keys_to(nodes, arcs):
     keys = [(kind, f"{kind} shortcut") for kind in kinds if kind != "concat"]
     keys += [("concat", "concatenated")] * ("concat" in kinds)
     sizes = {node.get("size") for node in nodes}
-    return keys + [(None, "width: channels"), (None, "height: image size")][: len(sizes)]
+    keys.append((None, "width: channels"))
+    return keys + [(None, "height: image size")] * (len(sizes) > 1)
 
 
 def draw_box(axes, node, box, middle, color):

@@ -4,6 +4,7 @@ Lengths are in inches, sizes of type in points.
 """
 
 import io
+from itertools import cycle
 
 import matplotlib
 import numpy as np
@@ -14,7 +15,7 @@ from matplotlib.patheffects import withStroke
 from matplotlib.textpath import text_to_path
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from kit.view.style import DASHES, MATPLOTLIB, ROLES
+from kit.view.style import DASHES, MATPLOTLIB, NAMED, ROLES
 
 LOOK = MATPLOTLIB | {
     "text.parse_math": False
@@ -58,13 +59,8 @@ def printable(text, most=24, room=None):
 def width(text, size=10, weight="normal"):
     """How wide the widest line of a text is."""
     font = FontProperties(size=size, weight=weight)
-    return (
-        max(
-            text_to_path.get_text_width_height_descent(line, font, False)[0]
-            for line in text.split("\n")
-        )
-        / 72
-    )
+    measure = text_to_path.get_text_width_height_descent
+    return max(measure(line, font, False)[0] for line in text.split("\n")) / 72
 
 
 def wrap(text, room, size=10, weight="normal"):
@@ -149,13 +145,8 @@ def log_ticks(axis, lo, hi):
 # -- series
 def colours(series):
     """The role of each series; those without one take the extra colours in turn."""
-    extras, found = [role for role in ROLES if role.startswith("extra")], []
-    for line in series:
-        found.append(
-            line.get("role")
-            or extras[sum(name in extras for name in found) % len(extras)]
-        )
-    return found
+    extras = cycle(role for role in ROLES if role not in NAMED)
+    return [line.get("role") or next(extras) for line in series]
 
 
 def plot(axes, series, options, y_range, names=None):
@@ -204,7 +195,7 @@ def draw_stack(axes, series):
 
 
 def draw_lines(axes, series, y_range):
-    """Series as lines -> where each that has a point ends: [(name, colour, marker, x, y)]."""
+    """Series as lines -> the ends of them: [(name, colour, marker, x, y)]."""
     seen, ends = {}, []
     for line, role in zip(series, colours(series)):
         nth = line.get("dash", seen.get(role, 0)) % len(DASHES)
@@ -213,9 +204,10 @@ def draw_lines(axes, series, y_range):
         x, y = np.array(line["x"], dtype=float), line["y"]
         good = np.isfinite(x) & np.isfinite(y)
         lo, hi = y_range or (-np.inf, np.inf)
-        look = {"linestyle": ["-", "--", ":", "-."][nth], "markersize": 5, "label": name}
-        look |= {"clip_on": bool(((y[good] < lo) | (y[good] > hi)).any())}  # whole markers
-        axes.plot(x, y, color=color, marker=marker, markevery=max(1, len(y) // 12), **look)
+        look = {"linestyle": ["-", "--", ":", "-."][nth], "label": name}
+        look["clip_on"] = bool(((y[good] < lo) | (y[good] > hi)).any())
+        look |= {"marker": marker, "markersize": 5, "markevery": max(1, len(y) // 12)}
+        axes.plot(x, y, color=color, **look)
         ends += [(name, color, marker, x[good][-1], y[good][-1])] if good.any() else []
     return ends
 
@@ -225,24 +217,17 @@ def legend(axes, names):
     canvas = axes.get_figure()
     column = max(width(name) for name in names) + 0.75
     ncols = max(1, min(len(names), int((canvas.get_size_inches()[0] - 0.2) / column)))
-    canvas.legend(
-        *axes.get_legend_handles_labels(),
-        loc="outside upper left",
-        ncols=ncols,
-        fontsize=10,
-        handlelength=3.2,
-    )
+    look = {"loc": "outside upper left", "fontsize": 10, "handlelength": 3.2}
+    canvas.legend(*axes.get_legend_handles_labels(), ncols=ncols, **look)
 
 
 def name_ends(axes, ends):
-    """Name each line at its end; names that would touch move apart, with a marker.
+    """Name each line at its end; names that would touch move apart, all with markers.
 
     ends: [(name, colour, marker, x, y)]
     """
-    step = LINE / (
-        axes.get_figure().get_size_inches()[1] - 0.9
-    )  # as a share of the height of the axes
-    to_share = axes.transScale + axes.transLimits
+    high = axes.get_figure().get_size_inches()[1] - 0.9  # of the axes, about
+    step, to_share = LINE / high, axes.transScale + axes.transLimits
     at = [[*np.clip(to_share.transform(end[3:]), 0, 1), *end] for end in ends]
     at.sort(key=lambda end: end[1])
     for one, before in zip(at[1:], at):
@@ -251,40 +236,16 @@ def name_ends(axes, ends):
     for one in reversed(at):
         one[1] = roof = min(one[1], roof)
         roof -= step
-    halo = [
-        withStroke(linewidth=4, foreground="white")
-    ]  # a line may end where others go on
+    halo = withStroke(linewidth=4, foreground="white")  # others may go on behind a name
+    look = {"va": "center", "fontsize": 10, "path_effects": [halo]}
+    free = {"annotation_clip": False}
+    marked = any(abs(end[1] - to_share.transform(end[-2:])[1]) > step / 5 for end in at)
     for across, up, name, color, marker, x, y in at:
-        leader = {
-            "arrowstyle": "-",
-            "color": color,
-            "linewidth": 1.2,
-            "shrinkA": 1,
-            "shrinkB": 2,
-            "relpos": (0, 0.5),
-        }
-        look = {
-            "va": "center",
-            "fontsize": 10,
-            "annotation_clip": False,
-            "path_effects": halo,
-        }
-        axes.annotate(
-            "",
-            (x, y),
-            (across + 0.03, up),
-            textcoords="axes fraction",
-            arrowprops=leader,
-            annotation_clip=False,
-        )
-        if abs(up - to_share.transform((x, y))[1]) > step / 5:
-            axes.plot(
-                across + 0.035,
-                up,
-                marker,
-                color=color,
-                markersize=6,
-                transform=axes.transAxes,
-                clip_on=False,
-            )
-        axes.annotate(name, (across + 0.055, up), xycoords="axes fraction", **look)
+        leader = {"arrowstyle": "-", "color": color, "linewidth": 1.2, "shrinkB": 2}
+        place = {"xytext": (across + 0.03, up), "textcoords": "axes fraction"}
+        axes.annotate("", (x, y), arrowprops=leader, **place, **free)
+        if marked:
+            sign = {"color": color, "markersize": 6, "clip_on": False}
+            axes.plot(across + 0.035, up, marker, transform=axes.transAxes, **sign)
+        place = (across + (0.055 if marked else 0.04), up)
+        axes.annotate(name, place, xycoords="axes fraction", **look, **free)

@@ -58,100 +58,57 @@ class Attention(Figure):
         return {"tokens": tokens, "attention": quantise(weights, 8)}
 
     def _draw(self, canvas, frame):
-        whole, tokens = (
-            array(frame["attention"]),
-            [printable(token, 14, 0.95) for token in frame["tokens"]],
-        )
-        cut = np.arange(
-            0, len(tokens), -(-len(tokens) // 24)
-        )  # of a long sentence the greatest weight of each block
-        weights = np.maximum.reduceat(
-            np.maximum.reduceat(whole, cut, axis=2), cut, axis=3
-        )
+        weights = array(frame["attention"])
+        tokens = [printable(token, 14, 0.95) for token in frame["tokens"]]
+        (layers, heads), (layer, head) = weights.shape[:2], self.options["picked"]
+        listed = len(tokens) <= 32
+        high = 1.1 + min(max((3.6 if listed else 5.8) * layers / heads, 0.8), 6)
+        canvas.set_size_inches(7.2, max(high, 0.6 + LINE * len(tokens) * listed))
+        ratios = [1.5, 1] if listed else [1]
+        parts = canvas.subfigures(1, len(ratios), squeeze=False, width_ratios=ratios)[0]
+        self._heads(parts[0], weights, 3.3 if listed else 5, high - 1.1)
+        if listed:
+            axes = parts[1].subplots()
+            self._pairs(axes, weights[layer - 1, head - 1], tokens)
+            look = {"fontsize": 10, "fontweight": "normal", "loc": "center"}
+            axes.set_title(f"layer {layer}, head {head}", **look)
+
+    def _heads(self, canvas, weights, wide, high):
+        """A small map of each head; of a long sentence the greatest weight of each block."""
+        cut = np.arange(0, weights.shape[2], -(-weights.shape[2] // 24))
+        for axis in (2, 3):
+            weights = np.maximum.reduceat(weights, cut, axis=axis)
         (layers, heads, side), (layer, head) = weights.shape[:3], self.options["picked"]
-        gap, listed = 1 + side // 10, len(tokens) <= 32
-        step, spaced = (
-            side + gap,
-            np.pad(
-                weights, ((0, 0), (0, 0), (0, gap), (0, gap)), constant_values=np.nan
-            ),
-        )
-        grid_high = 1.1 + min(max((3.6 if listed else 5.8) * layers / heads, 0.8), 6)
-        canvas.set_size_inches(7.2, max(grid_high, 0.6 + LINE * len(tokens) * listed))
-        left, *right = canvas.subfigures(
-            1, 1 + listed, squeeze=False, width_ratios=[1.5, 1][: 1 + listed]
-        )[0]
-        axes = left.subplots()
-        ramp = LinearSegmentedColormap.from_list(
-            "ramp", RAMP, N=16
-        )  # few colours make a small file
-        grid = np.ma.masked_invalid(
-            spaced.transpose(0, 2, 1, 3).reshape(layers * step, heads * step)
-        )
-        shown = axes.imshow(
-            grid,
-            norm=PowerNorm(0.5, 0, 1),
-            cmap=ramp,
-            extent=(0, heads * step, layers * step, 0),
-        )
+        gap = 1 + side // 10
+        step, right, bottom = side + gap, heads * (side + gap), layers * (side + gap)
+        room = ((0, 0), (0, 0), (0, gap), (0, gap))
+        grid = np.pad(weights, room, constant_values=np.nan).transpose(0, 2, 1, 3)
+        grid = np.ma.masked_invalid(grid.reshape(bottom, right))
+        few = LinearSegmentedColormap.from_list("ramp", RAMP, N=16)  # for a small file
+        look = {"norm": PowerNorm(0.5, 0, 1), "cmap": few, "extent": (0, right, bottom, 0)}
+        axes = canvas.subplots()
+        shown = axes.imshow(grid, **look)
         corner = ((head - 1) * step - gap / 2, (layer - 1) * step - gap / 2)
-        axes.add_patch(
-            Rectangle(
-                corner,
-                step,
-                step,
-                fill=False,
-                edgecolor=ROLES["selected"][0],
-                linewidth=2.5,
-            )
-        )
-        axes.set(
-            xlim=(-gap, heads * step),
-            ylim=(layers * step, -gap),
-            xlabel="head",
-            ylabel="layer",
-        )
-        for axis, count, inches in (
-            (axes.xaxis, heads, 3.3 if listed else 5),
-            (axes.yaxis, layers, grid_high - 1.1),
-        ):
-            named = every(count, inches / 0.24, names_from_1=True)
-            axis.set_ticks(
-                [i * step + side / 2 for i in named], [str(i + 1) for i in named]
-            )
+        ring = {"fill": False, "edgecolor": ROLES["selected"][0], "linewidth": 2.5}
+        axes.add_patch(Rectangle(corner, step, step, **ring))
+        axes.set(xlim=(-gap, right), ylim=(bottom, -gap), xlabel="head", ylabel="layer")
+        for axis, count, length in ((axes.xaxis, heads, wide), (axes.yaxis, layers, high)):
+            named = every(count, length / 0.24, names_from_1=True)
+            places = [i * step + side / 2 for i in named]
+            axis.set_ticks(places, [str(i + 1) for i in named])
         axes.tick_params(length=0)
         axes.spines[:].set_visible(False)
-        left.colorbar(
-            shown,
-            ax=axes,
-            label="weight",
-            ticks=[0, 0.1, 0.5, 1],
-            location="bottom",
-            shrink=0.7,
-        )
-        for part in right:
-            ax = part.subplots()
-            self._pairs(ax, whole[layer - 1, head - 1], tokens)
-            ax.set_title(
-                f"layer {layer}, head {head}",
-                fontsize=10,
-                fontweight="normal",
-                loc="center",
-            )
+        bar = {"ticks": [0, 0.1, 0.5, 1], "location": "bottom", "shrink": 0.7}
+        canvas.colorbar(shown, ax=axes, label="weight", **bar)
 
     @staticmethod
     def _pairs(axes, weights, tokens):
         """The sentence twice, a line from each token to those that it looks at most."""
+        steps = [Path.MOVETO, *[Path.CURVE4] * 3]
         for i, j in np.argwhere(weights > 0.1):
-            way = Path(
-                [(0, i), (0.5, i), (0.5, j), (1, j)], [Path.MOVETO, *3 * [Path.CURVE4]]
-            )
-            look = {
-                "edgecolor": ROLES["idea"][0],
-                "alpha": weights[i, j],
-                "linewidth": 0.6 + 2 * weights[i, j],
-            }
-            axes.add_patch(PathPatch(way, fill=False, **look))
+            way = Path([(0, i), (0.5, i), (0.5, j), (1, j)], steps)
+            look = {"alpha": weights[i, j], "linewidth": 0.6 + 2 * weights[i, j]}
+            axes.add_patch(PathPatch(way, fill=False, edgecolor=ROLES["idea"][0], **look))
         for i, token in enumerate(tokens):
             axes.text(-0.04, i, token, ha="right", va="center", fontsize=10)
             axes.text(1.04, i, token, ha="left", va="center", fontsize=10)

@@ -150,44 +150,29 @@ class Heatmap(Figure):
         return {"value_range": value_range, "fixed": fixed}
 
     def _draw(self, canvas, frame):
-        panels, (lo, hi), options = (
-            frame["panels"],
-            self.options["value_range"],
-            self.options,
-        )
-        norm, ramp = (
-            (LogNorm if options["log"] else Normalize)(lo, hi),
-            LinearSegmentedColormap.from_list("ramp", RAMP),
-        )
+        panels, options = frame["panels"], self.options
         values = [np.ma.masked_invalid(array(panel["values"])) for panel in panels]
-        rows, columns = (frame.get(name) for name in ("rows", "columns"))
         rows, columns = (
-            [
-                *map(
-                    str,
-                    names
-                    if names is not None
-                    else range(1, max(one.shape[axis] for one in values) + 1),
-                )
-            ]
-            for axis, names in ((0, rows), (1, columns))
+            frame.get(name) if frame.get(name) is not None else range(1, max(one.shape[axis] for one in values) + 1)
+            for axis, name in enumerate(("rows", "columns"))
         )
         canvas.set_size_inches(7.2, min(1.6 + 0.36 * len(rows), 3.4))
         axes = canvas.subplots(1, len(panels), squeeze=False, sharey=True)[0]
         axes[0].set_ylabel(wrap(options["y_label"], 2.4, 11))
-        name_bands(axes[0].yaxis, rows, canvas.get_size_inches()[1] - 1)
+        name_bands(axes[0].yaxis, [str(name) for name in rows], canvas.get_size_inches()[1] - 1)
+        lo, hi = options["value_range"]
+        look = {"norm": (LogNorm if options["log"] else Normalize)(lo, hi), "aspect": "auto"}
+        look["cmap"] = LinearSegmentedColormap.from_list("ramp", RAMP)
         for ax, one in zip(axes, values):
-            shown = ax.imshow(one, norm=norm, cmap=ramp, aspect="auto")
+            shown = ax.imshow(one, **look)
             ax.set_xlabel(wrap(options["x_label"], 5 / len(panels), 11))
-        bar = canvas.colorbar(
-            shown, ax=list(axes), label=wrap(options["value_label"], 2.2, 11)
-        )
+        bar = canvas.colorbar(shown, ax=list(axes), label=wrap(options["value_label"], 2.2, 11))
         if options["log"]:
             log_ticks(bar.ax.yaxis, lo, hi)
         wide = size_of(axes[0])[0]
         for ax, panel, one in zip(axes, panels, values):
             ax.set_title(wrap(printable(panel["title"], 60), wide, 12, "bold"))
-            name_bands(ax.xaxis, columns[: one.shape[1]], wide)
+            name_bands(ax.xaxis, [str(name) for name in columns][: one.shape[1]], wide)
 
 
 class Curves(Figure):
