@@ -17,8 +17,9 @@ from kit.notebooks import WIDGET
 FIGURE = """
 from kit.view import Curves, Layers
 def frame(depth):
-    return {"series": [{"name": "plain", "values": [1 / (i + depth) for i in range(8)]}], "note": f"depth {depth}"}
-figure = Layers(frame, controls={"depth": [1, 2, 3]}, y_label="y", caption="Bars.", alt="Eight bars.")
+    values = [1 / (i + depth) for i in range(8)]
+    return {"series": [{"name": "plain", "values": values}], "note": f"depth {depth}"}
+figure = Layers(frame, controls={"depth": [1, 2, 3]}, y_label="y", caption="c", alt="a")
 figure.widget(controls={"depth": range(1, 9)})"""
 TRAIN = """
 import time
@@ -29,9 +30,13 @@ for step in range(20):
 live.close()"""
 DONE = "20 of 20 (100 %)"
 PANEL = "window.jupyterapp.shell.currentWidget"
+WATCH = """() => { window.seen = []; const cell = document.querySelectorAll(".jp-CodeCell")[1];
+    window.clock = setInterval(() => seen.push(
+        [cell.getBoundingClientRect().height, cell.querySelector("progress")?.value]), 10); }"""
 APPS = [
     ("jupyterlab", "lab/tree"),
-    pytest.param(("notebook", "notebooks"), marks=pytest.mark.skipif(not find_spec("notebook"), reason="no Notebook 7")),
+    pytest.param(("notebook", "notebooks"), marks=pytest.mark.skipif(
+        not find_spec("notebook"), reason="Notebook 7 is not installed")),
 ]
 
 
@@ -44,18 +49,22 @@ def unrun(path):
 
 @pytest.fixture(params=APPS, ids=lambda app: app[0])
 def jupyter(request, tmp_path):
-    """A server on a folder with one notebook that was never run; yields ``(address of the notebook, its path)``."""
+    """A server on a folder with a notebook that was never run: (its address, its path)."""
     app, where = request.param
     path = unrun(tmp_path / "live.ipynb")
-    private = {f"JUPYTER_{kind}_DIR": str(tmp_path / ".jupyter" / kind) for kind in ("CONFIG", "DATA", "RUNTIME")}
+    private = {f"JUPYTER_{kind}_DIR": str(tmp_path / ".jupyter" / kind)
+               for kind in ("CONFIG", "DATA", "RUNTIME")}
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"http://127.0.0.1:{free.getsockname()[1]}"
-    options = ["--no-browser", "--allow-root", "--ip=127.0.0.1", f"--port={address[17:]}", "--IdentityProvider.token="]
-    options += [f"--{name}.expose_app_in_browser=True" for name in ("LabApp", "JupyterNotebookApp")]
+    command = [
+        sys.executable, "-m", app, "--no-browser", "--allow-root", "--ip=127.0.0.1",
+        f"--port={address[17:]}", "--IdentityProvider.token=",
+        *(f"--{name}.expose_app_in_browser=True" for name in ("LabApp", "JupyterNotebookApp")),
+    ]
     with open(tmp_path / "server.log", "w") as log:
-        command = [sys.executable, "-m", app, *options]
-        server = subprocess.Popen(command, cwd=tmp_path, env=os.environ | private, stdout=log, stderr=log)
+        options = {"cwd": tmp_path, "env": os.environ | private, "stdout": log, "stderr": log}
+        server = subprocess.Popen(command, **options)
     try:
         for _ in range(300):
             try:
@@ -82,11 +91,12 @@ def page(browser):
 
 def opened(page):
     page.wait_for_function("window.jupyterapp?.shell?.currentWidget?.sessionContext")
-    page.evaluate(f"async () => {{ await {PANEL}.context.ready; await {PANEL}.sessionContext.ready; }}")
+    page.evaluate(f"async () => {{ await {PANEL}.context.ready; }}")
+    page.evaluate(f"async () => {{ await {PANEL}.sessionContext.ready; }}")
 
 
-def run_all(page):
-    page.evaluate("async () => { await window.jupyterapp.commands.execute('notebook:run-all-cells'); }")
+def command(page, name):
+    page.evaluate("name => window.jupyterapp.commands.execute(name).then(() => {})", name)
 
 
 def saved(page, path):
@@ -95,12 +105,16 @@ def saved(page, path):
 
 
 def slide(page):
-    """Move the slider of the first figure to its end, which changes the picture; returns the line above it."""
+    """Move the slider of the first figure to its end, which changes the picture.
+
+    Returns the line above it.
+    """
     figure = page.locator(".jp-OutputArea figure").first
-    before = figure.locator(".pcc-stage").inner_html()
+    stage = figure.locator(".pcc-stage").element_handle()
+    before = stage.inner_html()
     figure.get_by_role("slider").press("End")
-    page.wait_for_function("before => document.querySelector('.jp-OutputArea .pcc-stage').innerHTML !== before", arg=before)
-    page.wait_for_function("document.querySelector('.jp-OutputArea .pcc-waiting') === null")
+    page.wait_for_function("([one, was]) => one.innerHTML !== was", arg=[stage, before])
+    page.wait_for_function("!document.querySelector('.jp-OutputArea .pcc-waiting')")
     return figure.locator(".pcc-note").inner_text()
 
 
@@ -109,17 +123,15 @@ def lose_kernel(page, how):
     page.get_by_text("The kernel behind this figure is gone.").wait_for()
 
 
-def heights_of_a_run(page):
-    """The heights of the training cell in pixels while it runs, one after the other."""
+def train_again(page):
+    """Run the training cell; returns (its heights in pixels, its progress) in time."""
     page.get_by_text(DONE).wait_for()
-    page.evaluate("""() => { window.heights = []; const cell = document.querySelectorAll(".jp-CodeCell")[1];
-        const note = () => { const now = cell.getBoundingClientRect().height; if (now !== heights.at(-1)) heights.push(now); };
-        window.clock = setInterval(note, 10); }""")
-    page.evaluate(f"""async () => {{ {PANEL}.content.activeCellIndex = 1;
-        await window.jupyterapp.commands.execute("notebook:run-cell"); }}""")
+    page.evaluate(WATCH)
+    page.evaluate(f"() => {{ {PANEL}.content.activeCellIndex = 1; }}")
+    command(page, "notebook:run-cell")
     page.get_by_text(DONE).wait_for()
     page.wait_for_timeout(300)
-    return page.evaluate("() => { clearInterval(window.clock); return window.heights; }")
+    return zip(*page.evaluate("() => { clearInterval(window.clock); return window.seen; }"))
 
 
 @pytest.mark.timeout(600)
@@ -127,13 +139,14 @@ def test_a_figure_outlives_its_kernel(jupyter, page):
     address, path = jupyter
     page.goto(address)
     opened(page)
-    run_all(page)
+    command(page, "notebook:run-all-cells")
     assert slide(page) == "depth 8"  # of which only the kernel knows
-    heights = heights_of_a_run(page)
-    assert max(heights) - min(heights) < 2 and heights[0] > 400, heights
+    heights, progress = train_again(page)
+    assert max(heights) - min(heights) < 2 and heights[0] > 400, sorted(set(heights))
+    assert len(set(progress)) > 5, "the curve did not grow before the reader's eyes"
     lose_kernel(page, "restartKernel")
     assert slide(page) == "depth 3"
-    run_all(page)
+    command(page, "notebook:run-all-cells")
     assert slide(page) == "depth 8"
     assert WIDGET not in saved(page, path)
     page.reload()  # with the kernel alive
@@ -149,22 +162,22 @@ def test_a_figure_outlives_its_kernel(jupyter, page):
 
     nb = nbformat.read(path, as_version=4)
     nb.cells.pop()
-    nbformat.write(nb, path.with_name("foreign.ipynb"))  # not what was signed when it was saved
+    nbformat.write(nb, path.with_name("foreign.ipynb"))  # not what was signed when saved
     page.goto(address.replace("live", "foreign"))
     opened(page)
     asleep = page.get_by_text("This figure is asleep here.")
     asleep.first.wait_for()
     assert asleep.count() == 2 and page.locator(".pcc-stage:visible").count() == 0
-    page.evaluate("() => { window.jupyterapp.commands.execute('notebook:trust'); }")
+    page.evaluate("() => { window.jupyterapp.commands.execute('notebook:trust'); }")  # asks
     page.locator(".jp-Dialog").get_by_role("button", name="Trust").click()
-    page.wait_for_function("document.querySelectorAll('figure .pcc-stage svg').length >= 2")
+    page.locator("figure .pcc-stage svg >> visible=true").nth(1).wait_for()
     assert asleep.count() == 0
 
 
 def test_nbconvert_shows_every_figure(page, tmp_path):
     path = unrun(tmp_path / "live.ipynb")
-    command = [sys.executable, "-m", "jupyter", "nbconvert", "--execute", "--to", "html", str(path)]
-    subprocess.run(command, check=True, capture_output=True)
+    convert = [sys.executable, "-m", "jupyter", "nbconvert", "--execute", "--to", "html"]
+    subprocess.run([*convert, str(path)], check=True, capture_output=True)
     page.context.set_offline(True)
     page.goto(path.with_suffix(".html").as_uri())
     page.get_by_text(DONE).wait_for()
