@@ -57,7 +57,8 @@ def kit_files(sources):
             for viewer in (getattr(kit.view, name.name) for name in node.names if module == "kit.view"):
                 parts = [part for part in viewer.__mro__ if part.__module__.startswith("kit.")]
                 found |= {Path(inspect.getsourcefile(part)) for part in parts}
-                found |= {folder / script for script in ("base.js", "wake.js", *(part.script for part in parts if part.script))}
+                scripts = ["base.js", "wake.js", *(part.script for part in parts)]
+                found |= {folder / script for script in scripts if script}
         waiting += [path.read_text("utf-8") for path in found - files if path.suffix == ".py"]
         files |= found
     return files
@@ -134,7 +135,10 @@ def is_current(name, root=ROOT):
 
 
 def without_widgets(nb):
-    """Drop live widgets, which mean nothing without their kernel, and what names them in the HTML of figures, which stays."""
+    """Drop live widgets, which mean nothing without their kernel.
+
+    The HTML of a figure stays; what names a widget in it goes.
+    """
     nb.metadata.pop("widgets", None)
     for cell in nb.cells:
         if cell.cell_type == "code":
@@ -143,7 +147,8 @@ def without_widgets(nb):
                 data = output.get("data", {})
                 data.pop(WIDGET, None)
                 if "text/html" in data:
-                    data["text/html"] = re.sub(r'(<figure) data-kernel="\w+"', r"\1", data["text/html"])
+                    named = r'(?<=<figure) data-kernel="\w+"'
+                    data["text/html"] = re.sub(named, "", data["text/html"])
     return nb
 
 

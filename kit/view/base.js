@@ -322,10 +322,11 @@ function figure(viewer) {
       stage, data, group, options: data.options, alt: data.alt, width: 0,
       quiet: () => { readout.hidden = true; }, // for viewers with nothing to read out
       say: (text) => { said.textContent = text; },
-      reserve(faces) { // room on the stage for whatever may be drawn there, each face a list of elements
+      reserve(faces) { // room on the stage for whatever may come there: lists of elements
         const heights = faces.map((face) => {
           const ghost = h("div", { class: "pcc-ghost" }, face);
-          for (const input of ghost.querySelectorAll("input")) input.name = ""; // or it would take the mark from its original
+          for (const input of ghost.querySelectorAll("input"))
+            input.name = ""; // or it would take the mark from its original
           stage.append(ghost);
           const { height: tall } = ghost.getBoundingClientRect();
           ghost.remove();
@@ -485,34 +486,38 @@ function figure(viewer) {
       model.off?.("change:data", replaced);
     };
   };
-  return { initialize, render, mount: (id, inflate) => mount(id, (node) => wake(node, render, inflate)) };
+  const mount = (id, inflate) => find(id, (node) => wake(node, render, inflate));
+  return { initialize, render, mount };
 }
 
-// ---- with a kernel: a live figure is a widget that is never displayed. Its module, which runs on the page all the same, leaves the
-// manager of the kernel's widgets here; there the figure finds the widget that its `data-kernel` names.
+// ---- with a kernel: a live figure is a widget that is never displayed. Its module runs on
+// the page all the same and leaves the manager of the kernel's widgets here; there the
+// figure finds the widget that its `data-kernel` names.
 const managers = (window.pccManagers ??= new Set());
 function initialize({ model }) {
   managers.add(model.widget_manager);
   window.dispatchEvent(new Event("pcc-kernel"));
 }
 const GONE = ["restarting", "autorestarting", "dead", "terminating"];
-function answers(manager) { // whether there is a kernel behind it; a page of nbconvert has managers without one
+function answers(manager) { // pages of nbconvert have managers without a kernel
   try {
-    const { kernel } = manager;
-    return kernel?.isDisposed === false && !GONE.includes(kernel.status) && kernel.connectionStatus !== "disconnected";
-  } catch { // of a notebook that was closed
+    const { isDisposed, status, connectionStatus } = manager.kernel;
+    return !isDisposed && !GONE.includes(status) && connectionStatus !== "disconnected";
+  } catch { // none, or the notebook was closed
     return false;
   }
 }
 async function widgetOf(id) {
   for (const manager of [...managers].reverse()) {
-    const model = answers(manager) && manager.has_model(id) && (await manager.get_model(id));
-    if (model?.comm_live) return { model, manager };
+    if (!answers(manager) || !manager.has_model(id)) continue;
+    const model = await manager.get_model(id);
+    if (model.comm_live) return { model, manager };
   }
 }
 function onceGone({ model, manager }, tell) {
-  const { sessionContext } = manager.context ?? {}, watched = ["statusChanged", "connectionStatusChanged", "kernelChanged"];
-  const signals = watched.map((name) => sessionContext?.[name]).filter(Boolean);
+  const { sessionContext } = manager.context ?? {};
+  const signals = ["statusChanged", "connectionStatusChanged", "kernelChanged"]
+    .map((name) => sessionContext?.[name]).filter(Boolean);
   const check = () => {
     if (model.comm_live && answers(manager)) return;
     for (const signal of signals) signal.disconnect(check);
@@ -523,10 +528,10 @@ function onceGone({ model, manager }, tell) {
   model.on("comm_live_update", check);
 }
 
-// ---- on a page: a figure shows its own frames, or what the kernel has, as long as there is one
+// ---- on a page: a figure shows its own frames, or the kernel's as long as there is one
 async function wake(node, render, inflate) {
   const el = node.querySelector(".pcc-live"), id = node.dataset.kernel;
-  let stop = null;
+  let stop = null, linked = false;
   const show = (model) => {
     stop?.();
     stop = render({ model, el });
@@ -538,37 +543,44 @@ async function wake(node, render, inflate) {
     node.querySelector(".pcc-fallback").style.display = "none";
     const link = async () => {
       const found = await widgetOf(id);
-      if (!found || el.pccLinked) return;
-      el.pccLinked = true;
+      if (!found || linked) return;
+      linked = true;
       window.removeEventListener("pcc-kernel", link);
       show(found.model);
       onceGone(found, () => {
         const last = found.model.get("data");
-        show(frozen(last.options.total ? last : still)); // a curve that grew stays as it is
+        show(frozen(last.options.total ? last : still)); // what grew stays as it is
         el.append(h("p", { class: "pcc-gone", role: "status" },
-          "The kernel behind this figure is gone. What is stored still works; for the rest, run the cell again."));
+          "The kernel behind this figure is gone. ",
+          "What is stored still works; for the rest, run the cell again."));
       });
     };
     if (id) {
-      window.addEventListener("pcc-kernel", link); // a kernel's widgets may come later: when the page is loaded anew
+      window.addEventListener("pcc-kernel", link); // widgets come later to a reloaded page
       await link();
     }
   } catch (error) { // the fallback stays
     el.replaceChildren();
+    node.querySelector(".pcc-fallback").style.display = "";
     console.error(error);
   }
   hold(node);
 }
-function hold(node) { // Jupyter empties a cell when it is to run again: its room stays until it has run, so that nothing below moves
+// Jupyter empties a cell that is to run again: its room stays until it has run, so that
+// nothing below moves.
+function hold(node) {
   const cell = node.closest(".jp-CodeCell");
   if (!cell) return;
   let height = 0;
-  const sizes = new ResizeObserver(() => { height = cell.contains(node) ? cell.offsetHeight : height; });
+  const waits = () => cell.querySelector(".jp-InputPrompt")?.textContent.includes("*")
+    || cell.querySelector(".pcc-live:empty");
+  const sizes = new ResizeObserver(() => {
+    if (cell.contains(node)) height = cell.offsetHeight;
+  });
   const watch = new MutationObserver(() => {
     if (cell.contains(node)) return;
-    const waits = cell.querySelector(".jp-InputPrompt")?.textContent.includes("*") || cell.querySelector(".pcc-live:empty");
-    cell.style.minHeight = waits ? `${height}px` : "";
-    if (waits) return;
+    cell.style.minHeight = waits() ? `${height}px` : "";
+    if (cell.style.minHeight) return;
     watch.disconnect();
     sizes.disconnect();
   });
@@ -576,8 +588,8 @@ function hold(node) { // Jupyter empties a cell when it is to run again: its roo
   watch.observe(cell, { childList: true, subtree: true, characterData: true });
 }
 
-// find the figures of this id that are not yet alive; they may come later than their script
-function mount(id, bring) {
+// The figures of this id that are not yet alive. They may come later than their script.
+function find(id, bring) {
   const search = () => {
     const found = [...document.querySelectorAll(`figure[data-figure="${id}"]`)];
     for (const node of found.filter((one) => !one.pccAlive)) {
@@ -586,5 +598,6 @@ function mount(id, bring) {
     }
     return found.length > 0;
   };
-  if (!search()) new MutationObserver((_, watch) => search() && watch.disconnect()).observe(document, { childList: true, subtree: true });
+  const watch = new MutationObserver(() => search() && watch.disconnect());
+  if (!search()) watch.observe(document, { childList: true, subtree: true });
 }

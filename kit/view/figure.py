@@ -24,8 +24,8 @@ from matplotlib.figure import Figure as Canvas
 from kit.view.style import DASHES, MATPLOTLIB, NAMED, RAMP, ROLES
 
 ASLEEP = (
-    '<p class="pcc-asleep">This figure is asleep here. To wake it, open the notebook in Jupyter and trust it: '
-    "Ctrl+Shift+C, “Trust Notebook”.</p>"
+    '<p class="pcc-asleep">This figure is asleep here. To wake it, open the notebook '
+    "in Jupyter and trust it: Ctrl+Shift+C, “Trust Notebook”.</p>"
 )
 
 
@@ -144,7 +144,8 @@ class Figure:
         version, code = viewer(self.script)
         live = (
             f'<script type="text/plain" class="pcc-data">{deflated(data)}</script>\n'
-            f'<script>{javascript("wake.js")}("{identity}", "{version}", "{code}")</script>\n'
+            f"<script>{javascript('wake.js')}"
+            f'("{identity}", "{version}", "{code}")</script>\n'
         )
         return self._frame(identity, '<div class="pcc-live"></div>\n', live, ASLEEP)
 
@@ -220,8 +221,9 @@ class Figure:
 def widget_class(script):
     """The anywidget class of a viewer.
 
-    What it shows is no widget view but its `still` figure, which finds the widget while the kernel lives (`wake` in base.js):
-    a saved view would be an error message once the kernel is gone.
+    What it shows is no widget view but its `still` figure, which finds the widget while
+    the kernel lives (`wake` in base.js): a saved view would be an error message once the
+    kernel is gone.
     """
 
     class LiveFigure(anywidget.AnyWidget):
@@ -231,8 +233,8 @@ def widget_class(script):
 
         def _repr_mimebundle_(self, **kwargs):
             bundle = self.still._repr_mimebundle_()
-            html = bundle["text/html"].replace("<figure ", f'<figure data-kernel="{self.model_id}" ', 1)
-            return bundle | {"text/html": html}
+            named = f'<figure data-kernel="{self.model_id}"'
+            return bundle | {"text/html": bundle["text/html"].replace("<figure", named, 1)}
 
     LiveFigure.__qualname__ = f"LiveFigure[{script}]"  # anywidget tells modules apart by class name
     return LiveFigure
@@ -242,22 +244,27 @@ def widget_class(script):
 def module(script):
     """The JavaScript of one viewer, as one ES module without blank lines."""
     style = {"roles": ROLES, "dashes": DASHES, "ramp": RAMP}
-    return f"const STYLE = {json.dumps(style, separators=(',', ':'))};\n{javascript('base.js', script)}"
+    style = json.dumps(style, separators=(",", ":"))
+    return f"const STYLE = {style};\n{javascript('base.js', script)}"
 
 
 @functools.cache
 def javascript(*names):
-    lines = "\n".join((Path(__file__).with_name(name)).read_text("utf-8") for name in names).splitlines()
-    return "\n".join(line.strip() for line in lines if line.strip() and not line.strip().startswith("//"))
+    """JavaScript files as one text, without blank lines and comment lines."""
+    texts = [Path(__file__).with_name(name).read_text("utf-8") for name in names]
+    lines = [line.strip() for line in "\n".join(texts).splitlines()]
+    return "\n".join(line for line in lines if line and not line.startswith("//"))
 
 
 @functools.cache
 def viewer(script):
-    """(hash, deflated module) of a viewer: every figure brings its own, so that any of them works alone."""
-    return hashlib.sha256(module(script).encode()).hexdigest()[:12], deflated(module(script))
+    """(hash, deflated module) of a viewer. Every figure brings its own: any works alone."""
+    text = module(script)
+    return hashlib.sha256(text.encode()).hexdigest()[:12], deflated(text)
 
 
 def deflated(text):
+    """Text as base64 of its deflated UTF-8, as `wake.js` reads it."""
     return base64.b64encode(zlib.compress(text.encode(), 9)).decode()
 
 

@@ -38,8 +38,9 @@ export default figure((ui) => {
       ? [h("p", {}, "You have not committed to an answer yet: go back and make your prediction, or"), button("Show the answer", reveal)]
       : [h("ul", { class: "pcc-choices", tabindex: -1 }, choices.map(item)), h("p", { role: "status" }, verdict, why)])];
   }
-  const face = answer === undefined ? asking : telling, draw = () => ui.stage.replaceChildren(...face(recall(key)));
-  function reserve() { // answering moves nothing below, here or where the answer stands
+  const face = answer === undefined ? asking : telling;
+  const draw = () => ui.stage.replaceChildren(...face(recall(key)));
+  function reserve() { // answering moves nothing below, here and where the answer stands
     const was = shown;
     shown = true;
     ui.reserve([null, ...choices.keys()].map(face));

@@ -16,7 +16,8 @@ export default figure((ui) => {
   }
   const both = (frame) => [games.get(frame).picked, suspects(frame)].map((picks) => score(frame, (i) => picks.has(i)));
   const alarms = (n) => (n ? `${n} false alarm${n > 1 ? "s" : ""}` : "no false alarm");
-  const hint = (frame) => (games.get(frame).done ? "Point at a token, or use the arrow keys"
+  const hint = (frame) => (games.get(frame).done
+    ? "Point at a token, or use the arrow keys"
     : "Pick the tokens that you think were replaced: click, or use ← → and the space bar");
   function ask(frame) {
     const game = games.get(frame), { tokens } = frame, state = h("span", { role: "status" });
@@ -69,9 +70,13 @@ export default figure((ui) => {
       h("div", { class: "pcc-row pcc-tokens" }, h("span", { style: `line-height:1.3;${line}` }, "replaced")), board];
   }
   function readOut(frame, i, aloud) {
-    const { tokens, originals, values } = frame, mine = games.get(frame).picked.has(i), its = suspects(frame).has(i);
-    ui.read(`token ${i + 1}`, [{ text: wrong(frame, i) ? `${quoted(tokens[i])} instead of ${quoted(originals[i])}` : `${quoted(tokens[i])} (original)` },
-      { text: "you:", value: mine ? "replaced" : "original" }, { text: `${judge}:`, value: `${values[i].toFixed(2)}${its ? ", picked" : ""}` }], null, aloud);
+    const { tokens, originals, values } = frame, its = suspects(frame).has(i);
+    const mine = games.get(frame).picked.has(i), now = quoted(tokens[i]);
+    ui.read(`token ${i + 1}`, [
+      { text: wrong(frame, i) ? `${now} instead of ${quoted(originals[i])}` : `${now} (original)` },
+      { text: "you:", value: mine ? "replaced" : "original" },
+      { text: `${judge}:`, value: `${values[i].toFixed(2)}${its ? ", picked" : ""}` },
+    ], null, aloud);
   }
   function tell(frame) {
     const parts = told(frame), board = parts.at(-1), { tokens } = frame;
@@ -92,9 +97,10 @@ export default figure((ui) => {
   }
   return (frame) => {
     if (!games.has(frame)) games.set(frame, { picked: new Set(), done: false });
-    const longest = [...frame.tokens.keys()].sort((i, k) => wrong(frame, k) - wrong(frame, i) || frame.tokens[k].length - frame.tokens[i].length)[0];
+    const { tokens } = frame, length = (i) => 99 * wrong(frame, i) + tokens[i].length;
+    const longest = tokens.reduce((best, _, i) => (length(i) > length(best) ? i : best), 0);
     readOut(frame, longest); // makes the room that a read-out takes
-    if (frame === shown) { // a new width needs no new drawing, which would take away the focus
+    if (frame === shown) { // drawn anew, it would lose the focus
       reserve(frame);
       return ui.read(null, [], hint(frame));
     }

@@ -243,17 +243,19 @@ def _blank():  # at once: matplotlib would hold up the run that is to be seen
 
 
 class LiveCurves(Curves):
-    """The moving picture of a run: `add` points, then `close`, which leaves the finished curves where they grew."""
+    """The moving picture of a run: `add` points, then `close`.
 
-    interval, most = 0.1, 400  # seconds between pictures; points kept per curve, beyond which every other one goes
+    The finished curves stay where they grew, in a stored notebook too.
+    """
+
+    interval = 0.1  # seconds between pictures
+    most = 400  # points kept per curve, beyond which every other one goes
 
     def __init__(self, *, total, **labels):
         self.series, self.done, self.sent = {}, 0, 0.0
-        y_label = labels["y_label"]
-        super().__init__(
-            {"series": []}, **labels, caption=f"Drawn while the cell ran: the {y_label} of each {labels['x_label']}.",
-            alt=f"{y_label} while training",
-        )
+        x, y = labels["x_label"], labels["y_label"]
+        caption = f"Drawn while the cell ran: the {y} of each {x}."
+        super().__init__({"series": []}, **labels, caption=caption, alt=f"{y} while training")
         self.options["total"] = total
         self.widget = widget_class(self.script)(data=self._data())
         self.widget.still = self
@@ -282,7 +284,7 @@ class LiveCurves(Curves):
             self.sent = time.monotonic()
 
     def close(self):
-        """Store the finished curves in place of the growing ones; no kernel is needed for them."""
+        """Put the finished curves, which need no kernel, in place of the growing ones."""
         self.first = {"series": list(self.series.values())}
         vars(self).pop("html", None)  # made anew from what has grown
         if self.shown:
