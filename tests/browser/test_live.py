@@ -30,9 +30,12 @@ for step in range(20):
 live.close()"""
 DONE = "20 of 20 (100 %)"
 PANEL = "window.jupyterapp.shell.currentWidget"
-WATCH = """() => { window.seen = []; const cell = document.querySelectorAll(".jp-CodeCell")[1];
-    window.clock = setInterval(() => seen.push(
-        [cell.getBoundingClientRect().height, cell.querySelector("progress")?.value]), 10); }"""
+WATCH = """() => {
+    const cell = document.querySelectorAll(".jp-CodeCell")[1];
+    const look = () => [cell.offsetHeight, cell.querySelector("progress")?.value];
+    window.seen = [];
+    window.clock = setInterval(() => seen.push(look()), 10);
+}"""
 APPS = [
     ("jupyterlab", "lab/tree"),
     pytest.param(("notebook", "notebooks"), marks=pytest.mark.skipif(
@@ -49,7 +52,7 @@ def unrun(path):
 
 @pytest.fixture(params=APPS, ids=lambda app: app[0])
 def jupyter(request, tmp_path):
-    """A server on a folder with a notebook that was never run: (its address, its path)."""
+    """A server with a notebook that was never run: (address, path) of the notebook."""
     app, where = request.param
     path = unrun(tmp_path / "live.ipynb")
     private = {f"JUPYTER_{kind}_DIR": str(tmp_path / ".jupyter" / kind)
@@ -60,13 +63,14 @@ def jupyter(request, tmp_path):
     command = [
         sys.executable, "-m", app, "--no-browser", "--allow-root", "--ip=127.0.0.1",
         f"--port={address[17:]}", "--IdentityProvider.token=",
-        *(f"--{name}.expose_app_in_browser=True" for name in ("LabApp", "JupyterNotebookApp")),
+        "--LabApp.expose_app_in_browser=True",
+        "--JupyterNotebookApp.expose_app_in_browser=True",
     ]
     with open(tmp_path / "server.log", "w") as log:
-        options = {"cwd": tmp_path, "env": os.environ | private, "stdout": log, "stderr": log}
-        server = subprocess.Popen(command, **options)
+        server = subprocess.Popen(
+            command, cwd=tmp_path, env=os.environ | private, stdout=log, stderr=log)
     try:
-        for _ in range(300):
+        for _ in range(600):
             try:
                 urllib.request.urlopen(address + "/api", timeout=5).close()
                 break
@@ -96,7 +100,8 @@ def opened(page):
 
 
 def command(page, name):
-    page.evaluate("name => window.jupyterapp.commands.execute(name).then(() => {})", name)
+    run = "async name => { await window.jupyterapp.commands.execute(name); }"
+    page.evaluate(run, name)
 
 
 def saved(page, path):
@@ -104,18 +109,16 @@ def saved(page, path):
     return path.read_text("utf-8")
 
 
-def slide(page):
-    """Move the slider of the first figure to its end, which changes the picture.
-
-    Returns the line above it.
-    """
+def slide(page, depth):
+    """Move the slider of the first figure to its end, `depth`: the picture changes."""
+    page.locator(f"input[max='{depth - 1}']").wait_for()
     figure = page.locator(".jp-OutputArea figure").first
-    stage = figure.locator(".pcc-stage").element_handle()
-    before = stage.inner_html()
+    picture = "document.querySelector('.jp-OutputArea figure .pcc-stage').innerHTML"
+    before = page.evaluate(picture)
     figure.get_by_role("slider").press("End")
-    page.wait_for_function("([one, was]) => one.innerHTML !== was", arg=[stage, before])
+    page.wait_for_function(f"before => {picture} !== before", arg=before)
+    figure.locator(".pcc-note", has_text=f"depth {depth}").wait_for()
     page.wait_for_function("!document.querySelector('.jp-OutputArea .pcc-waiting')")
-    return figure.locator(".pcc-note").inner_text()
 
 
 def lose_kernel(page, how):
@@ -131,7 +134,8 @@ def train_again(page):
     command(page, "notebook:run-cell")
     page.get_by_text(DONE).wait_for()
     page.wait_for_timeout(300)
-    return zip(*page.evaluate("() => { clearInterval(window.clock); return window.seen; }"))
+    page.evaluate("clearInterval(window.clock)")
+    return zip(*page.evaluate("window.seen"))
 
 
 @pytest.mark.timeout(600)
@@ -140,35 +144,34 @@ def test_a_figure_outlives_its_kernel(jupyter, page):
     page.goto(address)
     opened(page)
     command(page, "notebook:run-all-cells")
-    assert slide(page) == "depth 8"  # of which only the kernel knows
+    slide(page, 8)  # of which only the kernel knows
     heights, progress = train_again(page)
     assert max(heights) - min(heights) < 2 and heights[0] > 400, sorted(set(heights))
     assert len(set(progress)) > 5, "the curve did not grow before the reader's eyes"
     lose_kernel(page, "restartKernel")
-    assert slide(page) == "depth 3"
+    slide(page, 3)
     command(page, "notebook:run-all-cells")
-    assert slide(page) == "depth 8"
+    slide(page, 8)
     assert WIDGET not in saved(page, path)
     page.reload()  # with the kernel alive
     opened(page)
-    page.locator("input[max='7']").wait_for()
-    assert slide(page) == "depth 8"
+    slide(page, 8)
     lose_kernel(page, "shutdown")
     page.reload()
     opened(page)
     page.get_by_text(DONE).wait_for()
-    assert slide(page) == "depth 3"
+    slide(page, 3)
     assert "Error displaying widget" not in page.content()
 
     nb = nbformat.read(path, as_version=4)
     nb.cells.pop()
-    nbformat.write(nb, path.with_name("foreign.ipynb"))  # not what was signed when saved
+    nbformat.write(nb, path.with_name("foreign.ipynb"))  # not what was signed
     page.goto(address.replace("live", "foreign"))
     opened(page)
     asleep = page.get_by_text("This figure is asleep here.")
     asleep.first.wait_for()
     assert asleep.count() == 2 and page.locator(".pcc-stage:visible").count() == 0
-    page.evaluate("() => { window.jupyterapp.commands.execute('notebook:trust'); }")  # asks
+    page.evaluate("() => { window.jupyterapp.commands.execute('notebook:trust'); }")
     page.locator(".jp-Dialog").get_by_role("button", name="Trust").click()
     page.locator("figure .pcc-stage svg >> visible=true").nth(1).wait_for()
     assert asleep.count() == 0
@@ -176,9 +179,9 @@ def test_a_figure_outlives_its_kernel(jupyter, page):
 
 def test_nbconvert_shows_every_figure(page, tmp_path):
     path = unrun(tmp_path / "live.ipynb")
-    convert = [sys.executable, "-m", "jupyter", "nbconvert", "--execute", "--to", "html"]
-    subprocess.run([*convert, str(path)], check=True, capture_output=True)
+    convert = ["jupyter", "nbconvert", "--execute", "--to", "html", str(path)]
+    subprocess.run([sys.executable, "-m", *convert], check=True, capture_output=True)
     page.context.set_offline(True)
     page.goto(path.with_suffix(".html").as_uri())
     page.get_by_text(DONE).wait_for()
-    assert slide(page) == "depth 3"
+    slide(page, 3)
