@@ -473,8 +473,9 @@ def test_a_lesson_depends_on_the_parts_of_kit_that_it_imports():
         return {path.name for path in kit_files([source])}
 
     assert names("import torch\nfrom lessons.one import f") == set()
-    assert names("from kit import train\nfrom kit.claims import claim") == {"train.py", "claims.py"}
-    heatmap = {"heatmap.js", "base.js", "wake.js", "viewers.py", "figure.py", "style.py"}
+    assert names("from kit import train\nfrom kit.claims import claim") == {"train.py", "claims.py", "table.py"}
+    still = {"still.py", "chain.py", "style.py", "table.py"}
+    heatmap = {"heatmap.js", "base.js", "wake.js", "viewers.py", "figure.py"} | still
     assert names("def f():\n    from kit.view import Heatmap") == heatmap
     assert names("from kit.view import Heatmap, Tokens") == heatmap | {"tokens.js", "text.py"}
     assert {"layers.js", "checkpoint.py", "text.py", "data.py"} & names("from kit.view import (\n    Curves,\n)") == set()
