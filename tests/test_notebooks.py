@@ -6,6 +6,7 @@ import re
 import statistics
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -101,8 +102,8 @@ def faults(nb):
         yield f"notebook: the median code cell has {median:g} lines, at most 8 allowed"
     for number, (cell, length) in enumerate(zip(code, lines, strict=True), 1):
         where = f"cell [{number}]: "
-        if length > 30:
-            yield f"{where}{length} lines, at most 30 allowed"
+        if length > 32:
+            yield f"{where}{length} lines, at most 32 allowed"
         if cell.execution_count != number:
             yield f"{where}not executed in order (execution count {cell.execution_count})"
         live = re.search(r"\b(interact|clear_output|display_id)\b", cell.source)
@@ -187,7 +188,7 @@ PLANTED = {
     "stored widget state": lambda nb: nb.metadata.update(widgets={}),
     "bytes, at most": lambda nb: nb.metadata.update(big="x" * MAX_BYTES),
     "the median code cell has 9 lines": lambda nb: [cell.update(source="x = 1\n" * 9) for cell in nb.cells],
-    "31 lines, at most 30": lambda nb: nb.cells[2].update(source="x = 1\n\n" * 31),
+    "33 lines, at most 32": lambda nb: nb.cells[2].update(source="x = 1\n\n" * 33),
     "not executed in order (execution count None)": lambda nb: nb.cells[2].update(execution_count=None),
     "not executed in order (execution count 1)": lambda nb: nb.cells[2].update(execution_count=1),
     "interact needs the tag": lambda nb: nb.cells[2].update(source="interact(f, x=1)"),
@@ -313,7 +314,8 @@ def make(house, capfd):
     def run(*options):
         capfd.readouterr()
         try:
-            status, reason = kit.notebooks.main(options, house), ""
+            with ThreadPoolExecutor(1) as thread:  # in this one a browser's event loop may run
+                status, reason = thread.submit(kit.notebooks.main, options, house).result(), ""
         except SystemExit as end:  # with a number, or with the sentence that Python would print
             status, reason = (end.code, "") if isinstance(end.code, int) else (1, f"{end.code}\n")
         out, err = capfd.readouterr()

@@ -152,7 +152,8 @@ def python(path, version, pip="true"):
 @pytest.mark.parametrize("target, options", [("lab", ""), ("edit", " --edit")])
 def test_make_starts_what_the_browser_tests_start(shell, target, options):
     _, out, _ = shell("make", "-n", target, "LAB_ARGS=--no-browser")
-    assert re.search(rf"\.venv/\w+/python -m kit\.lab{options} --no-browser$", out)
+    command = rf"^\.venv/\w+/python -m kit\.lab{options} --no-browser$"
+    assert re.search(command, out, re.M)
 
 
 @pytest.mark.parametrize("version", ["3.10.9", "3.14.0"])

@@ -14,6 +14,7 @@ import pytest
 from IPython.display import Markdown
 from matplotlib.figure import Figure as Canvas
 from matplotlib.text import Text
+from support import unpacked
 
 from kit import claims, view
 from kit.book import markdown
@@ -268,10 +269,9 @@ def stored(lesson):
                 "".join(out.get("data", {}).get(kind, ""))
                 for kind in ("text/html", "text/plain")
             )
-            data, kind = (
-                re.search(r'class="pcc-data">(.*?)</script>', html, re.S),
-                plain.partition(":")[0][1:],
-            )
+            found = r'class="pcc-data">(.*?)</script>\n<script>'
+            data = re.search(found, unpacked(html), re.S)
+            kind = plain.partition(":")[0][1:]
             if not data or kind not in STILL:
                 continue
             data = json.loads(data[1])

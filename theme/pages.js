@@ -58,7 +58,7 @@ elasticlunr.Index.load = ({ documentStore }) => {
         if (words.some(other => other.startsWith(word))) return [word];
         const near = words.map(other => [editDistance(word, other), other]);
         const least = Math.min(...near.map(([distance]) => distance));
-        if (least > word.length / 4) return [];
+        if (least > Math.round(word.length / 4)) return [];
         return near.filter(([distance]) => distance === least).map(([, other]) => other);
     };
 

@@ -149,15 +149,19 @@ def colours(series):
     return [line.get("role") or next(extras) for line in series]
 
 
+def plottable(values):
+    """Numbers as an array; what JSON had to write as text ("nan", "inf") is left out."""
+    numbers = [np.nan if isinstance(value, str) else value for value in values]
+    return np.array(numbers, dtype=float)
+
+
 def plot(axes, series, options, y_range, names=None):
     """Series in the viewers' look: colours, dashes, markers, names at the lines' ends.
 
     series: [{"name", "x", "y", "role", "dash"}]; options: those of the viewer;
     names: of the places 1, 2, … on the x axis.
     """
-    for line in series:
-        y = [np.nan if isinstance(value, str) else value for value in line["y"]]
-        line["y"] = np.array(y, dtype=float)
+    series = [line | {"y": plottable(line["y"])} for line in series]
     bars, log = options.get("bars"), options["log"]
     if options.get("stacked"):
         draw_stack(axes, series)
