@@ -70,17 +70,29 @@ def kit_files(sources):
 
 
 def source_hash(name, root=ROOT):
-    """Hash of the text that a lesson's outputs depend on: its own, its checks and study, the lessons and parts of ``kit`` it imports."""
-    names = [name]
+    """Hash of the text that a lesson's outputs depend on.
+
+    That is its own, what stands beside it in ``figures``, ``studies`` and so on, the
+    lessons that these import, and the parts of ``kit`` that all of them use.
+    """
+    names, known = [name], set(lessons(root))
+    imported = r"\blessons(?:\.(\w+))?(?: import (\w+))?"
     for lesson in names:  # grows while it is walked: an imported lesson may import others
-        text = (root / "lessons" / f"{lesson}.py").read_text("utf-8")
-        names += sorted(set(re.findall(r"\blessons(?:\.| import )(\w+)", text)) & set(lessons(root)) - set(names))
-    files = [path for lesson in names for kind in ("py", "json") for path in sorted((root / "lessons").rglob(f"{lesson}.{kind}"))]
+        for path in beside(lesson, root):
+            found = {word for pair in re.findall(imported, path.read_text("utf-8")) for word in pair}
+            names += sorted(found & known - set(names))
+    files = [path for lesson in names for path in beside(lesson, root)]
     # As notebooks, in which the cells that are comments in the module are code.
-    cells = [cell.source for lesson in names for cell in to_notebook(lesson, root).cells if cell.cell_type == "code"]
-    files += sorted(kit_files(cells))
+    sources = [cell.source for lesson in names for cell in to_notebook(lesson, root).cells if cell.cell_type == "code"]
+    sources += [path.read_text("utf-8") for path in files if path.suffix == ".py"]
+    files += sorted(kit_files(sources))
     # Text mode, so that the line ends of a Windows checkout give the same hash.
     return sha("\0".join(p.name + "\0" + p.read_text("utf-8") for p in files))
+
+
+def beside(lesson, root=ROOT):
+    """The files of a lesson: its module and what bears its name in the folders beside it."""
+    return [path for kind in ("py", "json") for path in sorted((root / "lessons").rglob(f"{lesson}.{kind}"))]
 
 
 def cells_hash(nb):

@@ -1,7 +1,7 @@
 """Long experiments, run once and stored: ``python -m kit.study LESSON``, or ``make study-LESSON``.
 
-A lesson with a study has ``STUDY``, {name: function(seed) -> {measurement: number}},
-and ``STUDY_SEEDS``. Runs of one name measure the same things.
+``lessons/studies/LESSON.py`` has ``STUDY``, {name: function(seed) -> {measurement: number}},
+and ``SEEDS``. Runs of one name measure the same things.
 Every run is stored in ``lessons/studies/LESSON.json`` as soon as it is over, so an
 interrupted study goes on where it stopped. Lessons plot what is stored.
 """
@@ -30,11 +30,11 @@ MADE_WITH = ("data", "probe", "text", "train")  # what of kit can change a measu
 
 
 def code_hash(lesson):
-    """Hash of the code of a lesson, the lessons it imports and the parts of kit they use.
+    """Hash of the code of a study, the lessons it imports and the parts of kit they use.
 
     Comments, docstrings and the layout of blank lines do not count.
     """
-    files = [LESSONS / f"{lesson}.py"]
+    files = [FOLDER / f"{lesson}.py"]
     for path in files:  # grows: an imported lesson may import others
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             if isinstance(node, ast.ImportFrom) and node.module.startswith("lessons."):
@@ -111,12 +111,14 @@ def within_spread(lesson, name, seed, measurement, value, times=1):
 
 
 def main():
-    lessons = [path.stem for path in LESSONS.glob("*.py") if path.stem in sys.argv[1:]]
-    if len(lessons) != 1 or not hasattr(module := importlib.import_module(f"lessons.{lessons[0]}"), "STUDY"):
-        sys.exit("error: name one lesson that has a study, as in: python -m kit.study densenet")
+    known = sorted(path.stem for path in FOLDER.glob("[a-z]*.py"))
+    if len(sys.argv) != 2 or sys.argv[1] not in known:
+        sys.exit(f"error: name one lesson that has a study: {', '.join(known)}")
+    lesson = sys.argv[1]
+    module = importlib.import_module(f"lessons.studies.{lesson}")
     torch.set_num_threads(1)
     try:
-        run(lessons[0], module.STUDY, module.STUDY_SEEDS)
+        run(lesson, module.STUDY, module.SEEDS)
     except ValueError as error:
         sys.exit(f"error: {error}")
 
