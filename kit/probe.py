@@ -70,3 +70,27 @@ def saved_for_backward(model, *inputs):
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
         model(*inputs)
     return sum(sizes.values())
+
+
+class Norms:
+    """An `on_step` for `kit.train.fit` that keeps how long gradients and weights are.
+
+    gradients, weights: a row for each convolution, a column for each step so far.
+    """
+
+    def __init__(self, model):
+        kernels = [m.weight for m in model.modules() if isinstance(m, torch.nn.Conv2d)]
+        self.kernels, self.steps = kernels, []
+
+    def __call__(self, step, loss):
+        gradients = torch.stack([kernel.grad.norm() for kernel in self.kernels])
+        weights = torch.stack([kernel.detach().norm() for kernel in self.kernels])
+        self.steps.append(torch.stack([gradients, weights]))
+
+    @property
+    def gradients(self):
+        return torch.stack(self.steps)[:, 0].T
+
+    @property
+    def weights(self):
+        return torch.stack(self.steps)[:, 1].T

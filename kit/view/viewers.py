@@ -211,9 +211,13 @@ class Curves(Figure):
         plot(canvas.subplots(), packed["series"], self.options | packed, packed.get("y_range", self.options.get("y_range")))
 
     @staticmethod
-    def live(*, x_label, y_label, total, log=False):
-        """Curves that grow while something trains; total: how many points will be added. Shows itself; see LiveCurves."""
-        return LiveCurves(x_label=x_label, y_label=y_label, total=total, log=log)
+    def live(*, x_label, y_label, total, log=False, every=1):
+        """Curves that grow while something trains; shows itself; see LiveCurves.
+
+        total: how many points will be added; every: how many of them make one, by their mean.
+        """
+        labels = {"x_label": x_label, "y_label": y_label}
+        return LiveCurves(**labels, total=total, log=log, every=every)
 
 
 def _blank():  # at once: matplotlib would hold up the run that is to be seen
@@ -231,10 +235,12 @@ class LiveCurves(Curves):
     interval = 0.1  # seconds between pictures
     most = 400  # points kept per curve, beyond which every other one goes
 
-    def __init__(self, *, total, **labels):
+    def __init__(self, *, total, every=1, **labels):
         self.series, self.done, self.sent = {}, 0, 0.0
+        self.every, self.waiting = every, {}
         x, y = labels["x_label"], labels["y_label"]
-        caption = f"Drawn while the cell ran: the {y} of each {x}."
+        what = f"{y} of each {x}" if every == 1 else f"{y}, the mean of {every} {x}s"
+        caption = f"Drawn while the cell ran: the {what}."
         super().__init__({"series": []}, **labels, caption=caption, alt=f"{y} while training")
         self.options["total"] = total
         self.widget = widget_class(self.script)(data=self._data())
@@ -253,12 +259,18 @@ class LiveCurves(Curves):
 
     def add(self, name, x, y, role=None):
         """One more point of the curve `name`. Cheap: the page is told ten times a second."""
+        self.done += 1
+        waiting = self.waiting.setdefault(name, [])
+        waiting.append(float(y))
+        if len(waiting) < self.every:
+            return
+        y = sum(waiting) / len(waiting)
+        waiting.clear()
         line = self.series.setdefault(name, {"name": str(name), "x": [], "y": [], **role_of(role)})
         line["x"].append(number(x))
         line["y"].append(number(y))
         if len(line["x"]) > self.most:
             line["x"], line["y"] = line["x"][::2], line["y"][::2]
-        self.done += 1
         if time.monotonic() - self.sent > self.interval:
             self.widget.data = self._data()
             self.sent = time.monotonic()
