@@ -1,0 +1,177 @@
+"""Published ResNets as the lesson's model, and the variants that are not the paper's.
+
+timm, torchvision and transformers publish "v1.5", which halves the map in the 3×3 layer
+of a bottleneck, and option B for ResNet-18 and 34.
+"""
+
+import re
+from tempfile import TemporaryDirectory
+
+import torch
+from torch import nn
+
+from kit.weights import fill, tensors_of
+from lessons.resnet import (
+    BasicBlock,
+    Bottleneck,
+    build,
+    conv,
+    imagenet_net,
+    projection,
+)
+
+
+class BasicBlockB(BasicBlock):
+    """A BasicBlock that projects where the size changes: option B (§3.3)."""
+
+    def __init__(self, in_channels, out_channels, stride=1):
+        super().__init__(in_channels, out_channels, stride)
+        self.projection = projection(in_channels, out_channels, stride)
+
+    def shortcut(self, x):
+        return self.projection(x)
+
+
+class BasicBlockC(BasicBlockB):
+    """A BasicBlock whose every shortcut is a projection: option C (§3.3)."""
+
+    def __init__(self, in_channels, out_channels, stride=1):
+        super().__init__(in_channels, out_channels, stride)
+        kernel = conv(in_channels, out_channels, 1, stride)
+        self.projection = nn.Sequential(kernel, nn.BatchNorm2d(out_channels))
+
+
+class BottleneckV15(Bottleneck):
+    """A Bottleneck that halves the map in its 3×3 layer instead of the first 1×1."""
+
+    def __init__(self, in_channels, out_channels, stride=1):
+        super().__init__(in_channels, out_channels, stride)
+        self.conv1.stride, self.conv2.stride = (1, 1), (stride, stride)
+
+
+VARIANTS = {
+    "resnet18": ("resnet18", BasicBlockB),
+    "resnet34": ("resnet34", BasicBlockB),
+    "resnet34 C": ("resnet34", BasicBlockC),
+    "resnet50": ("resnet50", BottleneckV15),
+    "resnet101": ("resnet101", BottleneckV15),
+    "resnet152": ("resnet152", BottleneckV15),
+}
+
+
+def build_variant(name, **changes):
+    """A network of VARIANTS with random weights; ValueError for an unknown name."""
+    if name not in VARIANTS:
+        raise ValueError(f"no variant {name!r}; there are {', '.join(VARIANTS)}")
+    paper, block = VARIANTS[name]
+    return build(paper, block=block, **changes)
+
+
+# --- weights
+
+
+def stage(found):
+    return f"stages.{int(found[1]) - 1}."
+
+
+def layer(kind):
+    return lambda found: f".{kind}{int(found[1]) + 1}."
+
+
+NAMES = [
+    # torchvision and timm
+    (r"^conv1\.", "stem.0."),
+    (r"^bn1\.", "stem.1."),
+    (r"^layer(\d)\.", stage),
+    (r"\.bn(\d)\.", r".norm\1."),
+    (r"\.downsample\.", ".projection."),
+    # transformers
+    (r"^resnet\.", ""),
+    (r"^embedder\.embedder\.", "stem."),
+    (r"^encoder\.stages\.(\d+)\.layers\.", r"stages.\1."),
+    (r"\.layer\.(\d)\.convolution\.", layer("conv")),
+    (r"\.layer\.(\d)\.normalization\.", layer("norm")),
+    (r"\.shortcut\.", ".projection."),
+    (r"\.convolution\.", ".0."),
+    (r"\.normalization\.", ".1."),
+    (r"^classifier\.1\.", "fc."),
+]
+
+
+def from_pretrained(name_or_folder):
+    """A published ResNet by its name on the hub or its folder, in eval mode.
+
+    Reads what transformers reads of its ResNet, and timm's and torchvision's files.
+    Images `(batch, channels, height, width)` give logits `(batch, classes)`; where there
+    is no head, pooled features (timm) or the last map (transformers).
+    Raises ValueError where there are no weights, or weights of another network.
+    """
+    tensors = tensors_of(name_or_folder)
+    if any(name.startswith(("embedder.", "resnet.")) for name in tensors):
+        return from_transformers(name_or_folder)
+    return fill(described_by(tensors), tensors, NAMES)
+
+
+def from_transformers(name_or_folder):
+    from transformers import ResNetForImageClassification, ResNetModel
+
+    theirs = ResNetForImageClassification.from_pretrained(name_or_folder)
+    config = theirs.config
+    headless = config.architectures == [ResNetModel.__name__]
+    if config.layer_type == "basic":
+        block = BasicBlockB
+    else:
+        block = Bottleneck if config.downsample_in_bottleneck else BottleneckV15
+    model = imagenet_net(
+        config.depths,
+        block,
+        config.hidden_sizes,
+        config.num_channels,
+        config.num_labels,
+        config.embedding_size,
+    )
+    tensors = theirs.state_dict()
+    if headless:
+        model.pool = model.fc = nn.Identity()
+        tensors = theirs.resnet.state_dict()
+    return fill(model, tensors, NAMES)
+
+
+def described_by(tensors):
+    """The network, with random weights, that timm's or torchvision's tensors describe."""
+    depths, widths = [], []
+    for number in (1, 2, 3, 4):
+        pattern = rf"layer{number}\.(\d+)\.bn\d\.weight"
+        norms = [found for found in map(re.compile(pattern).match, tensors) if found]
+        if not norms:
+            raise ValueError(f"the weights are no ResNet's: there is no layer{number}")
+        depths.append(1 + max(int(found[1]) for found in norms))
+        widths.append(tensors[max(found[0] for found in norms)].shape[0])
+    block = BottleneckV15 if "layer1.0.conv3.weight" in tensors else BasicBlockB
+    head = tensors.get("fc.bias")
+    stem, channels, *_ = tensors["conv1.weight"].shape
+    classes = 1 if head is None else len(head)
+    model = imagenet_net(depths, block, widths, channels, classes, stem)
+    if head is None:
+        model.fc = nn.Identity()  # pooled features, as timm gives them
+    return model
+
+
+def difference_from_reference(seed=0, **config):
+    """Largest difference to transformers' ResNet with the same random weights.
+
+    config: of its ResNetConfig. Relative to the largest logit.
+    """
+    from transformers import ResNetConfig, ResNetForImageClassification
+
+    torch.manual_seed(seed)
+    theirs = ResNetForImageClassification(ResNetConfig(**config)).eval()
+    for name, buffer in theirs.named_buffers():
+        if "running" in name:  # a fresh network's would hide a swap
+            buffer.uniform_(0.5, 1.5)
+    images = torch.randn(2, 3, 96, 96)
+    with TemporaryDirectory() as folder, torch.no_grad():
+        theirs.save_pretrained(folder)
+        expected = theirs(images).logits
+        difference = from_pretrained(folder)(images) - expected
+    return (difference.abs().max() / expected.abs().max()).item()
