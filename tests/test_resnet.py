@@ -1,212 +1,327 @@
-"""The ResNet lesson against the paper's numbers, against two reference implementations, and with bad input."""
+"""The ResNet lesson: the paper's numbers, two reference implementations, bad input."""
 
-import json
 import re
-from functools import partial
 
 import pytest
 import torch
 import torch.nn.functional as F
 from pytorchcv.models import resnet as reference_imagenet
 from pytorchcv.models import resnet_cifar as reference_cifar
-from safetensors.torch import load_file, save_file
-from support import broken_folders, checker, configure, edit, randomise, same_logits
+from safetensors.torch import save_file
+from support import checker, randomise, same_logits
 from torch import nn
 
-from kit.checkpoint import CheckpointError
+from kit.data import digits, minibatches
 from kit.exercises import verdict
 from kit.probe import multiply_adds, parameters
+from kit.study import within_spread
+from lessons.published.resnet import (
+    BasicBlockB,
+    BasicBlockC,
+    build_variant,
+    difference_from_reference,
+    from_pretrained,
+)
 from lessons.resnet import (
     VARIANTS,
     BasicBlock,
-    Bottleneck,
+    PlainBlock,
+    ResidualBlock,
     build,
     cifar_net,
     conv,
-    from_pretrained,
+    fit,
     imagenet_net,
-    option_b,
-    projection,
+    make_identity,
+    stack,
 )
 
-V15 = partial(Bottleneck, stride_in="3x3")
-OPTION_B = partial(BasicBlock, option=option_b)
+
+def unit(found):
+    return f"stages.{int(found[1]) - 1}.{int(found[2]) - 1}."
 
 
-def from_pytorchcv(name):
-    """pytorchcv's tensor names in our layout."""
-    name = re.sub(r"^features\.init_block\.conv\.conv\.", "stem.0.", name)
-    name = re.sub(r"^features\.init_block\.conv\.bn\.", "stem.1.", name)
-    name = re.sub(r"^features\.init_block\.conv\.", "stem.0.", name)
-    name = re.sub(r"^features\.init_block\.bn\.", "stem.1.", name)
-    name = re.sub(r"^features\.stage(\d+)\.unit(\d+)\.", lambda m: f"stages.{int(m[1]) - 1}.{int(m[2]) - 1}.", name)
-    name = re.sub(r"body\.conv(\d)\.conv\.", r"conv\1.", name)
-    name = re.sub(r"body\.conv(\d)\.bn\.", r"norm\1.", name)
-    name = name.replace("identity_conv.conv.", "shortcut.0.").replace("identity_conv.bn.", "shortcut.1.")
-    return name.replace("output.", "fc.")
+PYTORCHCV = [
+    (r"^features\.init_block\.conv\.conv\.", "stem.0."),
+    (r"^features\.init_block\.conv\.bn\.", "stem.1."),
+    (r"^features\.init_block\.conv\.", "stem.0."),
+    (r"^features\.init_block\.bn\.", "stem.1."),
+    (r"^features\.stage(\d+)\.unit(\d+)\.", unit),
+    (r"body\.conv(\d)\.conv\.", r"conv\1."),
+    (r"body\.conv(\d)\.bn\.", r"norm\1."),
+    (r"identity_conv\.conv\.", "projection.0."),
+    (r"identity_conv\.bn\.", "projection.1."),
+    (r"^output\.", "fc."),
+]
+
+
+def renamed(tensors, names):
+    """The tensors under other names: pairs (pattern, replacement), in order."""
+    found = {}
+    for name, value in tensors.items():
+        for pattern, replacement in names:
+            name = re.sub(pattern, replacement, name)
+        found[name] = value.contiguous()
+    return found
 
 
 def copy_from_pytorchcv(theirs, ours):
-    ours.load_state_dict({from_pytorchcv(name): value for name, value in theirs.state_dict().items()})
+    ours.load_state_dict(renamed(theirs.state_dict(), PYTORCHCV))
     return ours.eval()
 
 
-# Counts of parameters and multiply-adds (224×224 or 32×32) by an independent implementation.
+# Parameters and multiply-adds (224×224, or 32×32 for the second half) by an independent
+# implementation. Plain networks have those of the residual ones: option A costs nothing.
 COUNTS = {
-    "plain18": (11_515_688, 1_794_805_760), "plain34": (21_623_848, 3_644_493_824),
-    "resnet18": (11_689_512, 1_814_073_344), "resnet34": (21_797_672, 3_663_761_408),
-    "resnet50": (25_557_032, 3_857_973_248), "resnet101": (44_549_160, 7_570_194_432),
+    "resnet18": (11_515_688, 1_794_805_760),
+    "resnet34": (21_623_848, 3_644_493_824),
+    "resnet50": (25_557_032, 3_857_973_248),
+    "resnet101": (44_549_160, 7_570_194_432),
     "resnet152": (60_192_808, 11_282_415_616),
-    "resnet20": (269_722, 40_551_040), "resnet32": (464_154, 68_862_592), "resnet44": (658_586, 97_174_144),
-    "resnet56": (853_018, 125_485_696), "resnet110": (1_727_962, 252_887_680), "resnet1202": (19_421_274, None),
+    "resnet20": (269_722, 40_551_040),
+    "resnet32": (464_154, 68_862_592),
+    "resnet44": (658_586, 97_174_144),
+    "resnet56": (853_018, 125_485_696),
+    "resnet110": (1_727_962, 252_887_680),
+    "resnet1202": (19_421_274, None),  # counting its work takes seconds
 }
+PUBLISHED = {
+    "resnet18": (11_689_512, 1_814_073_344),
+    "resnet34": (21_797_672, 3_663_761_408),
+    "resnet34 C": (22_716_840, 3_830_747_136),
+    "resnet50": (25_557_032, 4_089_184_256),
+    "resnet101": (44_549_160, 7_801_405_440),
+    "resnet152": (60_192_808, 11_513_626_624),
+}
+
+
+def check_counts(model, count, work):
+    size = 224 if type(model.stem[-1]) is nn.MaxPool2d else 32
+    assert parameters(model) == count
+    if work:
+        assert multiply_adds(model, 1, 3, size, size) == work
 
 
 @pytest.mark.parametrize("name", VARIANTS)
 def test_counts(name):
     with torch.device("meta"):
-        model = build(name)
-        size = 224 if type(model.stem[-1]) is nn.MaxPool2d else 32
-        count, work = COUNTS[name if name in COUNTS else name.replace("plain", "resnet")]
-        assert parameters(model) == count
-        if work:  # of 1,202 layers it would be a matter of seconds
-            assert multiply_adds(model, 1, 3, size, size) == work
+        check_counts(build(name), *COUNTS[name.replace("plain", "resnet")])
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_counts_of_published_variants(name):
+    with torch.device("meta"):
+        check_counts(build_variant(name), *PUBLISHED[name])
 
 
 WIDENING = [(16, 32), (32, 64)]
-ALL_SHORTCUTS = [(16, 16)] * 3 + [(16, 32)] + [(32, 32)] * 2 + [(32, 64)] + [(64, 64)] * 2
+REST = [(16, 16)] * 3 + [(32, 32)] * 2 + [(64, 64)] * 2
+PROJECTIONS = {BasicBlockB: WIDENING, BasicBlockC: WIDENING + REST}
 
 
-@pytest.mark.parametrize(("option", "projections"), [(option_b, WIDENING), (projection, ALL_SHORTCUTS)])
-def test_projections_add_a_kernel_and_a_batch_norm_each(option, projections):
-    extra = sum(a * b + 2 * b for a, b in projections)
-    assert parameters(cifar_net(20, partial(BasicBlock, option=option))) == 269_722 + extra
+@pytest.mark.parametrize("block", PROJECTIONS)
+def test_projections_add_a_kernel_and_a_batch_norm_each(block):
+    extra = sum(a * b + 2 * b for a, b in PROJECTIONS[block])
+    assert parameters(cifar_net(20, block)) == 269_722 + extra
 
 
-@pytest.mark.parametrize(("name", "block"), [("resnet18", None), ("resnet34", None), ("resnet50", None), ("resnet50b", V15)])
-def test_imagenet_nets_equal_pytorchcv(name, block):
+@pytest.mark.parametrize("name", ["resnet18", "resnet34", "resnet50", "resnet50b"])
+def test_imagenet_nets_equal_pytorchcv(name):
     theirs = randomise(getattr(reference_imagenet, name)(num_classes=10))
-    changes = {} if block is None else {"block": block}
-    ours = copy_from_pytorchcv(theirs, build(name.rstrip("b"), num_classes=10, **changes))
-    assert same_logits(ours, theirs, torch.randn(1, 3, 224, 224))  # pytorchcv pools 7×7 maps only
+    make = build if name == "resnet50" else build_variant  # its "b" is v1.5
+    ours = copy_from_pytorchcv(theirs, make(name.rstrip("b"), num_classes=10))
+    images = torch.randn(1, 3, 224, 224)  # pytorchcv pools 7×7 maps only
+    assert same_logits(ours, theirs, images)
 
 
 @pytest.mark.parametrize("depth", [20, 56])
 def test_small_image_nets_equal_pytorchcv(depth):
     theirs = randomise(getattr(reference_cifar, f"resnet{depth}_cifar10")())
-    assert same_logits(copy_from_pytorchcv(theirs, cifar_net(depth, OPTION_B)), theirs, torch.randn(2, 3, 32, 32))
+    ours = copy_from_pytorchcv(theirs, cifar_net(depth, BasicBlockB))
+    assert same_logits(ours, theirs, torch.randn(2, 3, 32, 32))
 
 
 def test_option_a_equals_a_projection_that_copies():
-    """Option A is option B with a fixed 1×1 kernel that copies the old channels and leaves the new ones at zero."""
+    """A fixed 1×1 kernel that copies the old channels and leaves the new ones at zero."""
     theirs = randomise(reference_cifar.resnet20_cifar10())
     for module in theirs.modules():
         if hasattr(module, "identity_conv"):
             nn.init.dirac_(module.identity_conv.conv.weight)
             module.identity_conv.bn.reset_parameters()
             module.identity_conv.bn.running_var -= module.identity_conv.bn.eps
+    tensors = {
+        name: value
+        for name, value in theirs.state_dict().items()
+        if "identity_conv" not in name
+    }
     ours = build("resnet20")
-    tensors = {from_pytorchcv(name): value for name, value in theirs.state_dict().items() if "identity_conv" not in name}
-    ours.load_state_dict(tensors)
+    ours.load_state_dict(renamed(tensors, PYTORCHCV))
     assert same_logits(ours.eval(), theirs, torch.randn(2, 3, 32, 32))
 
 
 def test_first_weights_have_he_variance_by_fan_out():
     torch.manual_seed(0)
-    for convolution in (module for module in build("resnet18").modules() if isinstance(module, nn.Conv2d)):
-        fan_out = convolution.out_channels * convolution.kernel_size[0] ** 2
-        assert convolution.weight.std().item() == pytest.approx((2 / fan_out) ** 0.5, rel=0.05)
+    model = build("resnet18")
+    for kernel in (m for m in model.modules() if isinstance(m, nn.Conv2d)):
+        fan_out = kernel.out_channels * kernel.kernel_size[0] ** 2
+        wanted = pytest.approx((2 / fan_out) ** 0.5, rel=0.05)
+        assert kernel.weight.std().item() == wanted
 
 
-# ---- checkpoints
+def test_the_smallest_residual_block_is_the_basic_block():
+    small, full = ResidualBlock(4, 4).eval(), BasicBlock(4, 4).eval()
+    full.load_state_dict(small.state_dict())
+    x = torch.randn(2, 4, 6, 6)
+    assert torch.equal(small(x), full(x))
 
 
-@pytest.fixture
-def small(tmp_path):
-    """A folder with a small checkpoint in the transformers layout, and the model that wrote it."""
-    return tmp_path, write_transformers(tmp_path)
+def test_an_idle_block_copies():
+    block, x = PlainBlock(4, 4).eval(), torch.rand(2, 4, 6, 6)
+    make_identity(block)
+    assert torch.equal(block(x), x)
+
+
+@pytest.mark.parametrize("depth", [14, 32])
+def test_a_stack_has_the_layers_that_its_depth_says(depth):
+    model = stack(depth, PlainBlock)
+    layers = [m for m in model.modules() if isinstance(m, (nn.Conv2d, nn.Linear))]
+    assert len(layers) == depth
+
+
+# ---- the study
+
+
+@pytest.mark.parametrize(("kind", "block"), [("plain", PlainBlock), ("ResNet", BasicBlock)])
+def test_the_stored_study_is_of_this_recipe(kind, block):
+    """A whole run of the smallest network of it."""
+    from lessons.studies.resnet import STUDY
+
+    found = STUDY[f"{kind}-8, MNIST"](2)
+    name = f"{kind}-8, MNIST"
+    for measurement, value in found.items():
+        within_spread("resnet", name, 2, measurement, value, times=3)
+
+
+def test_the_recipe_drops_the_rate_twice():
+    train_set, _ = digits()
+    batches = minibatches(train_set, 64, 1, seed=0)[:8]
+    model, lengths = stack(4, PlainBlock), []
+
+    def watch(step, loss):
+        lengths.append(model[0].weight.detach().clone())
+
+    fit(model, batches, watch)
+    steps = [(b - a).norm().item() for a, b in zip(lengths, lengths[1:])]
+    assert len(lengths) == 8 and steps[-1] < steps[1] / 5
+
+
+# ---- published weights
 
 
 def write_transformers(folder, head=True, **changes):
     from transformers import ResNetConfig, ResNetForImageClassification, ResNetModel
 
-    config = dict(embedding_size=8, hidden_sizes=[16, 32], depths=[1, 2], layer_type="bottleneck", num_labels=3) | changes
+    config = dict(
+        embedding_size=8, hidden_sizes=[16, 32], depths=[1, 2], num_labels=3
+    )
     torch.manual_seed(0)
-    model = randomise((ResNetForImageClassification if head else ResNetModel)(ResNetConfig(**config)))
+    kind = ResNetForImageClassification if head else ResNetModel
+    model = randomise(kind(ResNetConfig(**config | changes)))
     model.save_pretrained(folder)
     return model
 
 
 @pytest.mark.parametrize("changes", [
-    dict(), dict(downsample_in_bottleneck=True), dict(layer_type="basic", hidden_sizes=[8, 16]),
-    dict(num_labels=2), dict(num_channels=1), dict(hidden_sizes=[16, 32, 64], depths=[1, 1, 1]),
+    dict(),
+    dict(downsample_in_bottleneck=True),
+    dict(layer_type="basic", hidden_sizes=[8, 16]),
+    dict(num_labels=2),
+    dict(num_channels=1),
+    dict(hidden_sizes=[16, 32, 64], depths=[1, 1, 1]),
 ])
 def test_reads_transformers_checkpoints(tmp_path, changes):
     theirs = write_transformers(tmp_path, **changes)
-    images = torch.randn(2, changes.get("num_channels", 3), 64, 64)
+    images = torch.randn(2, changes.get("num_channels", 3), 65, 49)
     assert same_logits(from_pretrained(tmp_path), lambda x: theirs(x).logits, images)
 
 
 def test_reads_a_bare_transformers_encoder(tmp_path):
     theirs = write_transformers(tmp_path, head=False)
-    assert same_logits(from_pretrained(tmp_path), lambda x: theirs(x).last_hidden_state, torch.randn(2, 3, 64, 64))
+    images = torch.randn(2, 3, 64, 64)
+    ours = from_pretrained(tmp_path)
+    assert same_logits(ours, lambda x: theirs(x).last_hidden_state, images)
 
 
-def write_timm(folder, name="resnet18", num_classes=3):
-    """A checkpoint in torchvision's and timm's layout, its weights from pytorchcv; returns pytorchcv's model."""
-    public_name = name if name == "resnet18" else name + "b"  # the library's "b" is v1.5
-    theirs = randomise(getattr(reference_imagenet, public_name)(num_classes=num_classes or 5))
-    tensors = {}
-    for public, value in theirs.state_dict().items():
-        public = re.sub(r"^features\.init_block\.conv\.(conv|bn)\.", lambda m: {"conv": "conv1.", "bn": "bn1."}[m[1]], public)
-        public = re.sub(r"^features\.stage(\d)\.unit(\d+)\.", lambda m: f"layer{m[1]}.{int(m[2]) - 1}.", public)
-        public = re.sub(r"body\.conv(\d)\.(conv|bn)\.", lambda m: f"{m[2]}{m[1]}.", public)
-        public = re.sub(r"identity_conv\.(conv|bn)\.", lambda m: {"conv": "downsample.0.", "bn": "downsample.1."}[m[1]], public)
-        public = public.replace("output.", "fc.")
-        if num_classes or not public.startswith("fc."):
-            tensors[public] = value.contiguous()
-    save_file(tensors, folder / "model.safetensors")
-    (folder / "config.json").write_text(json.dumps({"architecture": name, "num_classes": num_classes}))
-    return theirs
+def downsample(found):
+    return f"downsample.{0 if found[1] == 'conv' else 1}."
 
 
-@pytest.mark.parametrize("name", ["resnet18", "resnet50"])
-def test_reads_torchvision_and_timm_checkpoints(tmp_path, name):
-    theirs = write_timm(tmp_path, name)
-    names = {"conv1.weight", "bn1.running_mean", "layer1.0.conv1.weight", "layer2.0.downsample.1.weight", "fc.bias"}
-    assert names <= set(load_file(tmp_path / "model.safetensors"))
-    assert same_logits(from_pretrained(tmp_path), theirs, torch.randn(1, 3, 224, 224))
+TORCHVISION = [
+    (r"^features\.init_block\.conv\.conv\.", "conv1."),
+    (r"^features\.init_block\.conv\.bn\.", "bn1."),
+    (r"^features\.stage(\d)\.unit(\d+)\.", lambda m: f"layer{m[1]}.{int(m[2]) - 1}."),
+    (r"body\.conv(\d)\.(conv|bn)\.", r"\2\1."),
+    (r"identity_conv\.(conv|bn)\.", downsample),
+    (r"^output\.", "fc."),
+]
 
 
-def test_a_timm_checkpoint_without_a_head_gives_pooled_features(tmp_path):
-    theirs = write_timm(tmp_path, num_classes=0)
-    assert same_logits(from_pretrained(tmp_path), lambda x: theirs.features(x).flatten(1), torch.randn(1, 3, 224, 224))
+def torchvision_file(name, classes=3):
+    """pytorchcv's network and its tensors as torchvision and timm name them."""
+    theirs = randomise(getattr(reference_imagenet, name)(num_classes=classes))
+    tensors = renamed(theirs.state_dict(), TORCHVISION)
+    names = {"conv1.weight", "bn1.running_mean", "layer1.0.conv1.weight", "fc.bias"}
+    assert names | {"layer2.0.downsample.1.weight"} <= set(tensors)
+    return theirs, tensors
 
 
-@pytest.mark.parametrize(("damage", "message"), [
-    *broken_folders("resnet.embedder.embedder.convolution.weight"),
-    (lambda f: configure(f, depths=[1, 2, 3]), "no ResNet: depths and widths name 3 and 2 stages"),
-    (lambda f: configure(f, downsample_in_first_stage=True), "sets downsample_in_first_stage to True"),
-])
-def test_a_bad_checkpoint_is_named(small, damage, message):
-    folder, _ = small
-    damage(folder)
-    with pytest.raises(CheckpointError, match=message):
-        from_pretrained(folder)
+@pytest.mark.parametrize("name", ["resnet18", "resnet50b"])
+def test_reads_timms_and_torchvisions_files(tmp_path, name):
+    theirs, tensors = torchvision_file(name)
+    if name == "resnet18":
+        save_file(tensors, tmp_path / "model.safetensors")
+    else:  # the counters are not in every file
+        kept = {k: v for k, v in tensors.items() if "num_batches" not in k}
+        torch.save(kept, tmp_path / "resnet50-0676ba61.pth")
+    images = torch.randn(1, 3, 224, 224)
+    assert same_logits(from_pretrained(tmp_path), theirs, images)
 
 
-def test_counters_of_batch_norm_are_optional(small):
-    folder, theirs = small
-    edit(folder, lambda tensors: [tensors.pop(name) for name in list(tensors) if name.endswith("num_batches_tracked")])
-    assert same_logits(from_pretrained(folder), lambda x: theirs(x).logits, torch.randn(2, 3, 64, 64))
+def test_a_file_without_a_head_gives_pooled_features(tmp_path):
+    theirs, tensors = torchvision_file("resnet18")
+    headless = {k: v for k, v in tensors.items() if not k.startswith("fc.")}
+    save_file(headless, tmp_path / "model.safetensors")
+    images = torch.randn(1, 3, 224, 224)
+    ours = from_pretrained(tmp_path)
+    assert same_logits(ours, lambda x: theirs.features(x).flatten(1), images)
+
+
+def test_weights_of_another_network_are_refused(tmp_path):
+    _, tensors = torchvision_file("resnet18")
+    del tensors["layer2.1.conv2.weight"]
+    save_file(tensors, tmp_path / "model.safetensors")
+    missing = "do not fit the model.*stages.1.1.conv2.weight"
+    with pytest.raises(ValueError, match=re.compile(missing, re.DOTALL)):
+        from_pretrained(tmp_path)
+    save_file({"embeddings": torch.zeros(2)}, tmp_path / "model.safetensors")
+    with pytest.raises(ValueError, match="no ResNet's: there is no layer1"):
+        from_pretrained(tmp_path)
+
+
+def test_the_reference_would_tell_a_difference():
+    assert difference_from_reference(depths=[1, 1, 1, 1]) < 1e-5
+    config = dict(depths=[1, 1, 1, 1], hidden_act="gelu")
+    assert difference_from_reference(**config) > 0.01
 
 
 # ---- bad input
 
 
 def test_unknown_variant():
-    with pytest.raises(ValueError, match="no variant 'resnet21'; there are plain20"):
+    with pytest.raises(ValueError, match="no 'resnet21'; there are plain20"):
         build("resnet21")
+    with pytest.raises(ValueError, match="no variant 'resnet20'; there are resnet18"):
+        build_variant("resnet20")
 
 
 @pytest.mark.parametrize("depth", [2, 21, 55])
@@ -215,13 +330,8 @@ def test_wrong_depth(depth):
         cifar_net(depth, BasicBlock)
 
 
-def test_wrong_stride_in():
-    with pytest.raises(ValueError, match="stride_in should be '1x1' or '3x3', not '2x2'"):
-        Bottleneck(8, 8, stride_in="2x2")
-
-
 def test_depths_and_widths_of_different_length():
-    with pytest.raises(ValueError, match="name 2 and 1 stages"):
+    with pytest.raises(ValueError, match="zip"):
         imagenet_net((1, 1), BasicBlock, (8,))
 
 

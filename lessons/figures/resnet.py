@@ -126,7 +126,8 @@ def error_against_depth(stored):
                 errors.keys(), errors.values(), bars, c=colour, marker=marker, capsize=3
             )
             place = list(errors)[-2 if lines is ours else -1]
-            up = 8 if kind == "plain" or lines is not TABLE_2 else -16
+            below = kind == "ResNet" and "plain" in lines
+            up = -16 if below else 8
             axis.annotate(
                 kind,
                 (place, errors[place]),
@@ -145,13 +146,16 @@ def error_against_depth(stored):
     axes[0].set_ylabel("error, %")
     axes[2].set_xticks(depths)
     axes[2].set_ylim(0, 20)
-    axes[2].text(44, 19, f"44: {ours['plain'][44]:.0f}% ↑", ha="right", c="#6B6B6B")
+    grey = ROLES["control"][0]
+    axes[2].text(44, 12, f"plain-44:\n{ours['plain'][44]:.0f}%", ha="right", c=grey)
     return Picture(
         drawing,
         caption="Error against depth. Left: top-1 on the validation images, 10 crops, "
         "option A. Middle: test images; of 110 layers the mean of five runs. "
         "Right: 3,000 test images; bars are standard deviations.",
-        alt="TODO",
+        alt="Three charts. ImageNet: plain rises a little from 18 to 34 layers, ResNet "
+        "falls by three points. CIFAR-10: ResNet falls up to 110 layers and rises again "
+        "at 1,202. Ours: plain rises steeply from 14 layers on, ResNet does not.",
     )
 
 
