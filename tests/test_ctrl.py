@@ -6,10 +6,22 @@ import re
 import pytest
 import torch
 import torch.nn.functional as F
-from support import broken_folders, checker, configure, edit, first_losses
+from support import (
+    FILES,
+    checker,
+    configure,
+    edit,
+    first_losses,
+    reference,
+    rewrite,
+    rounded,
+    same,
+    spoil,
+)
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from kit import study
-from kit.checkpoint import CheckpointError
 from kit.exercises import verdict
 from kit.probe import parameters
 from kit.view import Curves, Layers, Tokens
@@ -21,6 +33,8 @@ from lessons.ctrl import (
     WINDOW,
     CausalAttention,
     Config,
+    Ctrl,
+    CtrlLM,
     OffTheShelf,
     PreNorm,
     Trigrams,
@@ -36,7 +50,6 @@ from lessons.ctrl import (
     encoded,
     evidence,
     fit,
-    from_pretrained,
     from_torch,
     generate,
     layer,
@@ -55,6 +68,7 @@ from lessons.ctrl import (
     with_codes,
     write,
 )
+from lessons.published.ctrl import from_pretrained
 
 TINY = dict(vocab_size=97, n_positions=40, n_embd=48, dff=96, n_layer=3, n_head=6)
 
@@ -188,57 +202,122 @@ def test_what_cannot_be_written_is_named():
     assert torch.equal(*greedy)
 
 
-# ---- checkpoints
+# ---- published weights
 
 
-def folder_of(path, kind="CTRLLMHeadModel", **changes):
-    """A small checkpoint of the reference with random weights everywhere; returns the model."""
-    import transformers
+def published(folder, kind="CTRLLMHeadModel", **changes):
+    """A small model of the reference, saved to a folder."""
+    return reference(kind, folder, deviation=0.05, **TINY | changes)
 
-    torch.manual_seed(0)
-    theirs = getattr(transformers, kind)(transformers.CTRLConfig(**TINY | changes)).eval()
-    with torch.no_grad():
-        for weight in theirs.parameters():
-            weight.add_(0.05 * torch.randn_like(weight))
-    theirs.save_pretrained(path)
-    return theirs
+
+@pytest.mark.parametrize("kind", [Ctrl, CtrlLM])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"n_head": 1},
+        {"n_layer": 1},
+        {"layer_norm_epsilon": 1e-3},
+        {"n_embd": 24, "dff": 7},
+        {"tie_word_embeddings": False},
+    ],
+)
+def test_equal_to_the_reference(tmp_path, kind, changes):
+    name = "CTRLModel" if kind is Ctrl else "CTRLLMHeadModel"
+    theirs, ours = published(tmp_path, name, **changes), from_pretrained(tmp_path)
+    assert type(ours) is kind
+    assert same(ours, theirs, everywhere=False, tolerance=1e-4)
+    assert same(ours.double(), theirs.double(), everywhere=False, tolerance=1e-10)
+
+
+@pytest.mark.parametrize("way", sorted(FILES.keys() - {"of the first years"}))
+def test_any_file_that_the_library_reads(tmp_path, way):
+    theirs = rounded(published(tmp_path), **FILES[way])
+    rewrite(tmp_path, **FILES[way])
+    assert same(from_pretrained(tmp_path), theirs, everywhere=False, tolerance=1e-4)
 
 
 @pytest.mark.parametrize("kind", ["CTRLModel", "CTRLLMHeadModel"])
-@pytest.mark.parametrize("changes", [
-    {}, {"n_head": 1}, {"n_layer": 1}, {"layer_norm_epsilon": 1e-3}, {"n_embd": 24, "dff": 7}, {"tie_word_embeddings": False}])
-def test_equal_to_the_reference(tmp_path, kind, changes):
-    theirs = folder_of(tmp_path, kind, **changes)
+def test_without_architectures_the_weights_say_which(tmp_path, kind):
+    theirs = published(tmp_path, kind)
+    configure(tmp_path, architectures=None)
+    constant = torch.zeros(40, 48)  # older files have it
+    edit(tmp_path, lambda tensors: tensors.update({"transformer.pos_encoding": constant}))
+    assert same(from_pretrained(tmp_path), theirs, everywhere=False, tolerance=1e-4)
+
+
+def test_a_body_is_read_from_a_file_with_a_head(tmp_path):
+    theirs = published(tmp_path)
+    configure(tmp_path, architectures=["CTRLModel"])
     ours = from_pretrained(tmp_path)
-    torch.manual_seed(1)
-    ids, types = torch.randint(97, (3, 20)), torch.randint(97, (3, 20))
-    mask = (torch.arange(20) < torch.tensor([[20], [12], [3]])).long()
-    for limit, one, other in ((1e-4, ours, theirs), (1e-10, ours.double(), theirs.double())):
-        for inputs in ({}, {"attention_mask": mask}, {"token_type_ids": types}):
-            with torch.no_grad():
-                expected, found = other(ids, **inputs)[0], one(ids, **inputs)
-            assert expected.abs().max() > 0.1 and found.shape == expected.shape
-            assert ((found - expected) * inputs.get("attention_mask", torch.ones(3, 20))[..., None]).abs().max() < limit
-    with torch.no_grad():
-        assert torch.equal(ours(ids, mask, types), ours(input_ids=ids, attention_mask=mask, token_type_ids=types))
+    assert same(ours, theirs.transformer, everywhere=False, tolerance=1e-4)
+
+
+class Allocated(TorchDispatchMode):
+    """Counts the bytes of new tensors on the processor while it is on and `counts`."""
+
+    bytes, counts = 0, True
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **kwargs or {})
+
+        def storages(*trees):
+            return {
+                one.untyped_storage().data_ptr(): one.untyped_storage().nbytes()
+                for one in tree_leaves(trees)
+                if isinstance(one, torch.Tensor) and one.device.type == "cpu"
+            }
+
+        given, made = storages(args, kwargs), storages(result)
+        if self.counts:
+            self.bytes += sum(made[key] for key in made.keys() - given.keys())
+        return result
+
+
+@pytest.mark.parametrize("parts", [0, 1, 3])
+def test_the_weights_are_held_in_memory_once(tmp_path, monkeypatch, parts):
+    """The published file has 6.5 GB: what the library read is what the model has."""
+    theirs = published(tmp_path, vocab_size=2000)
+    size = 4 * parameters(theirs)
+    rewrite(tmp_path, parts=parts)
+    read, found, allocated = type(theirs).from_pretrained, [], Allocated()
+
+    def by_library(*args, **kwargs):
+        allocated.counts = False
+        found.append(read(*args, **kwargs))
+        allocated.counts = True
+        return found[-1]
+
+    monkeypatch.setattr(type(theirs), "from_pretrained", by_library)
+    with allocated:
+        ours = from_pretrained(tmp_path)
+    [(library, _)] = found
+    assert allocated.bytes < 0.1 * size
+    assert {weight.data_ptr() for weight in ours.parameters()} == {
+        weight.data_ptr() for weight in library.parameters()
+    }
+    assert all(weight.requires_grad for weight in ours.parameters())
 
 
 def test_caches_agree_with_the_reference_with_padding(tmp_path):
-    theirs, ours = folder_of(tmp_path).double(), from_pretrained(tmp_path).double()
+    theirs, ours = published(tmp_path).double(), from_pretrained(tmp_path).double()
     ids, mask = torch.randint(97, (2, 12)), torch.ones(2, 12, dtype=torch.long)
     mask[1, 2:5] = 0
     cache, past = ours.ctrl.new_cache(), None
     with torch.no_grad():
         for start, stop in ((0, 6), (6, 7), (7, 12)):
-            answer = theirs(ids[:, start:stop], attention_mask=mask[:, :stop], past_key_values=past, use_cache=True)
-            past, found = answer.past_key_values, ours(ids[:, start:stop], mask[:, :stop], cache=cache)
-            real = mask[:, start:stop, None]
-            assert ((found - answer.logits) * real).abs().max() < 1e-10
+            new, real = ids[:, start:stop], mask[:, :stop]
+            answer = theirs(
+                new, attention_mask=real, past_key_values=past, use_cache=True
+            )
+            past = answer.past_key_values
+            gap = (ours(new, real, cache=cache) - answer.logits).abs()
+            assert (gap * mask[:, start:stop, None]).max() < 1e-10
 
 
 def test_greedy_generation_is_the_references(tmp_path):
-    theirs, ours = folder_of(tmp_path), from_pretrained(tmp_path)
-    ids = torch.randint(97, (4, 5))
+    theirs, ours = published(tmp_path), from_pretrained(tmp_path)
+    ids = torch.randint(1, 97, (4, 5))  # 0 would be taken for padding
     expected = theirs.generate(ids, max_new_tokens=20, do_sample=False, pad_token_id=0)
     found, p = generate(ours, ids, 20, greedy=True)
     assert torch.equal(found, expected) and p.shape == (4, 24)
@@ -247,47 +326,47 @@ def test_greedy_generation_is_the_references(tmp_path):
     assert torch.allclose(p, own, atol=1e-5)
 
 
-def test_reads_files_without_architectures_and_with_a_stored_constant(tmp_path):
-    theirs = folder_of(tmp_path)
-    configure(tmp_path, architectures=None)
-    edit(tmp_path, lambda tensors: tensors.update({"transformer.pos_encoding": torch.zeros(40, 48),
-                                                   "lm_head.weight": tensors["transformer.w.weight"].clone()}))
-    ids = torch.randint(97, (1, 9))
-    with torch.no_grad():
-        assert torch.allclose(from_pretrained(tmp_path)(ids), theirs(ids).logits, atol=1e-5)
-
-
-def test_an_output_table_that_is_not_the_table_of_words_is_refused(tmp_path):
-    folder_of(tmp_path)
-    edit(tmp_path, lambda tensors: tensors.update({"lm_head.weight": torch.zeros(97, 48)}))
-    reason = "'lm_head.weight' is not the table of words, but config.json does not set tie_word_embeddings to false"
-    with pytest.raises(CheckpointError, match=reason):
-        from_pretrained(tmp_path)
-
-
 def test_tables_that_are_not_tied_are_two(tmp_path):
-    folder_of(tmp_path)
-    configure(tmp_path, tie_word_embeddings=False)
-    with pytest.raises(CheckpointError, match="tie_word_embeddings to false, so the file should have an output table, 'lm_head.weight'"):
-        from_pretrained(tmp_path)
-    edit(tmp_path, lambda tensors: tensors.update({"lm_head.weight": torch.zeros(97, 48)}))
+    published(tmp_path, tie_word_embeddings=False)
+    zeros = {"lm_head.weight": torch.zeros(97, 48)}
+    edit(tmp_path, lambda tensors: tensors.update(zeros))
     model = from_pretrained(tmp_path)
     with torch.no_grad():
-        assert torch.equal(model(torch.tensor([[1, 2]]))[0, 0], model.bias) and model.ctrl.word.weight.abs().max() > 0
-    configure(tmp_path, architectures=["CTRLModel"])      # a bare body has no output, tied or not
-    assert from_pretrained(tmp_path)(torch.tensor([[1, 2]])).shape == (1, 2, 48)
-
-
-@pytest.mark.parametrize(("damage", "message"), [
-    *broken_folders("transformer.h.1.ffn.2.weight"),
-    (lambda f: configure(f, n_head=5), "n_embd should be even and a multiple of n_head, 5, not 48"),
-    (lambda f: configure(f, n_layer=10**9), "n_layer to 1000000000, the file has 3 layers"),
-])
-def test_a_bad_checkpoint_is_named(tmp_path, damage, message):
-    folder_of(tmp_path)
-    damage(tmp_path)
-    with pytest.raises(CheckpointError, match=message):
+        assert torch.equal(model(torch.tensor([[1, 2]]))[0, 0], model.bias)
+    assert model.ctrl.word.weight.abs().max() > 0
+    configure(tmp_path, tie_word_embeddings=None)  # as is the default
+    with pytest.raises(ValueError, match="w.weight and lm_head.weight differ"):
         from_pretrained(tmp_path)
+
+
+def test_weights_that_do_not_fit_are_named(tmp_path):
+    published(tmp_path)
+    spoil(
+        tmp_path,
+        missing="lm_head.bias",
+        misshapen="transformer.h.0.ffn.0.weight",
+        unknown="transformer.h.3.ffn.0.weight",
+    )
+    with pytest.raises(ValueError) as error:
+        from_pretrained(tmp_path)
+    assert str(error.value) == (
+        "the weights do not fit a CTRLLMHeadModel: missing: lm_head.bias; "
+        "unknown: transformer.h.3.ffn.0.weight; "
+        "of another shape: transformer.h.0.ffn.0.weight (4608,) for (96, 48)"
+    )
+
+
+def test_what_the_lesson_does_not_have_is_told(tmp_path):
+    published(tmp_path)
+    configure(tmp_path, architectures=["CTRLForSequenceClassification"])
+    with pytest.raises(ValueError, match="is of a CTRLForSequenceClassification, not"):
+        from_pretrained(tmp_path)
+
+
+def test_a_name_that_cannot_be_had_is_told(monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(ValueError, match="'Salesforce/ctrl-mini' is no folder here, and the hub"):
+        from_pretrained("Salesforce/ctrl-mini")
 
 
 # ---- text

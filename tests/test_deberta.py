@@ -1,23 +1,30 @@
 """The DeBERTa lesson against the paper's numbers, against the reference implementation, and with bad input."""
 
-import json
 import math
 import re
 from functools import partial
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
-from support import broken_folders, checker, configure, edit, first_losses
+from support import (
+    FILES,
+    checker,
+    configure,
+    edit,
+    first_losses,
+    reference,
+    rewrite,
+    rounded,
+    same,
+    spoil,
+)
 
 from kit import study, text
-from kit.checkpoint import CheckpointError
 from kit.exercises import verdict
 from kit.probe import parameters, saved_for_backward
 from kit.view import Apart
 from lessons.deberta import (
     POSITIONS,
-    STUDY,
     VARIANTS,
     Classifier,
     Config,
@@ -33,7 +40,6 @@ from lessons.deberta import (
     distances,
     explained_by_distance,
     fit,
-    from_pretrained,
     held_out,
     hidden_losses,
     hide_tokens,
@@ -56,10 +62,20 @@ from lessons.deberta import (
     term_gradients,
     text_model,
 )
+from lessons.published.deberta import from_pretrained
+from lessons.studies.deberta import STUDY
 
 TINY = dict(vocab_size=97, hidden_size=48, num_hidden_layers=3, num_attention_heads=6, intermediate_size=96, max_position_embeddings=40)
 REFERENCE = TINY | dict(relative_attention=True, pos_att_type="c2p|p2c", position_biased_input=False, max_relative_positions=8)
-V2 = dict(share_att_key=True, position_buckets=6, max_relative_positions=-1, norm_rel_ebd="layer_norm")
+V2 = dict(
+    share_att_key=True,
+    position_buckets=6,
+    max_relative_positions=-1,
+    norm_rel_ebd="layer_norm",
+)
+ABSOLUTE = dict(
+    relative_attention=False, pos_att_type=None, position_biased_input=True
+)
 
 
 def tiny(**changes):
@@ -78,7 +94,9 @@ def test_delta_is_equation_3(k):
 
 @pytest.mark.parametrize(("buckets", "longest"), [(256, 512), (6, 40), (8, 64), (32, 128), (7, 50)])
 def test_buckets_are_the_references(buckets, longest):
-    from transformers.models.deberta_v2.modeling_deberta_v2 import make_log_bucket_position
+    from transformers.models.deberta_v2.modeling_deberta_v2 import (
+        make_log_bucket_position,
+    )
 
     far = torch.arange(-longest + 1, longest)
     found = log_buckets(far, buckets, longest)
@@ -333,147 +351,211 @@ def test_code_is_read_as_in_training():
     assert "no Python" in read_code("a = (1,")[2] and "only the first 24" in read_code("a + " * 40)[2]
 
 
-# ---- checkpoints
+# ---- published weights
 
 
-def write(folder, kind="DebertaModel", **changes):
-    """A small checkpoint of the reference with random weights everywhere; returns the model."""
-    import transformers
-
-    torch.manual_seed(0)
-    model = getattr(transformers, kind)
-    model = model(model.config_class(**REFERENCE | changes)).eval()
-    with torch.no_grad():
-        for weight in model.parameters():
-            weight.add_(0.1 * torch.randn_like(weight))
-    model.save_pretrained(folder)
-    return model
-
-
-def same(folder, theirs, length=20, tolerance=1e-5):
-    torch.manual_seed(1)
-    ids = torch.randint(97, (3, length))
-    types = torch.randint(theirs.config.type_vocab_size, (3, length)) if theirs.config.type_vocab_size else None
-    mask = (torch.arange(length) < torch.tensor([[length], [12], [3]])).long()
-    ours = from_pretrained(folder)
-    with torch.no_grad():
-        expected = theirs(input_ids=ids, attention_mask=mask, token_type_ids=types)[0]
-        found = ours(ids, mask, types)
-        assert torch.equal(ours(input_ids=ids, attention_mask=mask, token_type_ids=types), found)
-        assert torch.allclose(ours(ids), theirs(ids)[0], atol=tolerance)
-        assert torch.equal(ours(ids, mask.bool(), types), found)
-    assert found.shape == expected.shape and expected.abs().max() > 0.1
-    return (found - expected).abs().max() <= tolerance
+@pytest.mark.parametrize(
+    "changes",
+    [
+        dict(),
+        dict(pos_att_type="c2p"),
+        dict(pos_att_type="p2c"),
+        dict(pos_att_type=["p2c", "c2p"]),
+        dict(max_relative_positions=4),
+        dict(max_relative_positions=1),
+        dict(max_relative_positions=-1),
+        dict(position_biased_input=True),
+        dict(type_vocab_size=2),
+        dict(position_biased_input=True, type_vocab_size=3),
+        dict(hidden_act="gelu_new"),
+        dict(num_attention_heads=1),
+        dict(layer_norm_eps=1e-3),
+        ABSOLUTE,
+    ],
+)
+def test_the_first_deberta_is_the_references(tmp_path, changes):
+    theirs = reference("DebertaModel", tmp_path, **REFERENCE | changes)
+    assert same(from_pretrained(tmp_path), theirs)
 
 
-@pytest.mark.parametrize("changes", [
-    dict(), dict(pos_att_type="c2p"), dict(pos_att_type="p2c"), dict(pos_att_type=["p2c", "c2p"]), dict(max_relative_positions=4),
-    dict(max_relative_positions=1), dict(max_relative_positions=-1), dict(position_biased_input=True), dict(type_vocab_size=2),
-    dict(position_biased_input=True, type_vocab_size=3), dict(hidden_act="gelu_new"), dict(num_attention_heads=1),
-    dict(layer_norm_eps=1e-3),
-    dict(relative_attention=False, pos_att_type=None, position_biased_input=True),
-])
-def test_reads_the_first_deberta(tmp_path, changes):
-    assert same(tmp_path, write(tmp_path, **changes))
+@pytest.mark.parametrize(
+    "changes",
+    [
+        dict(),
+        dict(pos_att_type="c2p"),
+        dict(pos_att_type="p2c"),
+        dict(share_att_key=True),
+        dict(share_att_key=True, pos_att_type="c2p"),
+        V2,
+        V2 | dict(share_att_key=False),
+        V2 | dict(norm_rel_ebd="none"),
+        V2 | dict(position_buckets=20),
+        V2 | dict(max_relative_positions=16),
+        V2 | dict(conv_kernel_size=3, conv_act="gelu"),
+        V2 | dict(conv_kernel_size=5),
+        dict(position_biased_input=True, type_vocab_size=2),
+        ABSOLUTE,
+    ],
+)
+def test_v2_and_v3_are_the_references(tmp_path, changes):
+    theirs = reference("DebertaV2Model", tmp_path, **REFERENCE | changes)
+    assert same(from_pretrained(tmp_path), theirs)
 
 
-@pytest.mark.parametrize("changes", [
-    dict(), dict(pos_att_type="c2p"), dict(pos_att_type="p2c"), dict(share_att_key=True), dict(share_att_key=True, pos_att_type="c2p"),
-    V2, V2 | dict(share_att_key=False), V2 | dict(norm_rel_ebd="none"), V2 | dict(position_buckets=20),
-    V2 | dict(max_relative_positions=16),
-    V2 | dict(conv_kernel_size=3, conv_act="gelu"), V2 | dict(conv_kernel_size=5), dict(position_biased_input=True, type_vocab_size=2),
-    dict(relative_attention=False, pos_att_type=None, position_biased_input=True),
-])
-def test_reads_v2_and_v3(tmp_path, changes):
-    assert same(tmp_path, write(tmp_path, "DebertaV2Model", **changes))
+@pytest.mark.parametrize(("kind", "changes"), [("Deberta", {}), ("DebertaV2", V2)])
+def test_longer_than_the_position_table(tmp_path, kind, changes):
+    theirs = reference(f"{kind}Model", tmp_path, **REFERENCE | changes)
+    assert same(from_pretrained(tmp_path), theirs, length=60)
 
 
-def test_longer_than_the_position_table(tmp_path):
-    assert same(tmp_path, write(tmp_path), length=60) and same(tmp_path, write(tmp_path, "DebertaV2Model", **V2), length=60)
+@pytest.mark.parametrize("family", ["Deberta", "DebertaV2"])
+@pytest.mark.parametrize(
+    ("head", "changes", "kind"),
+    [
+        ("ForMaskedLM", dict(legacy=True), MaskedLM),
+        ("ForMaskedLM", dict(legacy=False), MaskedLM),
+        ("ForSequenceClassification", dict(num_labels=5), Classifier),
+    ],
+)
+def test_what_stands_on_top_is_the_references(tmp_path, family, head, changes, kind):
+    changes = changes | (V2 if family == "DebertaV2" else {})
+    theirs = reference(family + head, tmp_path, **REFERENCE | changes)
+    ours = from_pretrained(tmp_path)
+    assert type(ours) is kind and same(ours, theirs)
 
 
-@pytest.mark.parametrize("kind", ["DebertaForMaskedLM", "DebertaV2ForMaskedLM", "DebertaForSequenceClassification",
-                                  "DebertaV2ForSequenceClassification"])
-@pytest.mark.parametrize("legacy", [True, False])
-def test_reads_what_stands_on_top(tmp_path, kind, legacy):
-    changes = dict(num_labels=5) if "Sequence" in kind else dict(legacy=legacy)
-    theirs = write(tmp_path, kind, **changes, **(V2 if "V2" in kind else {}))
-    assert same(tmp_path, theirs) and isinstance(from_pretrained(tmp_path), Classifier if "Sequence" in kind else MaskedLM)
+@pytest.mark.parametrize("way", FILES)
+@pytest.mark.parametrize(
+    ("kind", "changes"), [("DebertaForMaskedLM", {}), ("DebertaV2ForMaskedLM", V2)]
+)
+def test_any_file_that_the_library_reads(tmp_path, kind, changes, way):
+    theirs = reference(kind, tmp_path, **REFERENCE | changes)
+    rewrite(tmp_path, **FILES[way])
+    assert same(from_pretrained(tmp_path), rounded(theirs, **FILES[way]))
 
 
-def test_a_file_as_published(tmp_path):
-    """No architectures; heads of the pre-training and positions of its decoder beside the encoder."""
-    theirs = write(tmp_path, "DebertaV2ForMaskedLM", legacy=False, **V2)
-    configure(tmp_path, architectures=None)
-    edit(tmp_path, lambda t: t.update({"mask_predictions.dense.weight": torch.zeros(48, 48),
-                                       "deberta.embeddings.position_embeddings.weight": torch.randn(40, 48)}))
-    assert same(tmp_path, theirs.deberta)
-    assert isinstance(from_pretrained(tmp_path, decoder=True), MaskedLM)
+def as_published(folder):
+    """A V3 as published: a `.bin` that is of no architecture, with all of a pre-training.
+
+    Returns the reference and the table of the mask decoder.
+    """
+    sizes = REFERENCE | V2 | dict(legacy=False)
+    theirs = reference("DebertaV2ForMaskedLM", folder, **sizes)
+    table = torch.randn(40, 48)
+    more = {
+        "mask_predictions.dense.weight": torch.zeros(48, 48),
+        "deberta.embeddings.position_embeddings.weight": table,
+    }
+    edit(folder, lambda tensors: tensors.update(more))
+    configure(folder, architectures=None, legacy=None)
+    rewrite(folder, parts=1)
+    return theirs, table
+
+
+def test_a_file_as_published_is_the_encoder(tmp_path):
+    theirs, _ = as_published(tmp_path)
+    ours = from_pretrained(tmp_path)
+    assert type(ours) is Deberta and same(ours, theirs.deberta)
 
 
 def test_the_decoder_is_the_references_last_layer_run_twice(tmp_path):
-    theirs, table = write(tmp_path, "DebertaV2ForMaskedLM", legacy=False, **V2), torch.randn(40, 48)
-    edit(tmp_path, lambda t: t.update({"deberta.embeddings.position_embeddings.weight": table}))
-    ours, ids, mask = from_pretrained(tmp_path, decoder=True), torch.randint(97, (2, 20)), torch.ones(2, 20, dtype=torch.long)
+    theirs, table = as_published(tmp_path)
+    ours, ids = from_pretrained(tmp_path, decoder=True), torch.randint(97, (2, 20))
+    mask = torch.ones(2, 20, dtype=torch.long)
     mask[1, 13:] = 0
-    encoder = theirs.deberta.encoder
+    body, encoder = theirs.deberta, theirs.deberta.encoder
     with torch.no_grad():
-        states = theirs.deberta(ids, attention_mask=mask, output_hidden_states=True).hidden_states
-        x, memory = states[-2] + table[:20], states[-2]
+        outputs = body(ids, attention_mask=mask, output_hidden_states=True)
+        memory = outputs.hidden_states[-2]
+        x = memory + table[:20]
         for _ in range(2):
-            x = encoder.layer[-1](memory, encoder.get_attention_mask(mask), query_states=x, relative_pos=encoder.get_rel_pos(memory),
-                                  rel_embeddings=encoder.get_rel_embedding())[0]
-        expected = theirs.lm_predictions(x, theirs.deberta.embeddings.word_embeddings)
+            x, _ = encoder.layer[-1](
+                memory,
+                encoder.get_attention_mask(mask),
+                query_states=x,
+                relative_pos=encoder.get_rel_pos(memory),
+                rel_embeddings=encoder.get_rel_embedding(),
+            )
+        expected = theirs.lm_predictions(x, body.embeddings.word_embeddings)
         assert torch.allclose(ours(ids, mask), expected, atol=1e-4)
 
 
 def test_hidden_states_of_every_layer_are_the_references(tmp_path):
-    theirs, ids = write(tmp_path, "DebertaV2Model", **V2, conv_kernel_size=3), torch.randint(97, (2, 9))
+    sizes = REFERENCE | V2 | dict(conv_kernel_size=3)
+    theirs = reference("DebertaV2Model", tmp_path, **sizes)
+    ours, ids = from_pretrained(tmp_path), torch.randint(97, (2, 9))
     with torch.no_grad():
-        expected, found = theirs(ids, output_hidden_states=True).hidden_states, from_pretrained(tmp_path).states(ids)
-    assert len(found) == len(expected) and all(torch.allclose(a, b, atol=1e-5) for a, b in zip(found, expected))
+        expected = theirs(ids, output_hidden_states=True).hidden_states
+        found = ours.states(ids)
+    assert len(found) == len(expected)
+    assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(found, expected))
 
 
 def test_the_letter_of_equation_4_is_not_what_the_reference_computes(tmp_path):
-    theirs, ours, ids = write(tmp_path), from_pretrained(tmp_path), torch.randint(97, (2, 20))
+    theirs = reference("DebertaModel", tmp_path, **REFERENCE)
+    ours, ids = from_pretrained(tmp_path), torch.randint(97, (2, 20))
     for layer in ours.encoder.layers:
         layer.attention.inner.literal = True
     with torch.no_grad():
         assert (ours(ids) - theirs(ids)[0]).abs().max() > 0.01
 
 
-def test_names_of_the_first_files(tmp_path):
-    theirs = write(tmp_path, "DebertaForMaskedLM")
-    tensors = load_file(tmp_path / "model.safetensors")
-    old = {name.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta"): value
-           for name, value in tensors.items()}
-    save_file(old, tmp_path / "model.safetensors")
-    assert old.keys() != tensors.keys() and same(tmp_path, theirs)
-
-
-@pytest.mark.parametrize(("damage", "message"), [
-    *broken_folders("encoder.rel_embeddings.weight"),
-    (lambda f: configure(f, pos_att_type="c2p|p2p"), "describes no DeBERTa: terms are 'c2p' and 'p2c', not 'p2p'"),
-    (lambda f: configure(f, talking_head=True), "talking_head to True"),
-])
-def test_a_bad_checkpoint_is_named(tmp_path, damage, message):
-    write(tmp_path)
-    damage(tmp_path)
-    with pytest.raises(CheckpointError, match=message):
+def test_weights_that_do_not_fit_are_named(tmp_path):
+    reference("DebertaForMaskedLM", tmp_path, **REFERENCE)
+    layer = "deberta.encoder.layer"
+    spoil(
+        tmp_path,
+        missing="cls.predictions.bias",
+        misshapen=f"{layer}.0.attention.self.in_proj.weight",
+        unknown=f"{layer}.3.attention.self.in_proj.weight",
+    )
+    with pytest.raises(ValueError) as error:
         from_pretrained(tmp_path)
+    assert str(error.value) == (
+        "the weights do not fit a DebertaForMaskedLM: missing: cls.predictions.bias, "
+        "cls.predictions.decoder.bias; "
+        f"unknown: {layer}.3.attention.self.in_proj.weight; "
+        f"of another shape: {layer}.0.attention.self.in_proj.weight (6912,) for (144, 48)"
+    )
 
 
-def test_an_untied_decoder_is_named(tmp_path):
-    write(tmp_path, "DebertaForMaskedLM")
-    edit(tmp_path, lambda tensors: tensors.update({"cls.predictions.decoder.weight": torch.zeros(97, 48)}))
-    with pytest.raises(CheckpointError, match="'cls.predictions.decoder.weight' is not the table of words"):
-        from_pretrained(tmp_path)
-
-
-def test_a_file_without_a_decoder_is_named(tmp_path):
-    write(tmp_path, "DebertaForMaskedLM")
-    with pytest.raises(CheckpointError, match="'deberta.decoder.position.weight'"):
+def test_a_file_without_a_mask_decoder_is_told(tmp_path):
+    reference("DebertaForMaskedLM", tmp_path, **REFERENCE)
+    table = "deberta.embeddings.position_embeddings.weight"
+    with pytest.raises(ValueError, match=f"missing: {table}$"):
         from_pretrained(tmp_path, decoder=True)
+
+
+def test_an_output_table_of_its_own_is_named(tmp_path):
+    reference("DebertaForMaskedLM", tmp_path, **REFERENCE)
+    own = {"cls.predictions.decoder.weight": torch.zeros(97, 48)}
+    edit(tmp_path, lambda tensors: tensors.update(own))
+    with pytest.raises(ValueError, match="cls.predictions.decoder.weight differ"):
+        from_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (dict(hidden_act="silu"), "hidden_act is 'silu'; the lesson's model has only"),
+        (dict(talking_head=True), "talking_head is True"),
+        (dict(relative_attention=False), "relative_attention is False"),
+        (dict(attention_head_size=16), "attention_head_size is 16; .* has only 8"),
+        (dict(pos_att_type=["p2p"]), "terms are 'c2p' and 'p2c', not 'p2p'"),
+        (dict(architectures=["DebertaForTokenClassification"]), "is of a DebertaForTok"),
+    ],
+)
+def test_what_the_lesson_does_not_have_is_told(tmp_path, changes, message):
+    reference("DebertaModel", tmp_path, **REFERENCE)
+    configure(tmp_path, **changes)
+    with pytest.raises(ValueError, match=message):
+        from_pretrained(tmp_path)
+
+
+def test_a_name_that_cannot_be_had_is_told(monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(ValueError, match="'microsoft/deberta-v9-base' is no folder here, and the hub"):
+        from_pretrained("microsoft/deberta-v9-base")
 
 
 # ---- bad input
@@ -505,13 +587,6 @@ def test_impossible_configurations(changes, message):
 def test_ids_that_are_none(ids, message):
     with pytest.raises(ValueError, match=message):
         tiny()(ids)
-
-
-def test_an_attention_head_size_of_null_is_the_usual_one(tmp_path):
-    write(tmp_path)
-    config = json.loads((tmp_path / "config.json").read_text()) | {"attention_head_size": None}
-    (tmp_path / "config.json").write_text(json.dumps(config))
-    assert isinstance(from_pretrained(tmp_path), Deberta)
 
 
 @pytest.mark.parametrize("changes", [dict(absolute=True), dict(decoder=True)])

@@ -6,11 +6,21 @@ import re
 import pytest
 import torch
 import torch.nn.functional as F
-from support import broken_folders, checker, configure, edit, first_losses
+from support import (
+    FILES,
+    checker,
+    configure,
+    edit,
+    first_losses,
+    reference,
+    rewrite,
+    rounded,
+    same,
+    spoil,
+)
 from torch import nn
 
 from kit import study, text
-from kit.checkpoint import CheckpointError
 from kit.exercises import verdict
 from kit.probe import activations, parameters
 from lessons.electra import (
@@ -32,7 +42,6 @@ from lessons.electra import (
     choose,
     electra_flops,
     fine_tune,
-    from_pretrained,
     generator_config,
     labelled,
     masked_lm,
@@ -46,6 +55,7 @@ from lessons.electra import (
     steps_for,
     training_flops,
 )
+from lessons.published.electra import from_pretrained
 
 TINY = dict(vocab_size=97, embedding_size=16, hidden_size=48, num_hidden_layers=3, num_attention_heads=6,
             intermediate_size=96, max_position_embeddings=40)
@@ -356,85 +366,105 @@ def test_training_costs():
     assert costs == [pytest.approx(cost, rel=0.004) for cost in (3.97e19, 1.42e18, 6.43e19, 1.92e20, 1.29e18, 6.42e19, 7.12e20, 3.11e21)]
 
 
-# ---- checkpoints
+# ---- published weights
+
+KINDS = {
+    "ElectraModel": Albert,
+    "ElectraForPreTraining": Discriminator,
+    "ElectraForMaskedLM": MaskedLM,
+}
 
 
-def write(folder, kind="ElectraForPreTraining", **changes):
-    """A small checkpoint of the reference with random weights everywhere; returns the model."""
-    import transformers
-
-    torch.manual_seed(0)
-    model = getattr(transformers, kind)(transformers.ElectraConfig(**TINY | changes)).eval()
-    with torch.no_grad():
-        for weight in model.parameters():
-            weight.add_(0.1 * torch.randn_like(weight))
-    model.save_pretrained(folder)
-    return model
-
-
-def same(folder, theirs, length=20):
-    torch.manual_seed(1)
-    ids, types = torch.randint(97, (3, length)), torch.randint(2, (3, length))
-    mask = (torch.arange(length) < torch.tensor([[length], [12], [3]])).long()
-    with torch.no_grad():
-        expected = theirs(input_ids=ids, attention_mask=mask, token_type_ids=types)[0]
-        ours = from_pretrained(folder)
-        found = ours(ids, mask, types)
-        assert torch.equal(ours(input_ids=ids, attention_mask=mask, token_type_ids=types), found) and not ours.training
-    assert found.shape == expected.shape and expected.abs().max() > 0.1
-    return (found - expected).abs().max() <= 1e-5
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "changes",
+    [
+        dict(),
+        dict(embedding_size=48),
+        dict(embedding_size=64),
+        dict(hidden_act="relu"),
+        dict(hidden_act="gelu_new"),
+        dict(num_attention_heads=1),
+        dict(layer_norm_eps=1e-3),
+        dict(type_vocab_size=3),
+        dict(num_hidden_layers=1),
+    ],
+)
+def test_every_class_is_the_references(tmp_path, kind, changes):
+    theirs = reference(kind, tmp_path, **TINY | changes)
+    ours = from_pretrained(tmp_path)
+    assert type(ours) is KINDS[kind] and same(ours, theirs)
 
 
-@pytest.mark.parametrize("kind", ["ElectraModel", "ElectraForPreTraining", "ElectraForMaskedLM"])
-@pytest.mark.parametrize("changes", [
-    dict(), dict(embedding_size=48), dict(embedding_size=64), dict(hidden_act="relu"), dict(hidden_act="gelu_new"),
-    dict(num_attention_heads=1), dict(layer_norm_eps=1e-3), dict(type_vocab_size=3), dict(num_hidden_layers=1),
-])
-def test_reads_the_references_files(tmp_path, kind, changes):
-    assert same(tmp_path, write(tmp_path, kind, **changes))
+@pytest.mark.parametrize("way", FILES)
+def test_any_file_that_the_library_reads(tmp_path, way):
+    theirs = reference("ElectraForMaskedLM", tmp_path, **TINY)
+    rewrite(tmp_path, **FILES[way])
+    assert same(from_pretrained(tmp_path), rounded(theirs, **FILES[way]))
 
 
-def test_what_the_file_holds_decides_the_class(tmp_path):
-    for kind, ours in (("ElectraModel", Albert), ("ElectraForPreTraining", Discriminator), ("ElectraForMaskedLM", MaskedLM)):
-        write(tmp_path / kind, kind)
-        assert type(from_pretrained(tmp_path / kind)) is ours
+@pytest.mark.parametrize("kind", KINDS)
+def test_without_architectures_it_is_the_encoder(tmp_path, kind):
+    theirs = reference(kind, tmp_path, **TINY)
+    configure(tmp_path, architectures=None)
+    ours = from_pretrained(tmp_path)
+    assert type(ours) is Albert and same(ours, theirs.base_model)
 
 
 def test_discriminator_and_generator_of_files_can_be_joined(tmp_path):
-    write(tmp_path / "d")
-    write(tmp_path / "g", "ElectraForMaskedLM", hidden_size=24, intermediate_size=48, num_attention_heads=3)
-    model, ids = Electra(from_pretrained(tmp_path / "d"), from_pretrained(tmp_path / "g")), texts()
+    narrow = dict(hidden_size=24, intermediate_size=48, num_attention_heads=3)
+    reference("ElectraForPreTraining", tmp_path / "d", **TINY)
+    reference("ElectraForMaskedLM", tmp_path / "g", **TINY | narrow)
+    discriminator, generator = map(from_pretrained, (tmp_path / "d", tmp_path / "g"))
+    model, ids = Electra(discriminator, generator), texts()
     assert all(loss.isfinite() for loss in model(ids, choose(ids)))
 
 
-def test_tensors_that_the_reference_ignores_are_ignored(tmp_path):
-    theirs = write(tmp_path, "ElectraForMaskedLM")
+def test_weights_that_do_not_fit_are_named(tmp_path):
+    reference("ElectraForPreTraining", tmp_path, **TINY)
+    layer = "electra.encoder.layer"
+    spoil(
+        tmp_path,
+        missing="discriminator_predictions.dense.bias",
+        misshapen=f"{layer}.0.output.dense.weight",
+        unknown=f"{layer}.3.output.dense.weight",
+    )
+    with pytest.raises(ValueError) as error:
+        from_pretrained(tmp_path)
+    assert str(error.value) == (
+        "the weights do not fit a ElectraForPreTraining: missing: "
+        f"discriminator_predictions.dense.bias; unknown: {layer}.3.output.dense.weight; "
+        f"of another shape: {layer}.0.output.dense.weight (4608,) for (48, 96)"
+    )
 
-    def add(tensors):
-        tensors["electra.embeddings.position_ids"] = torch.arange(40)[None]
-        tensors["generator_lm_head.weight"] = tensors["electra.embeddings.word_embeddings.weight"].clone()
 
-    edit(tmp_path, add)
-    assert same(tmp_path, theirs)
-
-
-@pytest.mark.parametrize(("damage", "message"), [
-    *broken_folders("electra.embeddings_project.weight"),
-    (lambda f: configure(f, vocab_size=-5), "describes no ELECTRA: vocab_size should be a whole number above 0, not -5"),
-    (lambda f: configure(f, is_decoder=True), "is_decoder to True"),
-])
-def test_a_bad_checkpoint_is_named(tmp_path, damage, message):
-    write(tmp_path)
-    damage(tmp_path)
-    with pytest.raises(CheckpointError, match=message):
+def test_an_output_table_of_its_own_is_named(tmp_path):
+    reference("ElectraForMaskedLM", tmp_path, **TINY)
+    own = {"generator_lm_head.weight": torch.zeros(97, 16)}
+    edit(tmp_path, lambda tensors: tensors.update(own))
+    with pytest.raises(ValueError, match="generator_lm_head.weight differ"):
         from_pretrained(tmp_path)
 
 
-def test_an_untied_generator_is_named(tmp_path):
-    write(tmp_path, "ElectraForMaskedLM")
-    edit(tmp_path, lambda tensors: tensors.update({"generator_lm_head.weight": torch.zeros(97, 16)}))
-    with pytest.raises(CheckpointError, match="'generator_lm_head.weight' is not the table of words"):
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (dict(hidden_act="silu"), "hidden_act is 'silu'; the lesson's model has only"),
+        (dict(is_decoder=True), "is_decoder is True"),
+        (dict(architectures=["ElectraForTokenClassification"]), "is of a ElectraForTok"),
+    ],
+)
+def test_what_the_lesson_does_not_have_is_told(tmp_path, changes, message):
+    reference("ElectraModel", tmp_path, **TINY)
+    configure(tmp_path, **changes)
+    with pytest.raises(ValueError, match=message):
         from_pretrained(tmp_path)
+
+
+def test_a_name_that_cannot_be_had_is_told(monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(ValueError, match="'google/electra-tiny-generator' is no folder here, and the hub"):
+        from_pretrained("google/electra-tiny-generator")
 
 
 # ---- bad input
