@@ -13,7 +13,7 @@ from torch import nn
 
 
 def randomise(model):
-    """Statistics and scales of trained networks: fresh ones (0 and 1) would hide a swap."""
+    """Statistics and scales of a trained network: 0 and 1 would hide a swap."""
     torch.manual_seed(0)
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):

@@ -32,9 +32,9 @@ BODY = [
 
 
 def from_pretrained(name_or_folder):
-    """A published CTRL, by its name on the hub or from a folder, in eval mode.
+    """A published CTRL, by name on the hub or from a folder, in eval mode.
 
-    Called as `model(input_ids, attention_mask, token_type_ids)`, each `(batch, tokens)`.
+    Called as `model(input_ids, attention_mask, token_type_ids)`, all `(batch, tokens)`.
     The configuration's `architectures` decide what it gives: hidden states
     `(batch, tokens, n_embd)`, or logits `(batch, tokens, vocab)`; where none are named,
     logits if the file has their bias. The weights are held in memory once.
@@ -50,7 +50,9 @@ def from_pretrained(name_or_folder):
         head = CtrlLM if "lm_head.bias" in tensors else Ctrl
         model = head(Config(**shape))
     body = model.ctrl if head is CtrlLM else model
-    body.position = sinusoids(config.n_positions, config.n_embd)  # no weight: not stored
+    body.position = sinusoids(
+        config.n_positions, config.n_embd
+    )  # no weight: not stored
     return weights.fill(model, tensors, names_of(head, config.tie_word_embeddings))
 
 

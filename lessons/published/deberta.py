@@ -54,16 +54,16 @@ PUBLISHED = {
 
 
 def from_pretrained(name_or_folder, decoder=False):
-    """A published DeBERTa, V2 or V3, by its name on the hub or from a folder, in eval mode.
+    """A published DeBERTa, V2 or V3, by name on the hub or from a folder, in eval mode.
 
-    Called as `model(input_ids, attention_mask, token_type_ids)`, each `(batch, tokens)`.
+    Called as `model(input_ids, attention_mask, token_type_ids)`, all `(batch, tokens)`.
     The configuration's `architectures` decide what it gives: hidden states
     `(batch, tokens, hidden)`, also where none are named; logits of the pieces
     `(batch, tokens, vocab)`, or of the text `(batch, labels)`.
     decoder: logits of the pieces through the enhanced mask decoder, which files of a
     pre-training have (§3.2); the library leaves it out.
-    Raises ValueError for weights that do not fit, what the lesson's model does not have,
-    and a name that cannot be had.
+    Raises ValueError for weights that do not fit, for what the lesson's model does not
+    have, and for a name that cannot be had.
     """
     config = weights.configuration(name_or_folder)
     kind = weights.architecture(config, HEADS)

@@ -35,15 +35,15 @@ NAMES = [
 
 
 def from_pretrained(name_or_folder):
-    """A published ELECTRA, by its name on the hub or from a folder, in eval mode.
+    """A published ELECTRA, by name on the hub or from a folder, in eval mode.
 
-    Called as `model(input_ids, attention_mask, token_type_ids)`, each `(batch, tokens)`.
+    Called as `model(input_ids, attention_mask, token_type_ids)`, all `(batch, tokens)`.
     The configuration's `architectures` decide what it gives: hidden states
     `(batch, tokens, hidden)`, also where none are named; the discriminator's logits
     `(batch, tokens)`, above 0 for "replaced" (the D of the paper's equations is the
     probability of the opposite); or the generator's `(batch, tokens, vocab)`.
-    Raises ValueError for weights that do not fit, what the lesson's model does not have,
-    and a name that cannot be had.
+    Raises ValueError for weights that do not fit, for what the lesson's model does not
+    have, and for a name that cannot be had.
     """
     config = weights.configuration(name_or_folder)
     kind = weights.architecture(config, HEADS)

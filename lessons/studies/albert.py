@@ -1,4 +1,4 @@
-"""ALBERT: what sharing costs, and what next-sentence and sentence-order prediction teach.
+"""ALBERT: what sharing costs, and what the two tasks on pairs of segments teach.
 
 The first is Table 4 of the paper, for a small network, the second its Table 5.
 """
@@ -25,7 +25,7 @@ from lessons.albert import (
 
 
 def studied(share, seed):
-    """Held-out loss and percent right after 2,000 steps, and the loss of the first 50."""
+    """Held-out loss and percent right after 2,000 steps; the loss of the first 50."""
     model = small_model(share, seed)
     losses = fit(model, seed, 2000)
     loss, right = held_out_loss(model)
@@ -87,7 +87,7 @@ class Follows(nn.Module):
 
 
 def trained_on(task, seed):
-    """Percent right in both tasks after training on one, a fifth of documents held out."""
+    """Percent right in both tasks after training on one; a fifth is held out."""
     documents = read_by_minilm()  # before the seed: loading may draw random numbers
     torch.manual_seed(seed)
     held_out = torch.rand(len(documents)) < 0.2

@@ -18,7 +18,7 @@ from lessons.ctrl import (
 
 
 def studied(coded, seed):
-    """Losses on held-out text, attribution, and how many of 200 texts obey their code."""
+    """Losses on held-out text, attribution, and how many of 200 texts obey."""
     model = small_model(seed)
     losses = fit(model, seed, 400, coded)
     model.eval()

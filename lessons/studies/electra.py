@@ -6,7 +6,7 @@ from lessons.electra import OBJECTIVES, Learner, median_score, recipe, steps_for
 
 
 def scores_of(encoder):
-    """How many roles of names an encoder finds, fine-tuned on few windows, and frozen."""
+    """How many roles of names an encoder finds, fine-tuned on few windows or frozen."""
     return {
         "fine-tuned on 50": median_score(encoder, 50),
         "fine-tuned on 15": median_score(encoder, 15),
