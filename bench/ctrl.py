@@ -7,7 +7,8 @@ import time
 import torch
 from transformers import CTRLConfig, CTRLLMHeadModel
 
-from lessons.ctrl import from_pretrained, generate
+from lessons.ctrl import generate
+from lessons.published.ctrl import from_pretrained
 
 NEW, ROUNDS = 64, 5
 

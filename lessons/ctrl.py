@@ -34,8 +34,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from kit import checkpoint, text, train
-from kit.checkpoint import CheckpointError
+from kit import text, train
+from kit.config import check_fields, variant
 from lessons.albert import FeedForward, Layer, SelfAttention, init_weights
 
 # %% tags=["active-ipynb", "parameters"]
@@ -50,6 +50,7 @@ from lessons.albert import FeedForward, Layer, SelfAttention, init_weights
 # from kit.table import as_printed, table
 # from kit.view import Curves, Layers, Predict, Tokens
 # from lessons.checks import ctrl as checks
+# from lessons.published import ctrl as published
 #
 # SEED = train.seed()
 # torch.set_num_threads(1)  # networks this small run fastest on one core
@@ -508,7 +509,7 @@ class Config:
     literal: bool = False                   # the residual of the paper's equations
 
     def __post_init__(self):
-        checkpoint.check_fields(self, may_be_zero=["dropout"])
+        check_fields(self, may_be_zero=["dropout"])
         if self.n_embd % 2 or self.n_embd % self.n_head:
             raise ValueError(f"n_embd should be even and a multiple of n_head, {self.n_head}, not {self.n_embd}")
 
@@ -585,7 +586,7 @@ def build(name, **changes):
 
     Raises ValueError for an unknown name or field. Under `torch.device("meta")` it takes no memory.
     """
-    return CtrlLM(checkpoint.variant(VARIANTS, name, changes))
+    return CtrlLM(variant(VARIANTS, name, changes))
 
 
 # %% tags=["active-ipynb"]
@@ -732,65 +733,11 @@ def small_model(seed):
 #       [[name, f"{count:,}", as_printed(count, 1e9, "1.63")[:4], {"tied": "1.63"}.get(name, "")] for name, count in sizes.items()])
 
 # %% [markdown]
-# ### Reading published weights
-#
-# This is plumbing: on a first reading, skip to the comparison.
-
-# %%
-LAYOUT = [
-    (r"^transformer\.", ""), (r"^w\.", "word."), (r"^layernorm\.", "norm."), (r"^h\.(\d+)\.", r"layers.\1."),
-    (r"\.multi_head_attention\.Wq\.", ".attention.inner.query."), (r"\.multi_head_attention\.Wk\.", ".attention.inner.key."),
-    (r"\.multi_head_attention\.Wv\.", ".attention.inner.value."), (r"\.multi_head_attention\.dense\.", ".attention.inner.output."),
-    (r"\.layernorm1\.", ".attention.norm."), (r"\.layernorm2\.", ".ffn.norm."),
-    (r"\.ffn\.0\.", ".ffn.inner.up."), (r"\.ffn\.2\.", ".ffn.inner.down."),
-]
-HEADS = {"CTRLModel": Ctrl, "CTRLLMHeadModel": CtrlLM}
-
-
-def from_config(config, tensors):
-    """The network that a published configuration describes, with random weights; without `architectures`, the tensors say which."""
-    checkpoint.model_type(config, ["ctrl"])
-    head = checkpoint.head(config, HEADS, default="CTRLLMHeadModel" if "lm_head.bias" in tensors else "CTRLModel")
-    sizes = {name: config[name] for name in ("vocab_size", "n_positions", "n_embd", "dff", "n_layer", "n_head")}
-    sizes |= {"layer_norm_epsilon": config.get("layer_norm_epsilon", 1e-6), "dropout": config.get("resid_pdrop", 0.1),
-              "tied": config.get("tie_word_embeddings", True)}
-    sizes, there = Config(**sizes), len({found[1] for found in map(re.compile(r"\bh\.(\d+)\.").search, tensors) if found})
-    if sizes.n_layer != there:                  # before a network of that many layers is built
-        raise CheckpointError(f"config.json sets n_layer to {sizes.n_layer}, the file has {there} layers")
-    return head(sizes)
-
-
-# %%
-def from_pretrained(folder):
-    """The network in a checkpoint folder (`config.json` and `model.safetensors`) of a CTRL, in eval mode.
-
-    Called as `model(input_ids, attention_mask, token_type_ids)`, each `(batch, tokens)`. Its `architectures` decide what it gives:
-    hidden states `(batch, tokens, n_embd)` or logits `(batch, tokens, vocab)`.
-    Raises CheckpointError, a ValueError, naming the file or tensor that is missing, damaged or of another shape.
-    """
-    config, tensors = checkpoint.read(folder)
-    with checkpoint.describing("CTRL"):
-        model = from_config(config, tensors)
-    head, layout = isinstance(model, CtrlLM), list(LAYOUT)
-    kept = {name: tensor for name, tensor in tensors.items() if not name.endswith("pos_encoding")}     # a constant
-    if head:
-        layout += [(r"^(word|layers|norm)\.", r"ctrl.\1."), (r"^lm_head\.bias$", "bias"), (r"^lm_head\.weight$", "output")]
-    if head and model.output is not None and "lm_head.weight" not in tensors:
-        raise CheckpointError("config.json sets tie_word_embeddings to false, so the file should have an output table, 'lm_head.weight'")
-    if not head or model.output is None:
-        words, again = tensors.get("transformer.w.weight"), kept.pop("lm_head.weight", None)
-        if head and words is not None and again is not None and not torch.equal(words, again):
-            raise CheckpointError("'lm_head.weight' is not the table of words, but config.json does not set tie_word_embeddings to false")
-    if not head:
-        kept.pop("lm_head.bias", None)
-    return checkpoint.load(model, kept, layout)
-
-
-# %% [markdown]
 # ### The same weights in the reference implementation
 #
 # We take models of the transformers library, give *all* their weights random values (fresh biases are 0 and would hide a swap),
-# save them, read the files with our `from_pretrained`, and compare: with padding, in two precisions, with a cache and without.
+# save them, and compare theirs with ours: with padding, in two precisions, with a cache and without.
+# `lessons/published/ctrl.py` lets the library read the files and maps its names to ours, for published weights as for these.
 
 # %% tags=["active-ipynb"]
 # from transformers import CTRLConfig, CTRLLMHeadModel, CTRLModel
@@ -809,7 +756,7 @@ def from_pretrained(folder):
 #         for weight in theirs.parameters():
 #             weight.add_(0.05 * torch.randn_like(weight))
 #         theirs.save_pretrained(folder)
-#         return theirs, from_pretrained(folder)
+#         return theirs, published.from_pretrained(folder)
 
 # %% tags=["active-ipynb"]
 # @torch.no_grad()
@@ -982,26 +929,6 @@ def right_and_wrong(found, kinds):
 # One run proves little.
 # `make study-ctrl` trained the same network with codes, and with one start token for all.
 # Initial weights and windows are the same; five seeds, 400 steps each.
-
-# %%
-def studied(coded, seed):
-    """One run of the study: losses on held-out text, attribution, and how many of 200 texts the judge puts to their code."""
-    model = small_model(seed)
-    losses = fit(model, seed, 400, coded)
-    model.eval()
-    rows, kinds = all_probes()
-    found = token_losses(model, rows)
-    right, wrong = right_and_wrong(found, kinds)
-    hits = {n: (found[..., :n].sum(-1).argmin(0) == kinds).float().mean().item() for n in (8, 32)}
-    first = VOCABULARY + coded * kinds[:, None]
-    looking = attention_to_code(model, torch.cat([first, rows], dim=1))[..., 48:].mean(-1)          # (layers, heads)
-    return {"loss, right code": right.mean().item(), "loss, wrong code": wrong.mean().item(), "loss, start token": found[0].mean().item(),
-            "attributed, 8 tokens": hits[8], "attributed, 32 tokens": hits[32],
-            "obeyed": obeyed(steering(model, seed, each=40, coded=coded)), "loss of the first 20 steps": losses[:20].mean(),
-            "weight on the first token, mean": looking.mean().item(), "weight on the first token, most": looking.max().item()}
-
-
-STUDY, STUDY_SEEDS = {"with codes": partial(studied, True), "without codes": partial(studied, False)}, range(5)  # for `make study-ctrl`
 
 # %% tags=["active-ipynb"]
 # stored = study.read("ctrl")
@@ -1568,15 +1495,14 @@ def code_gradients(model, ids, chosen):
 #
 # ## 10. With real weights and more machines
 #
-# With a network connection and 7 GB of memory, the published model comes from the hub of the library that the reference comes from:
+# With a network connection and 7 GB of memory, the published model comes by its name:
 #
 # ```python
-# from huggingface_hub import snapshot_download
 # from transformers import AutoTokenizer
 #
-# folder = snapshot_download("Salesforce/ctrl")       # where it has model.safetensors; otherwise convert it once with save_pretrained
-# model = from_pretrained(folder)
-# ids = AutoTokenizer.from_pretrained(folder)("Wikipedia The llama is", return_tensors="pt").input_ids     # the code is a word
+# name = "Salesforce/ctrl"
+# model = published.from_pretrained(name)
+# ids = AutoTokenizer.from_pretrained(name)("Wikipedia The llama is", return_tensors="pt").input_ids     # the code is a word
 # ids, p = generate(model, ids, 40, theta=1.2, greedy=True)
 # ```
 #

@@ -26,7 +26,6 @@
 
 # %%
 import math
-import re
 import tokenize
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -36,10 +35,20 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from kit import checkpoint, text, train
-from kit.checkpoint import CheckpointError
+from kit import text, train
+from kit.config import check_fields, variant
 from lessons import albert
-from lessons.albert import ACTIVATIONS, COMMON, Encoder, FeedForward, Layer, MaskedLMHead, PostNorm, choose_ngrams, hide, init_weights
+from lessons.albert import (
+    ACTIVATIONS,
+    Encoder,
+    FeedForward,
+    Layer,
+    MaskedLMHead,
+    PostNorm,
+    choose_ngrams,
+    hide,
+    init_weights,
+)
 
 # %% tags=["active-ipynb", "parameters"]
 # from tempfile import TemporaryDirectory
@@ -53,6 +62,7 @@ from lessons.albert import ACTIVATIONS, COMMON, Encoder, FeedForward, Layer, Mas
 # from kit.table import as_printed, table
 # from kit.view import Apart, Curves, Heatmap, Predict, Tokens
 # from lessons.checks import deberta as checks
+# from lessons.published import deberta as published
 #
 # SEED = train.seed()
 # torch.set_num_threads(1)  # networks this small run fastest on one core
@@ -428,7 +438,7 @@ class Gathered(nn.Module):
 #       and (p2c_code - p2c)[off_diagonal].std() > 0.5 * p2c[off_diagonal].std(), "ours")
 
 # %% [markdown]
-# Published weights were trained with the code, so `from_pretrained` must use the code's index; `build` does the same.
+# Published weights were trained with the code, so they need the code's index; `build` takes that.
 # Section 4 measures what happens to a network's outputs otherwise.
 # Is the other one worse for *learning*? At the end of this section we train both.
 #
@@ -664,7 +674,7 @@ CONV_ACTIVATIONS = {**ACTIVATIONS, "tanh": torch.tanh}
 
 def faults(c):
     """Raise ValueError, naming the field, for a Config that describes no network."""
-    checkpoint.check_fields(c)
+    check_fields(c)
     if extra := set(c.terms) - {"c2p", "p2c"}:
         raise ValueError(f"terms are 'c2p' and 'p2c', not {min(extra, key=str)!r}")
     if len(set(c.terms)) < len(c.terms):
@@ -850,7 +860,7 @@ def build(name, **changes):
 
     Raises ValueError for an unknown name or field. Under `torch.device("meta")` it takes no memory.
     """
-    return Deberta(checkpoint.variant(VARIANTS, name, changes))
+    return Deberta(variant(VARIANTS, name, changes))
 
 # %% [markdown]
 # What do the two position terms cost?
@@ -973,119 +983,11 @@ class Classifier(nn.Module):
         return self.classifier(F.gelu(self.pooler(first)))      # (batch, labels)
 
 # %% [markdown]
-# ### Reading published weights
-#
-# This is plumbing: on a first reading, skip to the comparison.
-#
-# The files of the first DeBERTa hold queries, keys and values in one matrix, head by head; `separate` takes them apart.
-
-# %%
-NAMES_OF_BOTH = [
-    *COMMON, (r"^encoder\.layer\.", "encoder.layers."), (r"^encoder\.rel_embeddings\.", "positions."),
-    (r"^encoder\.norm\.", "position_norm."),
-    (r"\.attention\.self\.", ".attention.inner."), (r"\.attention\.output\.dense\.", ".attention.inner.output."),
-    (r"\.attention\.output\.norm\.", ".attention.norm."), (r"\.intermediate\.dense\.", ".ffn.inner.up."),
-    (r"(layers\.\d+)\.output\.dense\.", r"\1.ffn.inner.down."), (r"(layers\.\d+)\.output\.norm\.", r"\1.ffn.norm."),
-    (r"\.(query|key|value)_proj\.", r".\1."), (r"\.pos_key_proj\.|\.pos_proj\.", ".position_key."),
-    (r"\.pos_query_proj\.|\.pos_q_proj\.", ".position_query."), (r"\.q_bias$", ".query.bias"), (r"\.v_bias$", ".value.bias"),
-    (r"^encoder\.conv\.", "encoder.layers.0."), (r"^pooler\.dense\.", "pooler."),
-    (r"^lm_predictions\.lm_head\.", "head."), (r"^cls\.predictions\.transform\.", "head."), (r"^cls\.predictions\.", "head."),
-]
-
-
-def separate(tensors, heads):
-    """The tensors with every `in_proj.weight`, rows by head and in it by query, key, value, as three matrices."""
-    separated = {}
-    for name, tensor in tensors.items():
-        if name.endswith("in_proj.weight"):
-            H = tensor.shape[-1]
-            if tensor.shape != (3 * H, H) or H % heads:
-                raise CheckpointError(f"{name!r} has shape {tuple(tensor.shape)}: no queries, keys and values of {heads} heads")
-            for part, rows in zip(("query", "key", "value"), tensor.view(heads, 3, -1, H).unbind(1)):
-                separated[name.replace("in_proj", part + "_proj")] = rows.reshape(-1, H)
-        else:
-            separated[name] = tensor
-    return separated
-
-# %%
-KINDS = {"deberta": "Deberta", "deberta-v2": "DebertaV2"}
-HEADS = {"Model": Deberta, "ForMaskedLM": MaskedLM, "ForSequenceClassification": Classifier}
-READABLE = {"relative_attention": [True, False], "hidden_act": list(ACTIVATIONS), "tie_word_embeddings": [True], "talking_head": [False],
-            "norm_rel_ebd": ["none", "layer_norm"], "pooler_hidden_act": ["gelu"], "conv_groups": [1], "conv_act": ["tanh", "gelu", "relu"]}
-
-
-def read_config(config):
-    """The Config that a published configuration describes, and the class of the network on top (a bare encoder, if it names none)."""
-    kind = checkpoint.model_type(config, list(KINDS))
-    head = checkpoint.head(config, {KINDS[kind] + name: head for name, head in HEADS.items()}, default=KINDS[kind] + "Model")
-    checkpoint.require(config, READABLE)
-    return Config(**fields(config, kind)), head
-
-# %%
-def fields(config, kind):
-    """The fields of Config, out of a published configuration."""
-    plain = ("vocab_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "max_position_embeddings")
-    found = {name: config[name] for name in plain}
-    for name in ("type_vocab_size", "hidden_act", "layer_norm_eps"):
-        found[name] = config.get(name, getattr(Config, name))
-    for name, default in (("embedding_size", "hidden_size"), ("pooler_hidden_size", "hidden_size")):
-        if config.get(name, config[default]) != config[default]:
-            raise CheckpointError(f"config.json sets {name} to {config[name]!r}; this lesson reads {config[default]!r}, the {default}")
-    head_size = config.get("attention_head_size")
-    if head_size is not None and head_size * found["num_attention_heads"] != found["hidden_size"]:
-        raise CheckpointError(f"config.json sets attention_head_size to {head_size!r}; this lesson reads hidden_size / num_attention_heads")
-    types = config.get("pos_att_type") or []
-    types = [name.strip() for name in types.lower().split("|")] if isinstance(types, str) else types
-    if not isinstance(types, list):
-        raise CheckpointError(f"config.json sets pos_att_type to {types!r}; this lesson reads a list, or text such as 'c2p|p2c'")
-    if bool(types) != config.get("relative_attention", False):
-        raise CheckpointError("config.json should have relative_attention with pos_att_type, or neither")
-    longest = checkpoint.whole(config, "max_relative_positions", -1)
-    found |= dict(terms=tuple(types), absolute=config.get("position_biased_input", True),
-                  max_relative_positions=longest if longest > 0 else found["max_position_embeddings"])
-    if kind == "deberta-v2":
-        found |= dict(biased_keys=True, share_projections=config.get("share_att_key", False), conv_act=config.get("conv_act", "tanh"),
-                      norm_positions=config.get("norm_rel_ebd", "none") == "layer_norm",
-                      conv_kernel_size=max(0, checkpoint.whole(config, "conv_kernel_size", 0)) or None,
-                      position_buckets=max(0, checkpoint.whole(config, "position_buckets", -1)) or None)
-    return found
-
-# %%
-def from_pretrained(folder, decoder=False):
-    """The network in a checkpoint folder (`config.json` and `model.safetensors`) of a DeBERTa, V2 or V3, in eval mode.
-
-    Called as `model(input_ids, attention_mask, token_type_ids)`, each `(batch, tokens)`. Its `architectures` decide what it gives:
-    hidden states `(batch, tokens, hidden)`, also where none are named; logits of the pieces `(batch, tokens, vocab)`, or of the text
-    `(batch, labels)`. decoder: read the head for masked words together with the enhanced mask decoder, as files of a pre-training have it.
-    Raises CheckpointError, a ValueError, naming the file or tensor that is missing, damaged or of another shape.
-    """
-    config, tensors = checkpoint.read(folder)
-    with checkpoint.describing("DeBERTa"):
-        shape, network = read_config(config)
-        if decoder:
-            shape, network = replace(shape, decoder=True, absolute=False), MaskedLM
-        model = network(shape, *([checkpoint.num_labels(config)] if network is Classifier else []))
-        tensors = separate(tensors, shape.num_attention_heads)
-    wanted = {Deberta: (), MaskedLM: ("cls", "lm_predictions"), Classifier: ("pooler", "classifier")}[network]
-    others = {"cls", "lm_predictions", "mask_predictions", "pooler", "classifier"} - set(wanted)
-    unused = [f"^({'|'.join(sorted(others))})[.]", "position_ids$", r"predictions\.decoder\."]      # what the reference leaves out, too
-    if not (shape.absolute or decoder):
-        unused.append("embeddings.position_embeddings")
-    words = next((tensor for name, tensor in tensors.items() if "word_embeddings" in name), None)
-    for name, tensor in tensors.items():
-        if name.endswith("predictions.decoder.weight") and words is not None and not torch.equal(tensor, words):
-            raise CheckpointError(f"{name!r} is not the table of words; this lesson ties the two")
-    kept = {name: tensor for name, tensor in tensors.items() if not any(re.search(pattern, name) for pattern in unused)}
-    layout = [(r"^deberta\.", ""), *NAMES_OF_BOTH, *([(r"^embeddings\.position\.", "decoder.position.")] if decoder else [])]
-    if network is not Deberta:
-        layout.append((r"^(embeddings|positions|position_norm|encoder|decoder)\.", r"deberta.\1."))
-    return checkpoint.load(model, kept, layout)
-
-# %% [markdown]
 # ### The same weights in the reference implementation
 #
-# Models of the transformers library get random values in *all* their weights, are saved, read by our `from_pretrained`, and compared:
+# Models of the transformers library get random values in *all* their weights, are saved, and compared with ours:
 # with padding, and with texts longer than k, so that clipping is active.
+# `lessons/published/deberta.py` lets the library read the files and maps its names to ours, for published weights as for these.
 # The library leaves states at padded places that no one should use; ours are the same even there.
 
 # %% tags=["active-ipynb"]
@@ -1107,7 +1009,7 @@ def from_pretrained(folder, decoder=False):
 #         for weight in theirs.parameters():
 #             weight.add_(0.1 * torch.randn_like(weight))
 #         theirs.save_pretrained(folder)
-#         ours = from_pretrained(folder)
+#         ours = published.from_pretrained(folder)
 #     use(ours)
 #     types = torch.randint(2, (3, 20)) if theirs.config.type_vocab_size else None
 #     expected = theirs(ids, attention_mask=mask.long(), token_type_ids=types)[0]
@@ -1322,19 +1224,6 @@ def term_gradients(attention, loss):
 #
 # One run each proves little, so `make study-deberta` trained six kinds of positions with three seeds, 600 steps each, and two of
 # them for 2,400.
-
-# %%
-def studied(name, steps, seed):
-    """One run of the study: held-out losses at 32 and 64 tokens, and the mean loss of the first 50 steps."""
-    model = text_model(name, seed)
-    losses = fit(model, seed, steps)
-    longer = {f"held-out loss, {length} tokens": held_out(model, length)[1].mean().item() for length in (LENGTH, 2 * LENGTH)}
-    return {**longer, "loss of the first 50 steps": losses[:50].mean()}
-
-
-STUDY = {name: partial(studied, name, 600) for name in POSITIONS}
-STUDY |= {f"{name}, 2400 steps": partial(studied, name, 2400) for name in ("absolute", "c2p + p2c")}
-STUDY_SEEDS = range(3)      # for `make study-deberta`
 
 # %% tags=["active-ipynb"]
 # stored = {name: [[run[f"held-out loss, {length} tokens"] for run in runs] for length in (32, 64)]
@@ -1862,22 +1751,20 @@ def explained_by_distance(scores):
 #
 # ## 10. With real weights and more machines
 #
-# With a network connection, published checkpoints come with the library that the references come from:
+# With a network connection, a published DeBERTa, V2 or V3 comes by its name:
 #
 # ```python
-# from transformers import AutoModel, AutoTokenizer
+# from transformers import AutoTokenizer
 #
-# name = "microsoft/deberta-v3-base"                          # or any checkpoint of DeBERTa, V2, V3
-# AutoModel.from_pretrained(name).save_pretrained("deberta")  # writes config.json and model.safetensors, whatever the repository holds
-# model = from_pretrained("deberta")
+# name = "microsoft/deberta-v3-base"
+# model = published.from_pretrained(name)
 # inputs = AutoTokenizer.from_pretrained(name)("Paris is the capital of France.", return_tensors="pt")
 # states = model(**inputs)                                    # (1, tokens, 768)
 # ```
 #
-# Save with the class that carries the head, if you want that: `AutoModel` drops it.
-# A checkpoint fine-tuned for MNLI gives logits, as its `architectures` says.
-# `from_pretrained(folder, decoder=True)` reads the masked-word head of a pre-training file *with* the enhanced mask decoder, in
-# case you want to fill in words as the paper does; the library cannot.
+# One fine-tuned for MNLI gives logits, as its `architectures` says.
+# `published.from_pretrained(name, decoder=True)` takes the masked-word head of a pre-training *with* the enhanced mask decoder, to fill
+# in words as the paper does; the library cannot.
 #
 # To train at the paper's scale, make `MaskedLM(replace(VARIANTS["deberta-base"], decoder=True))` and hide spans with
 # `choose_ngrams(words, longest=3)` in texts of 512 tokens.

@@ -38,9 +38,18 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from kit import checkpoint, text, train
-from kit.checkpoint import CheckpointError
-from lessons.albert import ACTIVATIONS, BERT, Albert, Config, MaskedLM, MaskedLMHead, SelfAttention, hide, init_weights
+from kit import text, train
+from kit.config import variant
+from lessons.albert import (
+    ACTIVATIONS,
+    Albert,
+    Config,
+    MaskedLM,
+    MaskedLMHead,
+    SelfAttention,
+    hide,
+    init_weights,
+)
 
 # %% tags=["active-ipynb", "parameters"]
 # from tempfile import TemporaryDirectory
@@ -54,6 +63,7 @@ from lessons.albert import ACTIVATIONS, BERT, Albert, Config, MaskedLM, MaskedLM
 # from kit.table import as_printed, table
 # from kit.view import Attention, Curves, Layers, Predict, Spot, Tokens
 # from lessons.checks import electra as checks
+# from lessons.published import electra as published
 #
 # SEED = train.seed()
 # torch.set_num_threads(1)  # networks this small run fastest on one core
@@ -506,7 +516,7 @@ def build(name, **changes):
     `changes` are fields of Config. Raises ValueError for an unknown name or field, and for too large a size. Under `torch.device("meta")`
     it takes no memory.
     """
-    config = checkpoint.variant(VARIANTS, name, changes)
+    config = variant(VARIANTS, name, changes)
     try:
         return Discriminator(config) if name.endswith("discriminator") else MaskedLM(config)
     except RuntimeError as error:
@@ -602,65 +612,12 @@ def electra_flops(size, batch, steps, tokens=512):
 # Left out are ELMo and XLNet, which have other layers, and the authors' own BERT of Table 2.
 # ELECTRA-Base takes 766,000 steps because that is what BERT-Base's million pays for.
 #
-# ### Reading published weights
-#
-# This is plumbing: on a first reading, skip to the comparison.
-#
-# The files hold a BERT under other names, and one of two heads.
-# The label 1 of the published discriminators means *replaced*, as here; the D of the equations is the probability of the opposite.
-
-# %%
-NAMES = [
-    (r"^electra\.", ""), (r"^embeddings_project\.", "project."), *BERT,
-    (r"^(embeddings|project|encoder)\.", r"albert.\1."), (r"^(generator_predictions|generator_lm_head)\.", "head."),
-    (r"^discriminator_predictions\.dense_prediction\.", "head.output."), (r"^discriminator_predictions\.", "head."),
-]
-HEADS = {"ElectraModel": Albert, "ElectraForPreTraining": Discriminator, "ElectraForMaskedLM": MaskedLM}
-
-
-def from_config(config):
-    """The network that a published configuration describes, with random weights."""
-    checkpoint.model_type(config, ["electra"])
-    checkpoint.require(config, {"hidden_act": list(ACTIVATIONS), "position_embedding_type": ["absolute"], "is_decoder": [False],
-                                "tie_word_embeddings": [True]})
-    known = {name: config[name] for name in ("vocab_size", "embedding_size", "hidden_size", "num_hidden_layers", "num_attention_heads",
-                                             "intermediate_size", "max_position_embeddings")}
-    known |= {name: config[name] for name in ("type_vocab_size", "layer_norm_eps") if name in config}
-    model = checkpoint.head(config, HEADS)(Config(**known, hidden_act=config.get("hidden_act", "gelu"), share="none", pooler=False))
-    if isinstance(model, MaskedLM):
-        model.head.activation = F.gelu          # the generator's head has GELU, whatever its layers have
-    return model
-
-# %%
-def from_pretrained(folder):
-    """The network in a checkpoint folder (`config.json` and `model.safetensors`) of an ELECTRA, in eval mode.
-
-    Called as `model(input_ids, attention_mask, token_type_ids)`, each `(batch, tokens)`. Its `architectures` decide what it gives:
-    hidden states `(batch, tokens, hidden)`, the discriminator's logits `(batch, tokens)`, or the generator's `(batch, tokens, vocab)`.
-    Raises CheckpointError, a ValueError, naming the file or tensor that is missing, damaged or of another shape.
-    """
-    config, tensors = checkpoint.read(folder)
-    held = sum(tensor.numel() for tensor in tensors.values())
-    for size, by in (("vocab_size", "embedding_size"), ("max_position_embeddings", "embedding_size"), ("hidden_size", "hidden_size"),
-                     ("intermediate_size", "hidden_size"), ("num_hidden_layers", "hidden_size")):       # each a matrix, or many
-        if isinstance(config[size], int) and isinstance(config[by], int) and config[size] * config[by] > held:
-            found = f"{size} to {config[size]} and {by} to {config[by]}" if size != by else f"{size} to {config[size]}"
-            raise CheckpointError(f"config.json sets {found}; model.safetensors holds only {held} numbers")
-    with checkpoint.describing("ELECTRA"):
-        model = from_config(config)
-    words = next((tensor for name, tensor in tensors.items() if "word_embeddings" in name), None)
-    tied = tensors.get("generator_lm_head.weight")
-    if tied is not None and words is not None and not torch.equal(tied, words):
-        raise CheckpointError("'generator_lm_head.weight' is not the table of words; this lesson ties the two")
-    kept = {name: tensor for name, tensor in tensors.items() if not re.search(r"position_ids$|^generator_lm_head\.weight$", name)}
-    bare = isinstance(model, Albert)
-    return checkpoint.load(model, kept, [*NAMES, (r"^albert\.", "")] if bare else NAMES)
-
-# %% [markdown]
 # ### The same weights in the reference implementation
 #
-# Models of the transformers library, every weight random (biases, too), are saved and read by our code.
-# Then the outputs are compared, with padding and two segments.
+# Models of the transformers library get random values in *all* their weights (biases, too), are saved, and compared with ours, with
+# padding and two segments.
+# `lessons/published/electra.py` lets the library read the files and maps its names to ours, for published weights as for these.
+# The label 1 of the published discriminators means *replaced*, as here; the D of the equations is the probability of the opposite.
 
 # %% tags=["active-ipynb"]
 # from transformers import ElectraConfig, ElectraForMaskedLM, ElectraForPreTraining, ElectraModel
@@ -682,7 +639,7 @@ def from_pretrained(folder):
 #             weight.add_(0.1 * torch.randn_like(weight))
 #         theirs.save_pretrained(folder)
 #         expected = theirs(ids, attention_mask=mask.long(), token_type_ids=types)[0]
-#         return (from_pretrained(folder)(ids, mask, types) - expected).abs().max().item()
+#         return (published.from_pretrained(folder)(ids, mask, types) - expected).abs().max().item()
 
 # %% tags=["active-ipynb"]
 # cases = {"encoder": (ElectraModel, {}), "discriminator": (ElectraForPreTraining, {}), "generator": (ElectraForMaskedLM, {}),
@@ -702,7 +659,7 @@ def from_pretrained(folder):
 #     theirs.save_pretrained(folder)
 #     labels = torch.randint(2, (3, 20))
 #     expected = theirs(ids, attention_mask=mask.long(), labels=labels).loss
-#     found = F.binary_cross_entropy_with_logits(from_pretrained(folder)(ids, mask)[mask], labels[mask].float())
+#     found = F.binary_cross_entropy_with_logits(published.from_pretrained(folder)(ids, mask)[mask], labels[mask].float())
 # claim("the discriminator's loss is the reference's: the mean over the tokens that are no padding",
 #       torch.allclose(found, expected, atol=1e-5), "transformers")
 
@@ -933,28 +890,6 @@ def steps_for(objective, width=16, budget=1000):
 # %% tags=["active-ipynb"]
 # table(["objective", "operations a step, millions", "steps for the same work"],
 #       [[name, f"{step_flops(name) / 1e6:.0f}", steps_for(name)] for name in OBJECTIVES])
-
-# %%
-def scores_of(encoder):
-    tuned = {f"fine-tuned on {count}": median_score(encoder, count) for count in (50, 15)}
-    return {**tuned, "probe": median_score(encoder, 50, frozen=True)}
-
-
-def studied(objective, seed, width=16, rate=3e-3):
-    """One run of the study: scores after pre-training with the work of 1,000 steps of ELECTRA, and the mean loss of the first 50 steps."""
-    net, steps = Learner(objective, seed, width), steps_for(objective, width)
-    losses = recipe(net, seed, steps, rate=rate)
-    return {**scores_of(net.encoder), "steps": steps, "loss of the first 50 steps": losses[:50].mean()}
-
-
-def untrained(seed):
-    return scores_of(Learner("MLM", seed).encoder)
-
-
-STUDY = {name: partial(studied, name) for name in OBJECTIVES} | {"untrained": untrained} | {
-    f"width {width}": partial(studied, "ELECTRA", width=width) for width in (8, 32, 64)} | {
-    f"{name}, rate {rate}": partial(studied, name, rate=rate) for name in ("MLM", "ELECTRA") for rate in (0.0015, 0.006)}
-STUDY_SEEDS = range(3)  # for `make study-electra`
 
 # %% [markdown]
 # Training all seven with three seeds takes a quarter of an hour, and the rest of the study as long.
@@ -1580,15 +1515,15 @@ def read_program(program, vocabulary):
 #
 # ## 10. With real weights and more machines
 #
-# With a network connection, a published checkpoint comes with the library that the references come from:
+# With a network connection, published networks come by their names:
 #
 # ```python
-# from huggingface_hub import snapshot_download
 # from transformers import AutoTokenizer
 #
-# discriminator = from_pretrained(snapshot_download("google/electra-small-discriminator"))
-# generator = from_pretrained(snapshot_download("google/electra-small-generator"))
-# inputs = AutoTokenizer.from_pretrained("google/electra-small-discriminator")("the chef ate the meal", return_tensors="pt")
+# name = "google/electra-small-discriminator"
+# discriminator = published.from_pretrained(name)
+# generator = published.from_pretrained("google/electra-small-generator")
+# inputs = AutoTokenizer.from_pretrained(name)("the chef ate the meal", return_tensors="pt")
 # discriminator(**inputs).sigmoid()       # (1, tokens): the probability of "replaced"
 # ```
 #

@@ -13,7 +13,7 @@ from torch import nn
 
 
 def randomise(model):
-    """Statistics and scales as a trained network has them: fresh ones (0 and 1) would hide a swap."""
+    """Statistics and scales of a trained network: 0 and 1 would hide a swap."""
     torch.manual_seed(0)
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
@@ -28,34 +28,125 @@ def same_logits(ours, theirs, images):
     with torch.no_grad():
         expected, found = theirs(images), ours(images)
     assert expected.abs().max() > 0.01
-    return (found - expected).abs().max() <= 1e-5 * max(1.0, expected.abs().max().item())
+    largest = max(1.0, expected.abs().max().item())
+    return (found - expected).abs().max() <= 1e-5 * largest
+
+
+# ---- published weights
+
+
+def reference(kind, folder, deviation=0.1, **sizes):
+    """A small model of transformers, saved to a folder; returns it in eval mode.
+
+    All its weights are random: fresh biases (0) and scales (1) would hide a swap.
+    """
+    import transformers
+
+    kind = getattr(transformers, kind)
+    torch.manual_seed(0)
+    model = kind(kind.config_class(**sizes)).eval()
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.add_(deviation * torch.randn_like(weight))
+    model.save_pretrained(folder)
+    return model
+
+
+def same(ours, theirs, length=20, everywhere=True, tolerance=1e-5):
+    """Whether both give the same, with padding and segments and without.
+
+    everywhere: at padded places, too.
+    """
+    vocab = theirs.config.vocab_size
+    segments = getattr(theirs.config, "type_vocab_size", vocab)
+    torch.manual_seed(1)
+    ids = torch.randint(vocab, (3, length))
+    types = torch.randint(segments, (3, length)) if segments else None
+    mask = (torch.arange(length) < torch.tensor([[length], [12], [3]])).long()
+    given = {"input_ids": ids, "attention_mask": mask, "token_type_ids": types}
+    with torch.no_grad():
+        expected, found = theirs(**given)[0], ours(ids, mask, types)
+        assert torch.equal(ours(**given), found)
+        assert torch.equal(ours(ids, mask.bool(), types), found)
+        assert torch.allclose(ours(ids), theirs(ids)[0], atol=tolerance)
+    assert not ours.training
+    assert found.shape == expected.shape and expected.abs().max() > 0.1
+    if not everywhere:
+        found, expected = found[mask == 1], expected[mask == 1]
+    return (found - expected).abs().max() <= tolerance
 
 
 def edit(folder, change):
+    """`change(tensors)`, in place, what the file in a folder holds."""
     tensors = load_file(folder / "model.safetensors")
     change(tensors)
     save_file(tensors, folder / "model.safetensors")
 
 
-def configure(folder, **changes):
-    config = json.loads((folder / "config.json").read_text())
-    config.update(changes)
-    (folder / "config.json").write_text(json.dumps({key: value for key, value in config.items() if value is not None}))
+def rewrite(folder, change=lambda name: name, dtype=torch.float32, parts=0):
+    """Store the weights of a folder as torch saves them, in so many parts, or again.
 
-
-def broken_folders(tensor):
-    """(damage(folder), message) for what no lesson reads: a file is missing, or the weights do not fit the model.
-
-    tensor: the name of one weight in the file.
+    change: the new name of a tensor. parts: 0 for one safetensors file.
     """
-    def flatten(tensors):
-        tensors[tensor] = tensors[tensor].flatten()
+    safe = folder / "model.safetensors"
+    tensors = {
+        change(name): tensor.to(dtype) for name, tensor in load_file(safe).items()
+    }
+    if not parts:
+        return save_file(tensors, safe)
+    safe.unlink()
+    if parts == 1:
+        return torch.save(tensors, folder / "pytorch_model.bin")
+    names, place = list(tensors), {}
+    for part in range(parts):
+        file = f"pytorch_model-{part + 1:05}-of-{parts:05}.bin"
+        place |= dict.fromkeys(names[part::parts], file)
+        torch.save({name: tensors[name] for name in names[part::parts]}, folder / file)
+    index = json.dumps({"metadata": {}, "weight_map": place})
+    (folder / "pytorch_model.bin.index.json").write_text(index)
 
-    return [
-        (lambda f: (f / "config.json").unlink(), "config.json does not exist"),
-        (lambda f: edit(f, lambda t: t.pop(tensor)), "lacks 1 of the model's"),
-        (lambda f: edit(f, flatten), rf"shape, first '{tensor}': \(\d+,\)"),
-    ]
+
+def older(name):
+    name = name.replace("LayerNorm.weight", "LayerNorm.gamma")
+    return name.replace("LayerNorm.bias", "LayerNorm.beta")
+
+
+FILES = {  # in which published weights lie: how `rewrite` makes them
+    "bin": {"parts": 1},
+    "shards": {"parts": 3},
+    "half": {"dtype": torch.float16},
+    "float8": {"dtype": torch.float8_e4m3fn},
+    "of DataParallel": {"change": lambda name: f"module.{name}", "parts": 1},
+    "of the first years": {"change": older},
+}
+
+
+def rounded(model, dtype=torch.float32, **_):
+    """The model with weights as a file of that type has them."""
+    for weight in model.parameters():
+        weight.data = weight.data.to(dtype).float()
+    return model
+
+
+def configure(folder, **changes):
+    """Change keys of a configuration; None takes one out."""
+    config = json.loads((folder / "config.json").read_text()) | changes
+    kept = {key: value for key, value in config.items() if value is not None}
+    (folder / "config.json").write_text(json.dumps(kept))
+
+
+def spoil(folder, missing, misshapen, unknown):
+    """Take one weight out of a file, flatten another, and add one."""
+
+    def change(tensors):
+        del tensors[missing]
+        tensors[misshapen] = tensors[misshapen].flatten()
+        tensors[unknown] = torch.zeros(3)
+
+    edit(folder, change)
+
+
+# ---- exercises, studies and figures
 
 
 def checker(lesson, name):
@@ -64,7 +155,7 @@ def checker(lesson, name):
 
 
 def first_losses(count, fit, *args):
-    """The losses of the first `count` steps of `fit(*args, on_step)`, which is stopped then."""
+    """The losses of `fit(*args, on_step)`, which is stopped after `count` steps."""
     losses = []
 
     def watch(step, loss):
@@ -77,14 +168,20 @@ def first_losses(count, fit, *args):
     return losses
 
 
-ADDRESS = r"https?:|['\"`]//|url\(|import\((?!URL)|@import"  # of something that a page would have to fetch
+# The address of something that a page would have to fetch.
+ADDRESS = r"https?:|['\"`]//|url\(|import\((?!URL)|@import"
 
 
 def unpacked(html):
     """The HTML of a figure with its data and its viewer as text."""
     packed = r"""(?<=class="pcc-data">)[\w+/=]+|(?<=, ")[\w+/=]{1000,}(?="\))"""
-    return re.sub(packed, lambda match: zlib.decompress(base64.b64decode(match[0])).decode(), html)
+
+    def unpack(match):
+        return zlib.decompress(base64.b64decode(match[0])).decode()
+
+    return re.sub(packed, unpack, html)
 
 
 def data_of(figure):
-    return json.loads(re.search(r'class="pcc-data">(.*?)</script>\n<script>', unpacked(figure.html), re.S)[1])
+    data = r'class="pcc-data">(.*?)</script>\n<script>'
+    return json.loads(re.search(data, unpacked(figure.html), re.S)[1])

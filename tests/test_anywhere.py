@@ -14,6 +14,10 @@ from torch.utils._pytree import tree_leaves, tree_map
 from kit import probe, text, train
 from kit.data import Split, minibatches
 from lessons import albert, ctrl, deberta, densenet, electra, resnet
+from lessons.published import albert as published_albert
+from lessons.published import ctrl as published_ctrl
+from lessons.published import deberta as published_deberta
+from lessons.published import electra as published_electra
 
 # ---- a second device, on any machine
 
@@ -557,17 +561,17 @@ RELATIVE = dict(
 @pytest.mark.parametrize(
     ("kind", "read", "changes"),
     [
-        ("Bert", albert.from_pretrained, {}),
-        ("Albert", albert.from_pretrained, dict(embedding_size=16)),
-        ("Electra", electra.from_pretrained, dict(embedding_size=16)),
+        ("Bert", published_albert.from_pretrained, {}),
+        ("Albert", published_albert.from_pretrained, dict(embedding_size=16)),
+        ("Electra", published_electra.from_pretrained, dict(embedding_size=16)),
         (
             "Deberta",
-            deberta.from_pretrained,
+            published_deberta.from_pretrained,
             RELATIVE | dict(position_biased_input=True),
         ),
         (
             "DebertaV2",
-            deberta.from_pretrained,
+            published_deberta.from_pretrained,
             RELATIVE
             | dict(
                 position_buckets=6,
@@ -604,7 +608,7 @@ def test_ctrl_writes_behind_padding_on_the_left_as_the_reference_does(tmp_path):
     )
     theirs = transformers.CTRLLMHeadModel(config).eval()
     theirs.save_pretrained(tmp_path)
-    theirs, ours = theirs.double(), ctrl.from_pretrained(tmp_path).double()
+    theirs, ours = theirs.double(), published_ctrl.from_pretrained(tmp_path).double()
     mask = MASK.flip(1)
     expected = theirs.generate(
         IDS, attention_mask=mask, max_new_tokens=6, do_sample=False, pad_token_id=0

@@ -480,7 +480,7 @@ def test_a_lesson_depends_on_the_parts_of_kit_that_it_imports():
     heatmap = {"heatmap.js", "base.js", "wake.js", "viewers.py", "figure.py"} | still
     assert names("def f():\n    from kit.view import Heatmap") == heatmap
     assert names("from kit.view import Heatmap, Tokens") == heatmap | {"tokens.js", "text.py"}
-    assert {"layers.js", "checkpoint.py", "text.py", "data.py"} & names("from kit.view import (\n    Curves,\n)") == set()
+    assert {"layers.js", "config.py", "text.py", "data.py"} & names("from kit.view import (\n    Curves,\n)") == set()
 
 
 def test_errors_name_what_is_wrong(house, make):

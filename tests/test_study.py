@@ -16,20 +16,22 @@ def ran():
 
 @pytest.fixture(autouse=True)
 def lessons(tmp_path, monkeypatch):
-    """A folder of lessons with one, x, that imports another, y."""
+    """A folder of lessons with a study of one, x, that imports another, y."""
     folder = tmp_path / "lessons"
-    folder.mkdir()
-    (folder / "x.py").write_text('"""A lesson."""\nfrom lessons.y import rate\n\nSTEPS = 500\n')
+    (folder / "studies").mkdir(parents=True)
+    (folder / "x.py").write_text('"""A lesson."""\nfrom lessons.y import rate\n')
     (folder / "y.py").write_text("rate = 0.1\n")
+    source = '"""A study."""\nfrom lessons.x import rate\n\nSTEPS = 500\n'
+    (folder / "studies" / "x.py").write_text(source)
     monkeypatch.setattr(study, "LESSONS", folder)
+    monkeypatch.setattr(study, "FOLDER", folder / "studies")
     return folder
 
 
 @pytest.fixture
-def folder(tmp_path):
+def folder(lessons):
     """Where the studies of these tests are stored."""
-    (tmp_path / "studies").mkdir()
-    return tmp_path / "studies"
+    return lessons / "studies"
 
 
 @pytest.fixture
@@ -43,8 +45,10 @@ def studied(ran):
 def test_runs_are_stored_with_date_seeds_and_versions(folder, studied, ran):
     study.run("x", studied, range(2), folder)
     assert ran == [("a", 0), ("bb", 0), ("a", 1), ("bb", 1)]
-    assert study.read("x", folder) == {"a": [{"seed": 0, "error": 1.0}, {"seed": 1, "error": 1.333333}],
-                                         "bb": [{"seed": 0, "error": 2.0}, {"seed": 1, "error": 2.333333}]}
+    assert study.read("x", folder) == {
+        "a": [{"seed": 0, "error": 1.0}, {"seed": 1, "error": 1.333333}],
+        "bb": [{"seed": 0, "error": 2.0}, {"seed": 1, "error": 2.333333}],
+    }
     whole = json.loads((folder / "x.json").read_text())
     assert whole["versions"].keys() >= {"python", "torch"} and len(whole["date"]) == 10
 
@@ -59,23 +63,38 @@ def test_an_interrupted_study_goes_on_where_it_stopped(folder, studied, ran):
     assert ran == [("a", 0), ("bb", 0), ("a", 1), ("bb", 1)]
     study.run("x", studied, range(2), folder)
     assert len(ran) == 4
-    assert [path.name for path in folder.iterdir()] == ["x.json"]
+    assert {path.name for path in folder.iterdir()} == {"x.py", "x.json"}
 
 
-def test_numbers_of_other_versions_or_of_another_study_do_not_mix(folder, studied, ran, monkeypatch):
+def test_numbers_of_other_versions_or_of_another_study_do_not_mix(
+    folder, studied, ran, monkeypatch
+):
     study.run("x", studied, range(1), folder)
-    with pytest.raises(ValueError, match="has runs of bb, which the study no longer has"):
+    with pytest.raises(
+        ValueError, match="has runs of bb, which the study no longer has"
+    ):
         study.run("x", {"a": studied["a"]}, range(2), folder)
-    with pytest.raises(ValueError, match="has error, seed of each run of a, now it would be loss, seed"):
-        study.run("x", {name: lambda seed: {"loss": 1.0} for name in studied}, range(2), folder)
+    with pytest.raises(
+        ValueError, match="has error, seed of each run of a, now it would be loss, seed"
+    ):
+        study.run(
+            "x",
+            {name: lambda seed: {"loss": 1.0} for name in studied},
+            range(2),
+            folder,
+        )
     monkeypatch.setattr(study, "versions", lambda lesson: {"torch": "9"})
     with pytest.raises(ValueError, match="was made with .* here are .*'9'.* delete it"):
         study.run("x", studied, range(2), folder)
     assert len(ran) == 2
 
 
-@pytest.mark.parametrize(("file", "before", "now"), [("x", "500", "600"), ("y", "0.1", "0.2")])
-def test_numbers_of_another_recipe_do_not_mix(folder, lessons, studied, ran, file, before, now):
+@pytest.mark.parametrize(
+    ("file", "before", "now"), [("studies/x", "500", "600"), ("y", "0.1", "0.2")]
+)
+def test_numbers_of_another_recipe_do_not_mix(
+    folder, lessons, studied, ran, file, before, now
+):
     study.run("x", studied, range(1), folder)
     recipe = lessons / f"{file}.py"
     recipe.write_text(recipe.read_text().replace(before, now))
@@ -84,24 +103,29 @@ def test_numbers_of_another_recipe_do_not_mix(folder, lessons, studied, ran, fil
     assert len(ran) == 2
 
 
-def test_another_comment_is_the_same_recipe(folder, lessons, studied, ran):
+def test_another_comment_is_the_same_recipe(folder, studied, ran):
     study.run("x", studied, range(1), folder)
-    recipe = lessons / "x.py"
-    recipe.write_text("# Words.\n" + recipe.read_text().replace("A lesson", "The lesson").replace("500", "500  # many"))
+    recipe = folder / "x.py"
+    source = "# Words.\n" + recipe.read_text().replace("A study", "The study")
+    recipe.write_text(source.replace("500", "500  # many"))
     study.run("x", studied, range(2), folder)
     assert len(ran) == 4
 
 
-def test_a_number_is_compared_within_the_spread_over_seeds(folder, monkeypatch, lessons):
+def test_a_number_is_compared_within_the_spread_over_seeds(folder):
     study.run("x", {"a": lambda seed: {"error": seed}}, range(3), folder)
-    monkeypatch.setattr(study, "FOLDER", folder)
     study.within_spread("x", "a", 2, "error", 2.9)
     study.within_spread("x", "a", 2, "error", 4.9, times=3)
-    with pytest.raises(AssertionError, match="a, seed 2: error is 3.1, stored is 2, .* 3 seeds 1; stored with .*'torch'"):
+    with pytest.raises(
+        AssertionError,
+        match="a, seed 2: error is 3.1, stored is 2, .* 3 seeds 1; stored with .*torch",
+    ):
         study.within_spread("x", "a", 2, "error", 3.1)
 
 
-@pytest.mark.parametrize("names", [[], ["nothing"], ["resnet"], ["densenet", "resnet"], ["../kit/study"]])
+@pytest.mark.parametrize(
+    "names", [[], ["nothing"], ["resnet"], ["densenet", "resnet"], ["../kit/study"]]
+)
 def test_a_lesson_without_a_study_is_refused(names, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["kit.study", *names])
     with pytest.raises(SystemExit, match="error: name one lesson that has a study"):
@@ -122,8 +146,11 @@ def test_what_is_no_number_is_not_stored(folder):
     assert not (folder / "x.json").exists()
 
 
-@pytest.mark.parametrize("name", [path.stem for path in sorted(study.FOLDER.glob("*.json"))])
+@pytest.mark.parametrize(
+    "name", [path.stem for path in sorted(study.FOLDER.glob("*.json"))]
+)
 def test_a_stored_study_is_complete(name):
-    lesson, stored = importlib.import_module(f"lessons.{name}"), study.read(name)
-    assert stored.keys() == lesson.STUDY.keys()
-    assert all(sorted(run["seed"] for run in runs) == list(lesson.STUDY_SEEDS) for runs in stored.values())
+    made, stored = importlib.import_module(f"lessons.studies.{name}"), study.read(name)
+    assert stored.keys() == made.STUDY.keys()
+    for runs in stored.values():
+        assert sorted(run["seed"] for run in runs) == list(made.SEEDS)
