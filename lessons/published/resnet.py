@@ -10,7 +10,15 @@ from tempfile import TemporaryDirectory
 import torch
 from torch import nn
 
-from kit.weights import fill, tensors_of
+from kit.weights import (
+    architecture,
+    configuration,
+    fill,
+    quiet,
+    read,
+    require,
+    tensors_of,
+)
 from lessons.resnet import (
     BasicBlock,
     Bottleneck,
@@ -107,17 +115,15 @@ def from_pretrained(name_or_folder):
     Raises ValueError where there are no weights, or weights of another network.
     """
     tensors = tensors_of(name_or_folder)
-    if any(name.startswith(("embedder.", "resnet.")) for name in tensors):
+    if any("embedder." in name for name in tensors):
         return from_transformers(name_or_folder)
     return fill(described_by(tensors), tensors, NAMES)
 
 
 def from_transformers(name_or_folder):
-    from transformers import ResNetForImageClassification, ResNetModel
-
-    theirs = ResNetForImageClassification.from_pretrained(name_or_folder)
-    config = theirs.config
-    headless = config.architectures == [ResNetModel.__name__]
+    config = configuration(name_or_folder)
+    require(config, hidden_act=["relu"], downsample_in_first_stage=[False])
+    kind = architecture(config, ["ResNetForImageClassification", "ResNetModel"])
     if config.layer_type == "basic":
         block = BasicBlockB
     else:
@@ -130,11 +136,9 @@ def from_transformers(name_or_folder):
         config.num_labels,
         config.embedding_size,
     )
-    tensors = theirs.state_dict()
-    if headless:
+    if kind == "ResNetModel":
         model.pool = model.fc = nn.Identity()
-        tensors = theirs.resnet.state_dict()
-    return fill(model, tensors, NAMES)
+    return fill(model, read(kind, name_or_folder, config), NAMES)
 
 
 def described_by(tensors):
@@ -170,7 +174,7 @@ def difference_from_reference(seed=0, **config):
         if "running" in name:  # a fresh network's would hide a swap
             buffer.uniform_(0.5, 1.5)
     images = torch.randn(2, 3, 96, 96)
-    with TemporaryDirectory() as folder, torch.no_grad():
+    with TemporaryDirectory() as folder, quiet(), torch.no_grad():
         theirs.save_pretrained(folder)
         expected = theirs(images).logits
         difference = from_pretrained(folder)(images) - expected
