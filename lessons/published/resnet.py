@@ -110,8 +110,8 @@ def from_pretrained(name_or_folder):
     """A published ResNet by its name on the hub or its folder, in eval mode.
 
     Reads what transformers reads of its ResNet, and timm's and torchvision's files.
-    Images `(batch, channels, height, width)` give logits `(batch, classes)`; where there
-    is no head, pooled features (timm) or the last map (transformers).
+    Images `(batch, channels, height, width)` give logits `(batch, classes)`; where
+    there is no head, pooled features (timm) or the last map (transformers).
     Raises ValueError where there are no weights, or weights of another network.
     """
     tensors = tensors_of(name_or_folder)
@@ -142,7 +142,7 @@ def from_transformers(name_or_folder):
 
 
 def described_by(tensors):
-    """The network, with random weights, that timm's or torchvision's tensors describe."""
+    """The network that tensors of timm or torchvision describe, with random weights."""
     depths, widths = [], []
     for number in (1, 2, 3, 4):
         pattern = rf"layer{number}\.(\d+)\.bn\d\.weight"
@@ -170,9 +170,10 @@ def difference_from_reference(seed=0, **config):
 
     torch.manual_seed(seed)
     theirs = ResNetForImageClassification(ResNetConfig(**config)).eval()
-    for name, buffer in theirs.named_buffers():
-        if "running" in name:  # a fresh network's would hide a swap
-            buffer.uniform_(0.5, 1.5)
+    for module in theirs.modules():
+        if isinstance(module, nn.BatchNorm2d):  # fresh statistics would hide a swap
+            module.running_mean.normal_(std=0.1)
+            module.running_var.uniform_(0.5, 1.5)
     images = torch.randn(2, 3, 96, 96)
     with TemporaryDirectory() as folder, quiet(), torch.no_grad():
         theirs.save_pretrained(folder)
