@@ -63,7 +63,7 @@ from kit import train
 
 # %%
 def conv(in_channels, out_channels, size, stride=1):
-    """A `size`×`size` convolution that keeps the map (stride 1) or halves it (stride 2)."""
+    """A `size`×`size` convolution that keeps the map, or halves it with stride 2."""
     padding = size // 2
     return nn.Conv2d(in_channels, out_channels, size, stride, padding, bias=False)
 
@@ -83,7 +83,7 @@ class PlainBlock(nn.Module):
         self.norm2 = nn.BatchNorm2d(out_channels)
 
     def branch(self, x):                       # (batch, in_channels, height, width)
-        x = F.relu(self.norm1(self.conv1(x)))  # (batch, out_channels, …/stride, …/stride)
+        x = F.relu(self.norm1(self.conv1(x)))  # (batch, out_channels, smaller, smaller)
         return self.norm2(self.conv2(x))       # the same
 
     def forward(self, x):
@@ -311,7 +311,7 @@ class BasicBlock(PlainBlock):
         super().__init__(in_channels, out_channels, stride)
         self.stride, self.extra = stride, out_channels - in_channels
 
-    def shortcut(self, x):                            # (batch, in_channels, height, width)
+    def shortcut(self, x):
         if self.stride == 1 and self.extra == 0:
             return x
         x = x[:, :, ::self.stride, ::self.stride]     # fewer pixels
@@ -402,15 +402,18 @@ class Bottleneck(nn.Module):
     def __init__(self, in_channels, out_channels, stride=1):
         super().__init__()
         inner = out_channels // 4
-        self.conv1, self.norm1 = conv(in_channels, inner, 1, stride), nn.BatchNorm2d(inner)
-        self.conv2, self.norm2 = conv(inner, inner, 3), nn.BatchNorm2d(inner)
-        self.conv3, self.norm3 = conv(inner, out_channels, 1), nn.BatchNorm2d(out_channels)
+        self.conv1 = conv(in_channels, inner, 1, stride)
+        self.norm1 = nn.BatchNorm2d(inner)
+        self.conv2 = conv(inner, inner, 3)
+        self.norm2 = nn.BatchNorm2d(inner)
+        self.conv3 = conv(inner, out_channels, 1)
+        self.norm3 = nn.BatchNorm2d(out_channels)
         self.projection = projection(in_channels, out_channels, stride)
 
     def branch(self, x):                       # (batch, in_channels, height, width)
-        x = F.relu(self.norm1(self.conv1(x)))  # (batch, inner, …/stride, …/stride)
+        x = F.relu(self.norm1(self.conv1(x)))  # (batch, inner, smaller, smaller)
         x = F.relu(self.norm2(self.conv2(x)))  # the same
-        return self.norm3(self.conv3(x))       # (batch, out_channels, …/stride, …/stride)
+        return self.norm3(self.conv3(x))       # (batch, out_channels, smaller, smaller)
 
     def forward(self, x):
         return F.relu(self.branch(x) + self.projection(x))
@@ -430,7 +433,9 @@ class Bottleneck(nn.Module):
 # The stem takes 224×224 pixels to 56×56, and four stages follow (Table 1).
 
 # %%
-def imagenet_net(depths, block, widths, in_channels=3, num_classes=1000, stem_width=64):
+def imagenet_net(
+    depths, block, widths, in_channels=3, num_classes=1000, stem_width=64
+):
     """The network for large images: `depths` blocks of `widths` channels (Table 1)."""
     stem = nn.Sequential(
         conv(in_channels, stem_width, 7, 2), nn.BatchNorm2d(stem_width), nn.ReLU(),

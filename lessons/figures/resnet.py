@@ -125,7 +125,7 @@ def error_against_depth(stored):
             axis.errorbar(
                 errors.keys(), errors.values(), bars, c=colour, marker=marker, capsize=3
             )
-            place = list(errors)[-2 if lines is ours else -1]
+            place = list(errors)[-3 if lines is ours else -1]
             below = kind == "ResNet" and "plain" in lines
             up = -16 if below else 8
             axis.annotate(
@@ -145,9 +145,9 @@ def error_against_depth(stored):
     axes[0].set_xticks([18, 34])
     axes[0].set_ylabel("error, %")
     axes[2].set_xticks(depths)
-    axes[2].set_ylim(0, 20)
+    axes[2].set_ylim(0, 30)
     grey = ROLES["control"][0]
-    axes[2].text(44, 12, f"plain-44:\n{ours['plain'][44]:.0f}%", ha="right", c=grey)
+    axes[2].text(44, 15, f"plain-44:\n{ours['plain'][44]:.0f}%", ha="right", c=grey)
     return Picture(
         drawing,
         caption="Error against depth. Left: top-1 on the validation images, 10 crops, "
