@@ -26,7 +26,8 @@ def compare(batch, **sizes):
     with tempfile.TemporaryDirectory() as folder:
         theirs.save_pretrained(folder)
         ours = from_pretrained(folder)
-    ids = torch.randint(1, sizes["vocab_size"], (batch, 8))  # 0 would be taken for padding
+    # 0 would be taken for padding
+    ids = torch.randint(1, sizes["vocab_size"], (batch, 8))
     runs = [lambda: generate(ours, ids, NEW, greedy=True)[0],
             lambda: theirs.generate(ids, max_new_tokens=NEW, do_sample=False, pad_token_id=0)]
     times = [[], []]

@@ -164,7 +164,8 @@ def test_bad_cells_are_refused_by_name(cell, reason):
     with pytest.raises(ValueError) as error:
         make_page(new_markdown_cell("# Fine"), cell)
     message = str(error.value)
-    assert message.startswith("lesson.ipynb, cell 2 ('boom()'): ") and reason in message and "\x1b" not in message
+    assert message.startswith("lesson.ipynb, cell 2 ('boom()'): ") and reason in message
+    assert "\x1b" not in message
 
 
 def test_empty_cells_need_no_execution():
@@ -182,7 +183,8 @@ def test_figures_survive_mdbook_byte_for_byte(built):
     main, _ = built
     assert f'<script type="application/json" class="pcc-data">{DATA}</script>' in main
     assert f'<script type="module">{SCRIPT}</script>' in main
-    assert 'alt="Three bars"' in main and "<figcaption>Bars of giraffe</figcaption>" in main
+    assert 'alt="Three bars"' in main
+    assert "<figcaption>Bars of giraffe</figcaption>" in main
 
 
 def test_hostile_output_stays_text(built):

@@ -76,8 +76,10 @@ def test_fit_follows_sgd_and_its_schedule_step_by_step():
 
 def test_digits_are_standardised_and_always_split_alike():
     train_set, test_set = digits()
-    assert train_set.images.shape == (1400, 1, 8, 8) and test_set.images.shape == (397, 1, 8, 8)
-    assert abs(train_set.images.mean()) < 1e-5 and abs(train_set.images.std() - 1) < 1e-3
+    assert train_set.images.shape == (1400, 1, 8, 8)
+    assert test_set.images.shape == (397, 1, 8, 8)
+    assert abs(train_set.images.mean()) < 1e-5
+    assert abs(train_set.images.std() - 1) < 1e-3
     assert set(test_set.labels.tolist()) == set(range(10))
     torch.manual_seed(1)
     assert torch.equal(digits()[0].images, train_set.images)
@@ -86,10 +88,12 @@ def test_digits_are_standardised_and_always_split_alike():
 def test_minibatches_pass_over_every_image_in_a_seeded_order():
     split, _ = digits()
     batches = minibatches(split, 64, epochs=2, seed=0)
-    assert len(batches) == 2 * (1400 // 64) and all(len(labels) == 64 for _, labels in batches)
+    assert len(batches) == 2 * (1400 // 64)
+    assert all(len(labels) == 64 for _, labels in batches)
     again, other = minibatches(split, 64, 2, seed=0), minibatches(split, 64, 2, seed=1)
     assert all(torch.equal(a[0], b[0]) for a, b in zip(batches, again))
-    assert not torch.equal(batches[0][1], other[0][1]) and not torch.equal(batches[0][1], batches[21][1])
+    assert not torch.equal(batches[0][1], other[0][1])
+    assert not torch.equal(batches[0][1], batches[21][1])
 
 
 def test_probes_give_what_torch_computes_and_leave_no_hooks():
@@ -98,7 +102,8 @@ def test_probes_give_what_torch_computes_and_leave_no_hooks():
     x = torch.randn(5, 1, 4, 4)
     with activations(model, ["0", "1"]) as seen:
         output = model(x)
-    assert torch.equal(seen["1"][0], seen["0"][1]) and torch.equal(seen["1"][1], seen["0"][1].relu())
+    assert torch.equal(seen["1"][0], seen["0"][1])
+    assert torch.equal(seen["1"][1], seen["0"][1].relu())
     assert not any(module._forward_hooks for module in model.modules())
     output.square().sum().backward()
     assert gradient_norms(model) == {"0": pytest.approx(model[0].weight.grad.norm().item())}
@@ -149,8 +154,10 @@ def test_error_counts_wrong_answers_and_leaves_the_mode():
 
 def test_mnist_is_averaged_standardised_and_always_split_alike():
     train_set, test_set = mnist()
-    assert train_set.images.shape == (2000, 1, 14, 14) and test_set.images.shape == (3000, 1, 14, 14)
-    assert abs(train_set.images.mean()) < 1e-5 and abs(train_set.images.std() - 1) < 1e-3
+    assert train_set.images.shape == (2000, 1, 14, 14)
+    assert test_set.images.shape == (3000, 1, 14, 14)
+    assert abs(train_set.images.mean()) < 1e-5
+    assert abs(train_set.images.std() - 1) < 1e-3
     assert (train_set.labels.bincount() + test_set.labels.bincount()).tolist() == [500] * 10
     large, _ = mnist(size=28)
     small = large.images.reshape(2000, 1, 14, 2, 14, 2).mean((3, 5))

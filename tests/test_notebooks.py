@@ -230,7 +230,8 @@ def test_sanitizer_masks_data_and_pictures_but_not_words():
     html, other = curve(2).html, curve(1).html
     once = masked(html)
     assert html != other and masked(other) == once
-    assert masked(curve(2).widget()._repr_mimebundle_()["text/html"]) == once  # it names its widget
+    # it names its widget
+    assert masked(curve(2).widget()._repr_mimebundle_()["text/html"]) == once
     version, code = viewer(Curves.script)
     assert masked(html.replace(code, code[100:])) == once
     for old in ["The loss falls.", "a line going down", version, "pcc-fallback", "image/png"]:
@@ -255,7 +256,8 @@ def test_widgets_are_dropped_and_their_html_stays():
 def test_importing_every_lesson_is_fast_and_silent():
     imports = "; ".join(["import time; start = time.perf_counter()", *(f"import lessons.{name}" for name in lessons())])
     program = imports + "; seconds = time.perf_counter() - start; assert seconds < 3, f'{seconds:.1f} s'"
-    for _ in range(3):  # the first may read torch from a cold disk, and other tests run beside this one
+    # the first may read torch from a cold disk, and other tests run beside this one
+    for _ in range(3):
         run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
         if run.returncode == 0:
             break
@@ -314,9 +316,11 @@ def make(house, capfd):
     def run(*options):
         capfd.readouterr()
         try:
-            with ThreadPoolExecutor(1) as thread:  # in this one a browser's event loop may run
+            # in this one a browser's event loop may run
+            with ThreadPoolExecutor(1) as thread:
                 status, reason = thread.submit(kit.notebooks.main, options, house).result(), ""
-        except SystemExit as end:  # with a number, or with the sentence that Python would print
+        # with a number, or with the sentence that Python would print
+        except SystemExit as end:
             status, reason = (end.code, "") if isinstance(end.code, int) else (1, f"{end.code}\n")
         out, err = capfd.readouterr()
         return status, out, err + reason
@@ -335,7 +339,8 @@ def test_execute_then_only_what_changed_then_a_failing_cell(house, make):
     assert re.search(r"one .* 4/4 cells, \d+ s", progress) and "two" in progress
     table = (house / "README.md").read_text()
     row = r"\| \[Lesson {0}\]\(notebooks/{0}\.ipynb\) \| Someone \\\| somewhere, 2015 \| a number\. \| \d+\xa0s \| 0\.\d\xa0GB \|\n"
-    assert re.search(row.format("two") + row.format("one"), table), table  # SUMMARY.md gives the order
+    # SUMMARY.md gives the order
+    assert re.search(row.format("two") + row.format("one"), table), table
     assert table.startswith("before\n") and table.endswith("\nafter\n")
     assert [cell.execution_count for cell in nbformat.reads(notebook(house, "one").decode(), 4).cells[1:]] == [1, 2, 3]
 
@@ -359,7 +364,8 @@ def test_another_seed_reaches_the_kernel_and_stores_nothing(house, make, monkeyp
     write(house, "one", "assert os.environ['LESSON_SEED'] == '3'")
     write(house, "two", "assert os.environ['LESSON_SEED'] == '0'")
     status, _, report = make()
-    assert status == 1 and "two: stopped" in report and "one: every claim holds with LESSON_SEED=3; nothing stored" in report
+    assert status == 1 and "two: stopped" in report
+    assert "one: every claim holds with LESSON_SEED=3; nothing stored" in report
     assert not list((house / "notebooks").iterdir())
 
 
@@ -413,7 +419,8 @@ def test_a_notebook_that_was_only_run_by_hand_is_free_to_be_made_again(house):
 def test_what_cannot_be_shown_is_a_failing_cell(house, make):
     write(house, "one", 'type("Broken", (), {"_repr_mimebundle_": lambda self, **_: 1 / 0})()')
     status, _, complaint = make("one")
-    assert status == 1 and "one: stopped, its old notebook stays\n  cell [3]: type(" in complaint
+    assert status == 1
+    assert "one: stopped, its old notebook stays\n  cell [3]: type(" in complaint
 
 
 def test_a_kernel_that_dies_is_a_failing_cell(house, make):
@@ -445,7 +452,8 @@ def test_nbval_sees_a_changed_output_and_make_mends_it(house, make):
     config = ["-c", str(ROOT / "pyproject.toml"), "-p", "no:cacheprovider", "-n0", "-q", "--color=no"]
     nbval = [sys.executable, "-m", "pytest", *config, str(house / "notebooks")]
     report = subprocess.run(nbval, cwd=ROOT, capture_output=True, text=True).stdout
-    assert "1 failed, 5 passed" in report and "one.ipynb::Cell 2" in report and "mismatch 'text/plain'" in report
+    assert "1 failed, 5 passed" in report and "one.ipynb::Cell 2" in report
+    assert "mismatch 'text/plain'" in report
     assert "one: up to date" not in make()[1]
     assert b'"42"' in path.read_bytes()
     assert make("one")[1] == "one: up to date\n"
@@ -455,7 +463,8 @@ def test_what_makes_a_notebook_stale(house):
     before = source_hash("one", house)
     write(house, "two", "f(3)")
     assert source_hash("one", house) == before
-    write(house, "one", "from lessons.two import f")  # in a demo cell, so a comment in the module
+    # in a demo cell, so a comment in the module
+    write(house, "one", "from lessons.two import f")
     importing = source_hash("one", house)
     write(house, "two", "f(4)")
     assert source_hash("one", house) != importing
@@ -485,7 +494,8 @@ def test_a_lesson_depends_on_the_parts_of_kit_that_it_imports():
 
 def test_errors_name_what_is_wrong(house, make):
     status, _, complaint = make("three")
-    assert status == 2 and "no lesson named three; the lessons are: one, two" in complaint
+    assert status == 2
+    assert "no lesson named three; the lessons are: one, two" in complaint
     path = Path(house / "lessons" / "two.py")
     path.write_text(path.read_text().replace("**Paper:**", "Paper:"))
     assert make() == (1, "", "error: lessons/two.py: its first cell needs a line that starts with '**Paper:**'\n")

@@ -89,7 +89,8 @@ def test_the_second_use_reads_the_cache_and_a_broken_file_is_made_again(cache):
         return ["one", "två"]
 
     assert text.cached("x", [1], make) == text.cached("x", [1], make) == ["one", "två"]
-    assert len(calls) == 1 and len(list(cache.iterdir())) == 1      # and nothing half-written is left
+    # and nothing half-written is left
+    assert len(calls) == 1 and len(list(cache.iterdir())) == 1
     (file,) = cache.iterdir()
     whole = file.read_text()
     for broken in ("", whole[:-3], "[]", "{}", whole.replace("one", "two"), json.dumps({"sha256": "", "value": None})):
@@ -133,7 +134,8 @@ def test_pieces_make_up_the_text():
     encoding = tokenizer.encode(document)
     assert all(piece in document.lower() for piece in (token.removeprefix("##") for token in encoding.tokens))
     assert tokenizer.decode(encoding.ids).replace(" ", "") == document.lower().replace(" ", "")
-    assert tokenizer.encode("한국어 🎉").tokens == ["[UNK]", "[UNK]"] and tokenizer.encode("").ids == []
+    assert tokenizer.encode("한국어 🎉").tokens == ["[UNK]", "[UNK]"]
+    assert tokenizer.encode("").ids == []
 
 
 def test_bare_code_is_code_without_words_about_it():
@@ -172,9 +174,11 @@ def test_tokens_are_the_same_with_every_python(program, tokens):
 
 def test_docstrings_and_scripture_are_sentences():
     for document in text.corpus("docstrings").train:
-        assert ">>>" not in document and all(line[0].isupper() and line.endswith(".") for line in document.split("\n"))
+        assert ">>>" not in document
+        assert all(line[0].isupper() and line.endswith(".") for line in document.split("\n"))
     first = text.corpus("scripture").train[0]
-    assert first.startswith("In the beginning God created the heave") and not re.search(r"^\d+:\d+", first, re.M)
+    assert first.startswith("In the beginning God created the heave")
+    assert not re.search(r"^\d+:\d+", first, re.M)
 
 
 def test_byte_pairs_keep_every_text_and_are_the_same_when_trained_again(cache):
@@ -184,12 +188,14 @@ def test_byte_pairs_keep_every_text_and_are_the_same_when_trained_again(cache):
     again = text.byte_pairs("news", size=600)
     assert again.get_vocab() == first.get_vocab() and len(first.get_vocab()) == 600
     for string in (text.corpus("news").heldout[0], "한국어 🎉", " two  spaces\r\n\tTab", "", "\0", "[PAD]"):
-        assert first.decode(first.encode(string).ids) == string and first.encode(string).ids == again.encode(string).ids
+        assert first.decode(first.encode(string).ids) == string
+        assert first.encode(string).ids == again.encode(string).ids
 
 
 def test_windows_never_cross_a_document():
     rows = text.windows([[1, 2, 3, 4, 5], [6], [], [7, 8, 9, 10]], 2)
-    assert rows.tolist() == [[1, 2], [3, 4], [7, 8], [9, 10]] and rows.dtype == torch.int64
+    assert rows.tolist() == [[1, 2], [3, 4], [7, 8], [9, 10]]
+    assert rows.dtype == torch.int64
 
 
 def test_batches_use_each_row_once_before_any_again():
@@ -197,16 +203,19 @@ def test_batches_use_each_row_once_before_any_again():
     batches = text.batches(rows, 3, steps=6, seed=0)
     assert [batch.shape for batch in batches] == [(3, 1)] * 6
     order = torch.cat(batches).flatten().tolist()
-    assert sorted(order[:10]) == list(range(10)) and len(set(order[10:])) == 8 and order[:8] != order[10:]
+    assert sorted(order[:10]) == list(range(10)) and len(set(order[10:])) == 8
+    assert order[:8] != order[10:]
     again, other = text.batches(rows, 3, 6, seed=0), text.batches(rows, 3, 6, seed=1)
-    assert all(map(torch.equal, batches, again)) and not all(map(torch.equal, batches, other))
+    assert all(map(torch.equal, batches, again))
+    assert not all(map(torch.equal, batches, other))
     with pytest.raises(ValueError, match="no rows to make batches of"):
         text.batches(rows[:0], 3, 6, seed=0)
 
 
 def test_python_tokens():
     vocabulary, programs = text.python_tokens()
-    assert len(vocabulary) == len(set(vocabulary)) == 1000 and vocabulary[:5] == text.SPECIAL
+    assert len(vocabulary) == len(set(vocabulary)) == 1000
+    assert vocabulary[:5] == text.SPECIAL
     assert {"def", "(", "NEWLINE", "INDENT", "STRING", "self"} <= set(vocabulary[5:40])
     assert [len(part) for part in programs] == [len(part) for part in text.corpus("code")]
     begin = [vocabulary[i] for i in programs.train[0]]

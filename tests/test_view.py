@@ -144,7 +144,8 @@ def test_every_figure_is_one_self_contained_block(gallery):
         assert '<div class="pcc-fallback">' in html and "<figcaption>" in html, name
         assert ("<img alt=" in html) != ("<details>" in html), f"{name}: a picture with a text, or a text"
         bundle = figure._repr_mimebundle_()
-        assert bundle["text/html"] == html and bundle["text/plain"].startswith(f"<{type(figure).__name__}: ")
+        assert bundle["text/html"] == html
+        assert bundle["text/plain"].startswith(f"<{type(figure).__name__}: ")
 
 
 def test_sizes(gallery):
@@ -182,14 +183,16 @@ def test_hostile_strings_stay_text():
     figure = Layers({HOSTILE: frame}, controls={HOSTILE: [HOSTILE]}, y_label=HOSTILE, caption=HOSTILE, alt=HOSTILE)
     asked = Predict(HOSTILE, [HOSTILE, "b"], name=HOSTILE)
     for one in (figure, asked, asked.reveal(1, HOSTILE)):
-        assert one.html.count("</script>") == 2 and one.html.count("<script") == 2 and "<b>" not in one.html
+        assert one.html.count("</script>") == 2 and one.html.count("<script") == 2
+        assert "<b>" not in one.html
     assert data_of(figure)["frames"][0]["labels"] == [HOSTILE, "b"]
 
 
 def test_what_is_not_finite_is_kept_apart():
     figure = Layers({"series": [{"name": "a", "values": [1.0, np.nan, np.inf, -np.inf]}]}, y_label="y", **TEXT)
     assert data_of(figure)["frames"][0]["series"][0]["values"] == [1, "nan", "inf", "-inf"]
-    packed = quantise(np.array([[0.0, 1.0, np.nan]]), 16, log=True)  # 0 has no logarithm
+    # 0 has no logarithm
+    packed = quantise(np.array([[0.0, 1.0, np.nan]]), 16, log=True)
     codes = np.frombuffer(base64.b64decode(packed["data"]), "<u2")
     assert list(codes) == [65535, 0, 65535]
     heat = {"panels": [{"title": "empty", "values": np.full((3, 3), np.nan)}]}
@@ -269,7 +272,8 @@ def test_a_wrong_heatmap_is_told():
 def test_the_answer_is_not_in_the_question():
     asked = predict()
     asked.reveal(2, "Both are poor learners.")
-    assert "poor learners" not in asked.html and "answer" not in data_of(asked)["options"]
+    assert "poor learners" not in asked.html
+    assert "answer" not in data_of(asked)["options"]
 
 
 # -- presets, tuples, stacked bars
@@ -295,7 +299,8 @@ def test_one_control_may_have_tuples():
 
 def test_widget_presets_keep_their_values_in_other_lists():
     widget = explorer().widget(controls={"growth rate": [4, 8, 12], "layers": [(16, 16, 16), (5, 31, 64)]})
-    assert widget.data["presets"] == [  # DenseNet-121 has a growth rate of 32, which these lists lack
+    # DenseNet-121 has a growth rate of 32, which these lists lack
+    assert widget.data["presets"] == [
         {"name": "DenseNet-BC, L = 100, k = 12", "at": [2, 0, 1]},
         {"name": "a hundred layers", "at": [None, 1, None]},
     ]
@@ -303,16 +308,20 @@ def test_widget_presets_keep_their_values_in_other_lists():
 
 def test_stacked_range_is_of_totals():
     data = data_of(parameters())
-    assert data["options"]["y_range"] == [0, number(335.3 * 1.04)] and not data["options"]["fixed"]
+    assert data["options"]["y_range"] == [0, number(335.3 * 1.04)]
+    assert not data["options"]["fixed"]
     frames = data_of(explorer())["frames"]
     assert [len(frame["series"][0]["values"]) for frame in frames[:8:2]] == [15, 48, 58, 100]
     for frame in frames:
         tallest = max(a + b for a, b in zip(*(line["values"] for line in frame["series"]), strict=True))
         assert frame["y_range"] == [0, number(tallest * 1.04)]
     common = data_of(explorer(y_range=None))
-    assert common["options"]["y_range"] == [0, max(frame["y_range"][1] for frame in frames)] and "y_range" not in common["frames"][0]
-    assert data_of(layers(y_range="frame"))["frames"][0]["y_range"] == [1, 10]  # the other kinds too, here a log axis
-    own = data_of(Layers(ONE | {"y_range": (0, 50)}, y_label="y", y_range="frame", **TEXT))  # a frame's own range comes first
+    assert common["options"]["y_range"] == [0, max(frame["y_range"][1] for frame in frames)]
+    assert "y_range" not in common["frames"][0]
+    # the other kinds too, here a log axis
+    assert data_of(layers(y_range="frame"))["frames"][0]["y_range"] == [1, 10]
+    # a frame's own range comes first
+    own = data_of(Layers(ONE | {"y_range": (0, 50)}, y_label="y", y_range="frame", **TEXT))
     assert own["frames"][0]["y_range"] == [0, 50]
     line = {"series": [{"name": "a", "x": [1, 2], "y": [1, 2]}], "y_range": (0, 50)}
     assert data_of(Curves(line, x_label="x", y_label="y", y_range=(0, 9), **TEXT))["frames"][0]["y_range"] == [0, 50]
@@ -333,11 +342,13 @@ def painted(pixels, colour):
 
 def test_stacked_fallback_has_the_proportions():
     pixels = fallback(parameters())
-    heights = [painted(pixels, ROLES[role][0])[30:].sum(axis=0).max() for role in ("extra0", "idea", "selected")]  # of BERT large
+    # of BERT large
+    heights = [painted(pixels, ROLES[role][0])[30:].sum(axis=0).max() for role in ("extra0", "idea", "selected")]
     assert np.allclose(np.array(heights) / sum(heights), np.array([31.8, 100.8, 201.5]) / 334.1, atol=0.02), heights
     saw = painted(fallback(explorer(start={"layers": (5, 31, 64)})), ROLES["idea"][0])[30:]
     filled = np.flatnonzero(saw.sum(axis=0) > 40)
-    assert (np.diff(filled) > 1).sum() == 1  # a hundred bars touch; the one gap is where the last block begins
+    # a hundred bars touch; the one gap is where the last block begins
+    assert (np.diff(filled) > 1).sum() == 1
 
 
 def test_concat_fallback_has_arcs_of_many_heights():
@@ -361,7 +372,8 @@ def test_widget_computes_what_the_page_lacks(monkeypatch):
     figure = layers(start={"depth": 56})
     widget = figure.widget(controls={"depth": range(8, 111, 6), "width": [4, 5, 16]})
     names = [control["name"] for control in widget.data["controls"]]
-    assert names == ["depth", "shortcut", "batch norm", "width"] and len(widget.data["frames"]) == 18 * 2 * 2 * 3
+    assert names == ["depth", "shortcut", "batch norm", "width"]
+    assert len(widget.data["frames"]) == 18 * 2 * 2 * 3
     assert [control["start"] for control in widget.data["controls"]] == [8, 0, 0, 2]
     known = [frame for frame in widget.data["frames"] if frame]
     assert len(known) == 16  # the page's own frames are known at the default width
@@ -375,9 +387,11 @@ def test_what_a_live_figure_leaves_in_a_notebook(gallery):
     for name in ("layers", "heatmap", "curves", "network", "explorer", "dense", "predict", "reveal"):
         widget = gallery[name].widget()
         bundle = widget._repr_mimebundle_()
-        assert set(bundle) == {"text/html", "text/plain"}  # a widget's view would be an error message without its kernel
+        # a widget's view would be an error message without its kernel
+        assert set(bundle) == {"text/html", "text/plain"}
         named = f' data-kernel="{widget.model_id}"'
-        assert bundle["text/html"].count(named) == 1 and bundle["text/html"].replace(named, "") == gallery[name].html
+        assert bundle["text/html"].count(named) == 1
+        assert bundle["text/html"].replace(named, "") == gallery[name].html
         assert "0x" not in bundle["text/plain"]
 
 
@@ -389,10 +403,12 @@ def test_live_curves(monkeypatch):
         live.add("plain", step, torch.tensor(1.0 / (step + 1)), role="control")
     assert 1 <= len(updates) < 200  # thousands of points, a few pictures
     line = live._data()["frames"][0]["series"][0]
-    assert len(line["x"]) == len(line["y"]) <= live.most and line["x"][0] == 0 and live._data()["done"] == 3000
+    assert len(line["x"]) == len(line["y"]) <= live.most and line["x"][0] == 0
+    assert live._data()["done"] == 3000
     live.close()
     assert live.widget.comm is None and "data-kernel" not in live.html
-    assert data_of(live)["frames"][0]["series"][0] == line and '<img alt="loss while training"' in live.html
+    assert data_of(live)["frames"][0]["series"][0] == line
+    assert '<img alt="loss while training"' in live.html
 
 
 # -- in Chromium, from a file, with the network off
@@ -422,7 +438,8 @@ def test_it_fits_and_no_labels_collide(open_page, gallery, width):
     assert problems == []
 
 
-@pytest.mark.parametrize(("width", "most"), [(914, 610), (860, 610), (366, 844)])  # JupyterLab and the site on a laptop; a phone
+# JupyterLab and the site on a laptop; a phone
+@pytest.mark.parametrize(("width", "most"), [(914, 610), (860, 610), (366, 844)])
 def test_what_belongs_together_fits_a_screen(open_page, gallery, width, most):
     noise = np.random.default_rng(0)
     names = [f"token{i}" for i in range(24)]
@@ -450,7 +467,8 @@ def test_slider_by_keyboard_changes_the_picture(open_page, gallery):
     slider.focus()
     page.keyboard.press("ArrowRight")
     assert line.get_attribute("d") != before and note.inner_text() == "depth 20"
-    assert slider.get_attribute("aria-valuetext") == "20" and "depth 20" in page.locator("[aria-live]").inner_text()
+    assert slider.get_attribute("aria-valuetext") == "20"
+    assert "depth 20" in page.locator("[aria-live]").inner_text()
     page.get_by_label("residual").check()
     assert "residual-20" in page.locator(".pcc-stage").inner_text()
     chart = page.locator(".pcc-stage > svg")
@@ -461,7 +479,8 @@ def test_slider_by_keyboard_changes_the_picture(open_page, gallery):
     assert "layer 2, residual-20" in page.locator("[aria-live]").inner_text()
     page.get_by_label("depth").focus()
     page.keyboard.press("End")  # the picked layer stays picked at another depth
-    assert "layer 2" in page.locator(".pcc-read").inner_text() and "residual-110" in page.locator(".pcc-read").inner_text()
+    assert "layer 2" in page.locator(".pcc-read").inner_text()
+    assert "residual-110" in page.locator(".pcc-read").inner_text()
 
 
 def test_axis_stays_while_controls_move(open_page, gallery):
@@ -478,13 +497,16 @@ def test_a_preset_sets_the_other_controls(open_page, scheme):
     preset, note = page.get_by_role("combobox", name="preset", exact=True), page.locator(".pcc-note")
     growth, blocks = page.get_by_label("growth rate"), page.get_by_label("layers", exact=True)
     shown = preset.locator("option:checked")
-    assert page.locator(".pcc-controls > *").first.locator("select").count() == 1 and shown.inner_text() == "your own"
+    assert page.locator(".pcc-controls > *").first.locator("select").count() == 1
+    assert shown.inner_text() == "your own"
     paths = page.locator(".pcc-stage svg svg path")
     before = paths.last.get_attribute("d")
     preset.select_option("DenseNet-121")
     assert [growth.get_attribute("aria-valuetext"), blocks.get_attribute("aria-valuetext")] == ["32", "6, 12, 24, 16"]
-    assert page.get_by_label("half").is_checked() and not page.get_by_label("none").is_checked()
-    assert note.inner_text() == "32, (6, 12, 24, 16), half" and paths.last.get_attribute("d") != before
+    assert page.get_by_label("half").is_checked()
+    assert not page.get_by_label("none").is_checked()
+    assert note.inner_text() == "32, (6, 12, 24, 16), half"
+    assert paths.last.get_attribute("d") != before
     assert "growth rate 32, layers 6, 12, 24, 16, compression half" in page.locator("[aria-live]").inner_text()
     preset.select_option("a hundred layers")  # names one control and leaves the rest
     assert note.inner_text() == "32, (5, 31, 64), half"
@@ -495,7 +517,8 @@ def test_a_preset_sets_the_other_controls(open_page, scheme):
     preset.focus()
     page.keyboard.press("ArrowDown")  # by keys alone
     page.keyboard.press("Enter")
-    assert shown.inner_text() == "DenseNet-BC, L = 100, k = 12" and note.inner_text() == "12, (16, 16, 16), half"
+    assert shown.inner_text() == "DenseNet-BC, L = 100, k = 12"
+    assert note.inner_text() == "12, (16, 16, 16), half"
     page.keyboard.press("ArrowUp")  # "your own" tells and cannot be chosen
     page.keyboard.press("Enter")
     assert shown.inner_text() == "DenseNet-BC, L = 100, k = 12"
@@ -507,7 +530,8 @@ def test_many_choices_make_a_select(open_page):
     many = Layers(frames, controls={"one of": names}, y_label="y", **TEXT)
     del frames["model 6"]
     page = open_page().show(Layers(frames, controls={"one of": names[:6]}, y_label="y", **TEXT), many)
-    assert page.get_by_role("radio").count() == 6 and page.get_by_role("combobox").count() == 1
+    assert page.get_by_role("radio").count() == 6
+    assert page.get_by_role("combobox").count() == 1
     page.get_by_role("combobox", name="one of", exact=True).select_option("model 4")
     assert page.locator(".pcc-note").last.inner_text() == "model 4"
 
@@ -523,17 +547,21 @@ def extents(page):
 def test_stacked_bars_are_read_part_by_part(open_page):
     page = open_page().show(parameters())
     drawn = np.array(extents(page))  # 4 series, 3 bars, left-right-top-bottom
-    assert drawn.shape == (4, 3, 4) and (drawn[..., 1] - drawn[..., 0]).max() == pytest.approx(72)  # no walls
+    # no walls
+    assert drawn.shape == (4, 3, 4)
+    assert (drawn[..., 1] - drawn[..., 0]).max() == pytest.approx(72)
     tall = drawn[:3, 1, 3] - drawn[:3, 1, 2]
     assert np.allclose(tall / tall.sum(), np.array([31.8, 100.8, 201.5]) / 334.1, atol=0.01)
-    gaps = drawn[:2, :2, 2] - drawn[1:3, :2, 3]  # each stands on the one before, a hair above
+    # each stands on the one before, a hair above
+    gaps = drawn[:2, :2, 2] - drawn[1:3, :2, 3]
     assert (gaps >= 0).all() and (gaps < 2).all()
     text = page.locator(".pcc-stage svg text").all_text_contents()
     assert {"BERT base", "BERT large", "ALBERT base"} <= set(text)
     page.locator(".pcc-stage > svg").focus()
     page.keyboard.press("End")
     readout = page.locator(".pcc-read").inner_text()
-    assert readout.split() == "ALBERT base embedding 3.9 attention 2.4 feed-forward 4.7 total 11".split()  # "rest" has two bars only
+    # "rest" has two bars only
+    assert readout.split() == "ALBERT base embedding 3.9 attention 2.4 feed-forward 4.7 total 11".split()
 
 
 def test_stacked_bars_touch_when_many_and_each_frame_has_its_range(open_page):
@@ -543,7 +571,8 @@ def test_stacked_bars_touch_when_many_and_each_frame_has_its_range(open_page):
     small = ticks.all_text_contents()
     page.get_by_role("combobox", name="preset", exact=True).select_option("a hundred layers")
     (first,), (second,) = extents(page)  # one outline for each part
-    assert first[:2] == second[:2] and ticks.all_text_contents() != small and "100" in small
+    assert first[:2] == second[:2] and ticks.all_text_contents() != small
+    assert "100" in small
     page.locator(".pcc-stage > svg").focus()
     page.keyboard.press("End")
     assert "block 3, layer 64" in page.locator(".pcc-read").inner_text()
@@ -586,7 +615,8 @@ def test_heatmap_reads_cells_and_columns(open_page):
     board.focus()
     page.keyboard.press("ArrowRight")
     page.keyboard.press("ArrowRight")
-    assert "layer 1, step 1" in readout.inner_text() and "not finite" in readout.inner_text()
+    assert "layer 1, step 1" in readout.inner_text()
+    assert "not finite" in readout.inner_text()
     profile = page.locator(".pcc-stage svg svg path").first
     before = profile.get_attribute("d")
     page.get_by_label("step").focus()
@@ -594,7 +624,8 @@ def test_heatmap_reads_cells_and_columns(open_page):
     assert profile.get_attribute("d") != before
     canvas = page.locator("canvas").nth(1).bounding_box()
     page.mouse.click(canvas["x"] + canvas["width"] - 1, canvas["y"] + 1)
-    assert "layer 1, step 167" in readout.inner_text() and page.get_by_label("step").input_value() == "167"
+    assert "layer 1, step 167" in readout.inner_text()
+    assert page.get_by_label("step").input_value() == "167"
 
 
 def test_curves_read_all_at_one_x(open_page):
@@ -602,18 +633,22 @@ def test_curves_read_all_at_one_x(open_page):
     box = page.locator(".pcc-stage svg").first.bounding_box()
     page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
     text = page.locator(".pcc-read").inner_text()
-    assert re.match(r"step \d+", text) and all(f"network {name}" in text for name in "abcd")
+    assert re.match(r"step \d+", text)
+    assert all(f"network {name}" in text for name in "abcd")
 
 
 def test_network_is_walked_by_keys_and_mouse(open_page):
     page = open_page().show(network())
     chosen = page.locator("[role=radio][aria-checked=true]")
-    assert chosen.get_attribute("aria-label").startswith("block 3") and page.locator(".pcc-stage canvas").count() == 16
+    assert chosen.get_attribute("aria-label").startswith("block 3")
+    assert page.locator(".pcc-stage canvas").count() == 16
     chosen.focus()
     page.keyboard.press("ArrowRight")
-    assert chosen.get_attribute("aria-label").startswith("block 4") and "block 4" in page.locator(".pcc-read").inner_text()
+    assert chosen.get_attribute("aria-label").startswith("block 4")
+    assert "block 4" in page.locator(".pcc-read").inner_text()
     page.locator("[role=radio]").last.click()
-    assert chosen.get_attribute("aria-label").startswith("linear") and page.locator(".pcc-stage canvas").count() == 0
+    assert chosen.get_attribute("aria-label").startswith("linear")
+    assert page.locator(".pcc-stage canvas").count() == 0
     page.locator("[role=radio]").first.click()
     page.get_by_label("1 feature maps of image").focus()
     page.keyboard.press("ArrowRight")
@@ -626,7 +661,8 @@ def test_predict_then_reveal(open_page, reveal_first):
     answer = asked.reveal(0, "It is harder to optimise.")
     opened = open_page().show(*((answer, asked) if reveal_first else (asked, answer)))
     page = opened.locator("main").filter(visible=True)
-    assert page.get_by_text("not committed").is_visible() and not page.locator(".pcc-live").get_by_text("harder to optimise").count()
+    assert page.get_by_text("not committed").is_visible()
+    assert not page.locator(".pcc-live").get_by_text("harder to optimise").count()
     commit = page.get_by_role("button", name="Commit")
     assert commit.is_disabled()
     page.get_by_label("plain-56").check()
@@ -634,7 +670,8 @@ def test_predict_then_reveal(open_page, reveal_first):
     assert page.get_by_text("You said: “plain-56”. Go on to find out.").is_visible()
     assert page.get_by_label("plain-56").is_disabled() and not commit.count()
     assert page.get_by_text("You said: “plain-56”. It is harder to optimise.").is_visible()
-    assert page.get_by_text("✓ plain-20").is_visible() and page.get_by_text("✗ plain-56 (your prediction)").is_visible()
+    assert page.get_by_text("✓ plain-20").is_visible()
+    assert page.get_by_text("✗ plain-56 (your prediction)").is_visible()
     opened.reload()
     page.get_by_text("You said: “plain-56”. Go on to find out.").wait_for()
 
@@ -651,20 +688,23 @@ def test_answering_moves_nothing(open_page, width):
     assert page.evaluate(heights) == before
     page.get_by_label("twenty").check()
     page.get_by_role("button", name="Commit").click()
-    assert page.get_by_text("You said it. It is easy.").is_visible() and page.evaluate(heights) == before
+    assert page.get_by_text("You said it. It is easy.").is_visible()
+    assert page.evaluate(heights) == before
 
 
 def test_the_answer_can_be_shown_without_a_prediction(open_page):
     page = open_page().show(predict().reveal(1, "Because."))
     page.get_by_role("button", name="Show the answer").click()
-    assert page.get_by_text("✓ plain-56").is_visible() and page.get_by_text("Because.", exact=True).is_visible()
+    assert page.get_by_text("✓ plain-56").is_visible()
+    assert page.get_by_text("Because.", exact=True).is_visible()
 
 
 def test_copies_and_strangers_share_a_page(open_page, gallery):
     page = open_page().show(gallery["layers"], gallery["heatmap"], gallery["layers"], gallery["layers"])
     assert page.locator(".pcc-live").filter(has=page.get_by_label("depth")).count() == 3
     page.get_by_label("residual").nth(1).check()  # radio groups of copies do not mix
-    assert page.get_by_label("plain", exact=True).nth(0).is_checked() and not page.get_by_label("plain", exact=True).nth(1).is_checked()
+    assert page.get_by_label("plain", exact=True).nth(0).is_checked()
+    assert not page.get_by_label("plain", exact=True).nth(1).is_checked()
     # a figure that comes later, as JupyterLab inserts outputs: made away from the page, its scripts made anew
     page.evaluate(
         """(html) => { const host = document.createElement("div"); host.innerHTML = html;
@@ -686,7 +726,8 @@ def test_hostile_strings_run_nothing(open_page):
     asked = Predict(HOSTILE, [HOSTILE, "b"], name=HOSTILE)
     opened = open_page()
     page = opened.show(figure, heat, net, asked, asked.reveal(0, HOSTILE))
-    assert page.locator(".pcc-live script, b b, text b").count() == 0 and page.locator(".pcc-note").first.inner_text() == HOSTILE
+    assert page.locator(".pcc-live script, b b, text b").count() == 0
+    assert page.locator(".pcc-note").first.inner_text() == HOSTILE
     assert page.locator("figcaption").first.inner_text() == HOSTILE
 
 
@@ -723,15 +764,19 @@ def test_live_one_request_in_flight_latest_wins(open_page):
     for _ in range(3):  # 14, 20 and 26 layers: the page has only 20
         page.keyboard.press("ArrowRight")
     assert page.evaluate("sent") == [{"ask": [1, 0, 0]}]
-    assert live.locator(".pcc-waiting").count() == 1 and live.locator(".pcc-note").inner_text() == "depth 20"
+    assert live.locator(".pcc-waiting").count() == 1
+    assert live.locator(".pcc-note").inner_text() == "depth 20"
     frame = data_of(layers())["frames"][0]
     page.evaluate("(frame) => heard['msg:custom']({ ask: [1, 0, 0], frame })", frame | {"note": "stale"})
-    assert page.evaluate("sent.length") == 2 and page.evaluate("sent[1].ask[0]") == 3  # asks for the latest, shows no stale one
+    # asks for the latest, shows no stale one
+    assert page.evaluate("sent.length") == 2 and page.evaluate("sent[1].ask[0]") == 3
     assert live.locator(".pcc-note").inner_text() == "depth 20"
     page.evaluate("heard['msg:custom']({ ask: [3, 0, 0], problem: 'ValueError: too deep' })")
-    assert live.get_by_text("ValueError: too deep").is_visible() and page.evaluate("sent.length") == 2
+    assert live.get_by_text("ValueError: too deep").is_visible()
+    assert page.evaluate("sent.length") == 2
     page.keyboard.press("ArrowLeft")
-    assert not live.get_by_text("ValueError").count() and live.locator(".pcc-waiting").count() == 0
+    assert not live.get_by_text("ValueError").count()
+    assert live.locator(".pcc-waiting").count() == 0
     page.evaluate("stop()")
 
 
@@ -751,10 +796,12 @@ def test_a_preset_asks_a_live_figure(open_page):
     preset, note = live.get_by_role("combobox", name="preset", exact=True), live.locator(".pcc-note")
     assert preset.locator("option").all_text_contents() == ["your own", "DenseNet-BC, L = 100, k = 12", "a hundred layers"]
     preset.select_option("DenseNet-BC, L = 100, k = 12")
-    assert note.inner_text() == "12, (16, 16, 16), half" and page.evaluate("sent") == []  # the page has it, at other places than before
+    # the page has it, at other places than before
+    assert note.inner_text() == "12, (16, 16, 16), half" and page.evaluate("sent") == []
     live.get_by_label("growth rate").press("ArrowLeft")
     preset.select_option("a hundred layers")
-    assert page.evaluate("sent.map((message) => message.ask)") == [[0, 0, 1]]  # one in flight: growth rate 4
+    # one in flight: growth rate 4
+    assert page.evaluate("sent.map((message) => message.ask)") == [[0, 0, 1]]
     assert live.get_by_label("layers", exact=True).get_attribute("aria-valuetext") == "5, 31, 64"
 
 
@@ -762,7 +809,8 @@ def test_theme_follows_the_page(open_page, gallery):
     page = open_page().show(gallery["curves"])
     blue = "getComputedStyle(document.querySelector('.pcc-live')).getPropertyValue('--pcc-idea')"
     assert page.evaluate(blue) == "#0072B2"
-    page.evaluate("document.body.style.cssText += 'background: #111; color: #eee'")  # as JupyterLab and mdBook do, by an attribute
+    # as JupyterLab and mdBook do, by an attribute
+    page.evaluate("document.body.style.cssText += 'background: #111; color: #eee'")
     page.wait_for_function(f"{blue} === '#56B4E9'")
 
 

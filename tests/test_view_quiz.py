@@ -29,7 +29,8 @@ def spot(**options):
 
 
 def plain(text):
-    return "".join(letter for letter in text if unicodedata.category(letter) != "Cf")  # isolates are not seen
+    # isolates are not seen
+    return "".join(letter for letter in text if unicodedata.category(letter) != "Cf")
 
 
 # -- Python
@@ -38,16 +39,20 @@ def plain(text):
 def test_what_is_packed():
     html = spot().html
     data = data_of(spot())
-    assert data["frames"][0]["tokens"] == WORDS and data["frames"][0]["originals"][2] == "cooked"
-    assert data["frames"][0]["values"][2] == 0.9 and data["options"] == {"judge": "the judge"}
+    assert data["frames"][0]["tokens"] == WORDS
+    assert data["frames"][0]["originals"][2] == "cooked"
+    assert data["frames"][0]["values"][2] == 0.9
+    assert data["options"] == {"judge": "the judge"}
     assert html == spot().html and not re.search(rf"\n\s*\n|{ADDRESS}", unpacked(html))
-    assert html.count("<script") == 2 and html.count("</script>") == 2 and len(html) < 60_000
+    assert html.count("<script") == 2 and html.count("</script>") == 2
+    assert len(html) < 60_000
 
 
 def test_what_stands_in_where_scripts_are_stripped():
     fallback = re.search(r'pcc-fallback">(.*?)</div>', spot().html, re.S).group(1)
     assert set(re.findall(r"</?(\w+)", fallback)) == {"p", "bdi", "details", "summary", "ul", "li"}
-    assert "ate instead of cooked (the judge: 0.90)" in fallback and fallback.count("<li>") == 2
+    assert "ate instead of cooked (the judge: 0.90)" in fallback
+    assert fallback.count("<li>") == 2
 
 
 def made(judge="the judge", **changes):
@@ -76,7 +81,8 @@ def test_the_kernel_makes_further_texts(monkeypatch):
     monkeypatch.setattr(type(widget), "send", lambda _, message: sent.append(message))
     for ask in ([1, 1], [2, 0]):
         widget._handle_custom_msg({"ask": ask}, [])
-    assert sent[0]["frame"]["note"] == "text 2" and sent[1]["problem"] == "RuntimeError: the model burst"
+    assert sent[0]["frame"]["note"] == "text 2"
+    assert sent[1]["problem"] == "RuntimeError: the model burst"
 
 
 # -- in Chromium
@@ -104,7 +110,8 @@ def test_it_fits(open_page, width):
 
 def test_nothing_is_told_before_the_commitment(open_page):
     page = open_page().show(spot())
-    assert "cooked" not in page.locator("main").inner_text() and page.locator("[role=application]").count() == 0
+    assert "cooked" not in page.locator("main").inner_text()
+    assert page.locator("[role=application]").count() == 0
     tokens = page.get_by_label(TEXT["alt"]).get_by_role("button")
     assert tokens.count() == 10 and tokens.nth(5).inner_text() == HOSTILE
     tokens.nth(2).click()
@@ -139,12 +146,15 @@ def test_a_game_by_keys_over_two_texts(open_page):
     assert "token 10" in page.locator("[aria-live]").inner_text()
     slider = page.get_by_role("slider")
     slider.press("ArrowRight")
-    assert "text 2" in page.locator(".pcc-note").inner_text() and page.get_by_role("button", name="Commit").is_visible()
+    assert "text 2" in page.locator(".pcc-note").inner_text()
+    assert page.get_by_role("button", name="Commit").is_visible()
     page.get_by_role("button", name="Commit").click()
     told = page.locator(".pcc-stage").inner_text()
-    assert "You found 0 of 0" in told and "in 2 texts: you 20 of 20, the judge 18." in told
+    assert "You found 0 of 0" in told
+    assert "in 2 texts: you 20 of 20, the judge 18." in told
     slider.press("ArrowLeft")
-    assert "You found 2 of 2" in page.locator(".pcc-stage").inner_text()  # played once, it stays so
+    # played once, it stays so
+    assert "You found 2 of 2" in page.locator(".pcc-stage").inner_text()
 
 
 def test_a_new_width_keeps_picks_and_focus(open_page):
@@ -186,6 +196,11 @@ def test_the_judge_gets_as_many_picks_as_the_reader(open_page):
             figure.locator(f"button[data-i='{i}']").click()
         figure.get_by_role("button", name="Commit").click()
         told.append(plain(figure.inner_text()))
-    assert "the judge 1, with no false alarm." in told[0] and "its pick is the highest" in told[0]  # 0.9, a fake
-    assert "the judge 2, with 1 false alarm." in told[1] and "its 3 picks are the highest" in told[1]  # 0.9, 0.8 and 0.4
-    assert "You found 0 of 2" in told[2] and "its 2 picks are the highest" in told[2]  # no picks: one for each fake
+    # 0.9, a fake
+    assert "the judge 1, with no false alarm." in told[0]
+    assert "its pick is the highest" in told[0]
+    # 0.9, 0.8 and 0.4
+    assert "the judge 2, with 1 false alarm." in told[1]
+    assert "its 3 picks are the highest" in told[1]
+    # no picks: one for each fake
+    assert "You found 0 of 2" in told[2] and "its 2 picks are the highest" in told[2]

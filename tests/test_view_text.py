@@ -20,7 +20,8 @@ TALK = {"chosen": "the chosen head, token by token", "map": "the map of the chos
 
 def weights(tokens, layers=2, heads=3, seed=0):
     noise = np.random.default_rng(seed).dirichlet(np.full(tokens, 0.3), size=(layers, heads, tokens))
-    noise[0, 1] = np.eye(tokens)[np.maximum(np.arange(tokens) - 1, 0)]  # a head that looks at the token before
+    # a head that looks at the token before
+    noise[0, 1] = np.eye(tokens)[np.maximum(np.arange(tokens) - 1, 0)]
     return noise
 
 
@@ -55,7 +56,8 @@ def odd():
 
 
 def plain(text):
-    return "".join(letter for letter in text if unicodedata.category(letter) != "Cf")  # isolates are not seen
+    # isolates are not seen
+    return "".join(letter for letter in text if unicodedata.category(letter) != "Cf")
 
 
 # -- Python
@@ -71,7 +73,8 @@ def test_weights_survive_packing():
 
 
 def test_size_on_the_page():
-    words = "the cat sat on the mat and the dog ran to the river bank with a ball"  # 20 tokens with the two at the ends
+    # 20 tokens with the two at the ends
+    words = "the cat sat on the mat and the dog ran to the river bank with a ball"
     sentences = [f"{words} {i}" for i in range(5)]
     figure = Attention(lambda sentence: look(sentence, 6, 12), controls={"sentence": sentences}, **TEXT)
     assert len(figure.frames[(sentences[0],)]["tokens"]) in (19, 20)
@@ -82,7 +85,8 @@ def test_size_on_the_page():
 def test_stored_text_is_stable_and_self_contained():
     for make in (attention, tokens):
         html = make().html
-        assert html == make().html and not re.search(rf"\n\s*\n|{ADDRESS}", unpacked(html))
+        assert html == make().html
+        assert not re.search(rf"\n\s*\n|{ADDRESS}", unpacked(html))
     for figure in odd():
         assert figure.html.count("<script") == 2 and figure.html.count("</script>") == 2
 
@@ -90,7 +94,8 @@ def test_stored_text_is_stable_and_self_contained():
 def test_what_stands_in_where_scripts_are_stripped():
     assert '<img alt="What is drawn." src="data:image/png' in attention().html
     fallback = re.search(r'pcc-fallback">(.*?)</div>', tokens().html, re.S).group(1)
-    assert set(re.findall(r"</?(\w+)", fallback)) == {"p", "b", "span", "bdi", "u", "sub"}  # a misspelt tag would swallow the page below
+    # a misspelt tag would swallow the page below
+    assert set(re.findall(r"</?(\w+)", fallback)) == {"p", "b", "span", "bdi", "u", "sub"}
     assert re.search(r'<span style="background:rgba\(\d+,\d+,\d+,0\.\d\d\)"><', fallback)
     assert all(part in fallback for part in ("<b>RTD</b>", "<u><bdi>cooked</bdi></u>", "1.00, masked", "<bdi>&lt;b&gt;</bdi>"))
 
@@ -165,9 +170,12 @@ def test_typed_text_is_computed_cut_and_forgotten(monkeypatch):
 
     figure = Attention(compute, controls={"sentence": ["the cat sat"]}, **TEXT)
     kernel = Kernel(figure.widget(write={"sentence": 12}), monkeypatch)
-    assert kernel.widget.data["controls"][0]["write"] == 12 and "write" not in data_of(figure)["controls"][0]
+    assert kernel.widget.data["controls"][0]["write"] == 12
+    assert "write" not in data_of(figure)["controls"][0]
     assert kernel.ask("my own words and more")["frame"]["tokens"] == ["[CLS]", "my", "own", "words", "[SEP]"]
-    assert kernel.ask("my own words")["frame"]["tokens"] and seen.count("my own words") == 1  # kept
+    # kept
+    assert kernel.ask("my own words")["frame"]["tokens"]
+    assert seen.count("my own words") == 1
     for i in range(9):
         kernel.ask(f"text {i}")
     kernel.ask("my own words")
@@ -252,7 +260,8 @@ def test_heads_are_picked_by_keys_and_pointer(open_page):
     assert "layer 1, head 2: on average a token looks at the token before 1.00" in re.sub(r"\s+", " ", readout.inner_text())
     assert "layer 1, head 2: on average a token looks at, the token before 1.00" in page.locator("[aria-live]").inner_text()
     after = page.get_by_label(TALK["map"]).locator("canvas").evaluate("canvas => canvas.toDataURL()")
-    assert before != after and page.get_by_text("layer 1, head 2", exact=True).is_visible()
+    assert before != after
+    assert page.get_by_text("layer 1, head 2", exact=True).is_visible()
     page.keyboard.press("ArrowLeft")
     page.keyboard.press("ArrowLeft")  # the edge holds
     assert "layer 1, head 1:" in readout.inner_text()
@@ -279,7 +288,8 @@ def test_a_token_tells_where_it_looks(open_page):
     page.mouse.move(1, 1)
     assert "“cat” looks at" in plain(readout.inner_text())  # kept
     chips.nth(5 + 3).hover()
-    assert "“cat” looks at“sat” 0.00" in plain(readout.inner_text()).replace("\n", "")  # one pair
+    # one pair
+    assert "“cat” looks at“sat” 0.00" in plain(readout.inner_text()).replace("\n", "")
     board.press("Escape")
     page.mouse.move(1, 1)
     assert "on average" in readout.inner_text()
@@ -309,13 +319,15 @@ def test_the_map_reads_pairs(open_page):
 def test_another_sentence_keeps_the_head(open_page):
     page = open_page().show(attention(picked=(1, 2)))
     page.get_by_role("radio").nth(1).check()
-    assert "boat" in page.get_by_label(TALK["chosen"]).inner_text() and "layer 1, head 2:" in page.locator(".pcc-read").inner_text()
+    assert "boat" in page.get_by_label(TALK["chosen"]).inner_text()
+    assert "layer 1, head 2:" in page.locator(".pcc-read").inner_text()
 
 
 def test_long_sentences_become_running_text(open_page):
     page = open_page().show(gallery()[2])
     board = page.get_by_label(TALK["chosen"])
-    assert board.locator("svg").count() == 0 and board.locator(".pcc-token").count() == 100
+    assert board.locator("svg").count() == 0
+    assert board.locator(".pcc-token").count() == 100
     before = board.locator("bdi").nth(1).evaluate("node => getComputedStyle(node).backgroundColor")
     strongest = int(weights(100, 6, 12)[5, 11, 7].argmax())
     board.locator(".pcc-token").nth(7).click()
@@ -333,7 +345,8 @@ def test_strips_are_read_together(open_page):
     page.get_by_label("step").press("ArrowRight")
     page.locator(".pcc-token").nth(3).hover()
     text = plain(readout.inner_text()).replace("\n", " ")
-    assert "token 4" in text and "MLM: “cooked” (masked) 1.00" in text and "RTD: “cooked” (replaced, was: ate) 0.60" in text
+    assert "token 4" in text and "MLM: “cooked” (masked) 1.00" in text
+    assert "RTD: “cooked” (replaced, was: ate) 0.60" in text
     line = "nodes => nodes.map((node) => getComputedStyle(node).borderBottomStyle)"
     assert page.locator("[data-row='1'] .pcc-token").evaluate_all(line) == ["none", "none", "dashed", "dotted", "none", "none"]
     page.mouse.move(1, 1)
@@ -341,7 +354,8 @@ def test_strips_are_read_together(open_page):
     board.focus()
     for key in ("ArrowRight", "ArrowRight", "ArrowRight", "ArrowDown"):
         page.keyboard.press(key)
-    assert "token 3" in page.locator("[aria-live]").inner_text() and "sampled, same" in page.locator("[aria-live]").inner_text()
+    assert "token 3" in page.locator("[aria-live]").inner_text()
+    assert "sampled, same" in page.locator("[aria-live]").inner_text()
     page.keyboard.press("Escape")
     assert page.locator(".pcc-at").count() == 0
 
@@ -364,7 +378,8 @@ def test_markup_in_tokens_stays_text(open_page):
     assert HOSTILE[:23] in plain(page.locator(".pcc-read").nth(1).inner_text())
     chips = page.locator("figure").nth(5).locator(".pcc-token")
     order = chips.evaluate_all("nodes => nodes.map((node) => node.getBoundingClientRect().left)")
-    assert order[:7] == sorted(order[:7])  # right-to-left words do not turn the line around
+    # right-to-left words do not turn the line around
+    assert order[:7] == sorted(order[:7])
 
 
 @pytest.mark.parametrize("number", [0, 2, 3, 4])
@@ -428,7 +443,8 @@ def test_typing_asks_the_kernel(live):
     box, choice = figure.get_by_label("your own sentence"), figure.get_by_label("sentence", exact=True)
     board = figure.get_by_label(TALK["chosen"])
     box.press_sequentially("my own dog", delay=5)
-    page.wait_for_function("document.querySelector('#live').innerText.includes('dog')")  # after a pause, without Enter
+    # after a pause, without Enter
+    page.wait_for_function("document.querySelector('#live').innerText.includes('dog')")
     assert asked == [["my own dog"]] and "dog" in board.inner_text()
     assert choice.evaluate("node => node.selectedOptions[0].textContent") == "your own"
     choice.select_option(index=1)
@@ -451,13 +467,16 @@ def test_awkward_text(live):
         settle(page)
 
     write("   ")
-    assert not asked and "Nothing typed yet" in figure.inner_text() and "cat" in board.inner_text()
+    assert not asked and "Nothing typed yet" in figure.inner_text()
+    assert "cat" in board.inner_text()
     write("word " * 1000)
-    assert "Only the first 300 of 5000 characters are used" in figure.inner_text() and len(asked[-1][0]) == 300
+    assert "Only the first 300 of 5000 characters are used" in figure.inner_text()
+    assert len(asked[-1][0]) == 300
     assert board.locator(".pcc-token").count() == 62
     for text in (HOSTILE, "한국어 문장", "שלום עולם", "😀 👩‍👩‍👧 🇰🇷", "\u202eevil"):
         write(text)
-        assert plain(text.split()[0]) in plain(board.inner_text()) and figure.locator("script").count() == 0
+        assert plain(text.split()[0]) in plain(board.inner_text())
+        assert figure.locator("script").count() == 0
         assert figure.locator(".pcc-problem").inner_text() == ""
     write("x" * 299 + "😀😀")
     assert asked[-1][0].endswith("x😀")  # no half characters
@@ -476,11 +495,13 @@ def test_a_failure_keeps_the_picture_and_can_be_tried_again(live):
     box.fill("mine")
     box.press("Enter")
     settle(page)
-    assert figure.locator(".pcc-problem").inner_text() == "RuntimeError: the model burst" and "cat" in board.inner_text()
+    assert figure.locator(".pcc-problem").inner_text() == "RuntimeError: the model burst"
+    assert "cat" in board.inner_text()
     broken[0] = False
     box.press("Enter")
     settle(page)
-    assert "mine" in board.inner_text() and not figure.locator(".pcc-problem").inner_text() and len(asked) == 2
+    assert "mine" in board.inner_text()
+    assert not figure.locator(".pcc-problem").inner_text() and len(asked) == 2
 
 
 def test_nothing_is_sent_while_a_syllable_is_composed(live):

@@ -25,7 +25,8 @@ FIGURE = ".pcc-figure"
 # A viewer has drawn; a still picture, which has no script, is loaded.
 ALIVE = """figure => { const live = figure.querySelector('.pcc-live'); return live
     ? live.querySelector('svg, canvas, input, button, table, .pcc-tokens') != null : figure.querySelector('img')?.naturalWidth > 0; }"""
-SLIDER = "figure[data-kernel] .pcc-live input[type=range]"  # of a figure that the kernel computes for
+# of a figure that the kernel computes for
+SLIDER = "figure[data-kernel] .pcc-live input[type=range]"
 PICTURE = """output => [...output.querySelectorAll('svg, canvas, img, .pcc-tokens')]
     .map(e => e.tagName === 'CANVAS' ? e.toDataURL() : e.tagName === 'IMG' ? e.src : e.outerHTML).join()"""
 NOTEBOOK = "window.jupyterapp?.shell?.currentWidget"
@@ -47,7 +48,8 @@ def lab(tmp_path_factory):
         port = free.getsockname()[1]
     options = ["--no-browser", "--allow-root", "--ip=127.0.0.1", f"--port={port}", "--ServerApp.port_retries=0"]
     options += ["--IdentityProvider.token=", "--LabApp.expose_app_in_browser=True"]
-    command = [sys.executable, "-m", "kit.lab", *options]  # tests/test_start.py: `make lab` is this command
+    # tests/test_start.py: `make lab` is this command
+    command = [sys.executable, "-m", "kit.lab", *options]
     environment = os.environ | private | {"PYTHONPATH": str(folder)}
     with open(folder / "server.log", "w") as log:
         server = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log)
@@ -89,10 +91,12 @@ def page(lab, context):
     def local(url):
         return url.startswith((address, address.replace("http", "ws", 1), "data:", "blob:"))
 
-    for event in ("request", "websocket"):  # not page.route, which would switch the browser's cache off
+    # not page.route, which would switch the browser's cache off
+    for event in ("request", "websocket"):
         page.on(event, lambda asked: None if local(asked.url) else left.append(asked.url))
     yield page
-    page.evaluate(f"{NOTEBOOK}?.sessionContext?.shutdown()")  # a kernel may hold a gigabyte
+    # a kernel may hold a gigabyte
+    page.evaluate(f"{NOTEBOOK}?.sessionContext?.shutdown()")
     page.close()
     assert not left, f"requests that left the machine: {left}"
 
@@ -205,7 +209,8 @@ def test_run_all_with_another_seed(lab, page, cache, name):
     ran = cells(page)
     code = [cell for cell in ran if cell["cell_type"] == "code"]
     found = [out for cell in code for out in outputs(cell)]
-    assert found and [cell["execution_count"] for cell in code] == list(range(1, len(code) + 1))
+    assert found
+    assert [cell["execution_count"] for cell in code] == list(range(1, len(code) + 1))
     assert any(move_slider(page, i) for i, cell in enumerate(ran) if is_live(cell.get("outputs", []))), "no live figure with a slider"
 
     # Saving writes the module as it was.
@@ -335,7 +340,8 @@ def test_an_edit_in_the_notebook_alone_is_never_dropped_in_silence(lab, page, un
     message = dialog.inner_text()
     assert "notebooks/ctrl.ipynb was edited by hand, and lessons/ctrl.py has other cells" in message
     command = re.search(rf"those of the {kept}, run `python (.+?)`", message)[1].split()
-    if kept == "module":  # executing takes a minute, and tests/test_notebooks.py does it
+    # executing takes a minute, and tests/test_notebooks.py does it
+    if kept == "module":
         assert command == ["-m", "kit.notebooks", "--force", "ctrl"]
         return
     subprocess.run([sys.executable, *command], cwd=folder, check=True, capture_output=True)
@@ -361,7 +367,8 @@ def test_a_dollar_is_a_dollar(lab, page, monkeypatch):
     private = {f"JUPYTER_{kind}_DIR": str(folder / ".jupyter" / kind) for kind in ("CONFIG", "DATA", "RUNTIME")}
     subprocess.run([sys.executable, "-m", "jupyter", "trust", str(path)], env=os.environ | private, check=True, capture_output=True)
     page.goto(f"{address}/lab/tree/notebooks/dollars.ipynb?reset")
-    page.locator(".jp-MarkdownCell mjx-container").wait_for()  # what is a formula is one
+    # what is a formula is one
+    page.locator(".jp-MarkdownCell mjx-container").wait_for()
     page.locator(".jp-OutputArea-output .pcc-live svg").first.wait_for()
     page.wait_for_timeout(1000)
     assert page.locator(".jp-OutputArea-output mjx-container").count() == 0

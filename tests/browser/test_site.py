@@ -72,7 +72,8 @@ def test_every_link_leads_somewhere(visit):
 def test_search_index_holds_no_figure_data(site):
     (index,) = site.glob("searchindex*.js")
     assert "pcc-data" not in index.read_text() and "base64" not in index.read_text()
-    assert index.stat().st_size < 650_000 * len(PAGES)  # words alone take two thirds of it; one figure adds millions
+    # words alone take two thirds of it; one figure adds millions
+    assert index.stat().st_size < 650_000 * len(PAGES)
 
 
 @pytest.mark.parametrize("lesson", LESSONS)
