@@ -14,14 +14,19 @@ WORDS = ["the", "chef", "ate", "the", "meal", HOSTILE, "שלום", "😀", "a\nb
 
 
 def frame(text=1, heat=1.0):
-    """Text 1 has two replaced tokens, of which the judge finds one; it suspects one more. Text 2 has none."""
+    """Text 1 has two replaced tokens; the judge finds one and suspects one more.
+
+    Text 2 has none.
+    """
     if text == 3:
         raise RuntimeError("the model\nburst")
     tokens, originals = list(WORDS), list(WORDS)
+    values = np.zeros(10)
     if text == 1:
         originals[2], originals[7] = "cooked", "</script>"
-    values = torch.tensor([0.1, 0.2, 0.9, 0.1, 0.8, 0, 0, 0.4, 0, 1e-9]) if text == 1 else np.zeros(10)
-    return {"tokens": tokens, "originals": originals, "values": values, "note": f"text {text}"}
+        values = torch.tensor([0.1, 0.2, 0.9, 0.1, 0.8, 0, 0, 0.4, 0, 1e-9])
+    words = {"tokens": tokens, "originals": originals}
+    return words | {"values": values, "note": f"text {text}"}
 
 
 def spot(**options):
@@ -50,9 +55,13 @@ def test_what_is_packed():
 
 def test_what_stands_in_where_scripts_are_stripped():
     fallback = re.search(r'pcc-fallback">(.*?)</div>', spot().html, re.S).group(1)
-    assert set(re.findall(r"</?(\w+)", fallback)) == {"p", "bdi", "details", "summary", "ul", "li"}
+    tags = {"p", "bdi", "details", "summary", "ul", "li"}
+    assert set(re.findall(r"</?(\w+)", fallback)) == tags
     assert "ate instead of cooked (the judge: 0.90)" in fallback
     assert fallback.count("<li>") == 2
+
+
+BARE = {"tokens": ["a"], "originals": ["a"]}
 
 
 def made(judge="the judge", **changes):
@@ -69,7 +78,7 @@ def made(judge="the judge", **changes):
     (made(originals=list(range(10))), "list of 1 to 200 strings"),
     (made(tokens=["a"] * 201), "not 201 tokens"),
     (made(judge=" "), "Spot needs judge=..., a sentence"),
-    (lambda: Spot({"tokens": ["a"], "originals": ["a"]}, judge="x", **TEXT), "Spot: not a frame .*values"),
+    (lambda: Spot(BARE, judge="x", **TEXT), "Spot: not a frame .*values"),
 ])
 def test_bad_input_is_told(make, message):
     with pytest.raises(ValueError, match=message):
@@ -117,8 +126,10 @@ def test_nothing_is_told_before_the_commitment(open_page):
     tokens.nth(2).click()
     tokens.nth(4).click()
     tokens.nth(4).click()
-    assert [one.get_attribute("aria-pressed") for one in tokens.all()] == ["true" if i == 2 else "false" for i in range(10)]
-    assert page.get_by_role("status").filter(has_text="picked").inner_text() == "1 of 10 picked"
+    pressed = [one.get_attribute("aria-pressed") for one in tokens.all()]
+    assert pressed == ["false", "false", "true"] + 7 * ["false"]
+    status = page.get_by_role("status").filter(has_text="picked")
+    assert status.inner_text() == "1 of 10 picked"
 
 
 def test_a_game_by_pointer(open_page):
@@ -127,19 +138,24 @@ def test_a_game_by_pointer(open_page):
         page.locator(f"button[data-i='{i}']").click()
     page.get_by_role("button", name="Commit").click()
     told = page.get_by_role("status").filter(has_text="found").inner_text()
-    assert "You found 1 of 2 replaced tokens, with 1 false alarm; the judge 1, with 1 false alarm." in told
+    you = "You found 1 of 2 replaced tokens, with 1 false alarm"
+    assert f"{you}; the judge 1, with 1 false alarm." in told
     assert "Tokens judged rightly here: you 8 of 10, the judge 8." in told
     page.locator("[data-i='2']").first.hover()
-    assert "“ate” instead of “cooked” you: replaced the judge: 0.90" in re.sub(r"\s+", " ", plain(page.locator(".pcc-read").inner_text()))
+    seen = re.sub(r"\s+", " ", plain(page.locator(".pcc-read").inner_text()))
+    assert "“ate” instead of “cooked” you: replaced the judge: 0.90" in seen
     assert page.locator(".pcc-at").count() == 3  # one in each strip
 
 
 def test_a_game_by_keys_over_two_texts(open_page):
     page = open_page().show(spot())
     page.locator("button[data-i='0']").focus()
-    for key in ("ArrowRight", "ArrowRight", "Space", "End", "ArrowRight", "ArrowLeft", "ArrowLeft", "Enter", "Tab", "Enter"):
+    right, left = "ArrowRight", "ArrowLeft"
+    keys = right, right, "Space", "End", right, left, left, "Enter", "Tab", "Enter"
+    for key in keys:
         page.keyboard.press(key)
-    assert "You found 2 of 2 replaced tokens, with no false alarm" in page.locator(".pcc-stage").inner_text()
+    told = page.locator(".pcc-stage").inner_text()
+    assert "You found 2 of 2 replaced tokens, with no false alarm" in told
     page.keyboard.press("ArrowRight")  # the result has the focus
     assert "token 1\n" in page.locator(".pcc-read").inner_text()
     page.keyboard.press("End")
@@ -188,7 +204,8 @@ def test_two_quizzes_do_not_mix(open_page):
 
 
 def test_the_judge_gets_as_many_picks_as_the_reader(open_page):
-    page = open_page().show(spot(), spot(caption="Another one."), spot(caption="A third."))
+    others = spot(caption="Another one."), spot(caption="A third.")
+    page = open_page().show(spot(), *others)
     told = []
     for nth, picks in enumerate([(0,), (0, 1, 3), ()]):
         figure = page.locator("figure").nth(nth)
