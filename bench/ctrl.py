@@ -1,4 +1,7 @@
-"""Tokens per second of the CTRL lesson's `generate` and of transformers', same weights and tokens: ``python bench/ctrl.py``."""
+"""Tokens per second of the CTRL lesson's `generate` and of transformers'.
+
+Both with the same weights and tokens: ``python bench/ctrl.py``.
+"""
 
 import statistics
 import tempfile
@@ -27,9 +30,13 @@ def compare(batch, **sizes):
     with tempfile.TemporaryDirectory() as folder:
         theirs.save_pretrained(folder)
         ours = from_pretrained(folder)
-    ids = torch.randint(1, sizes["vocab_size"], (batch, 8))  # 0 would be taken for padding
-    runs = [lambda: generate(ours, ids, NEW, greedy=True)[0],
-            lambda: theirs.generate(ids, max_new_tokens=NEW, do_sample=False, pad_token_id=0)]
+    # From 1: 0 would be taken for padding.
+    ids = torch.randint(1, sizes["vocab_size"], (batch, 8))
+    greedy = {"max_new_tokens": NEW, "do_sample": False, "pad_token_id": 0}
+    runs = [
+        lambda: generate(ours, ids, NEW, greedy=True)[0],
+        lambda: theirs.generate(ids, **greedy),
+    ]
     times = [[], []]
     for turn in range(ROUNDS + 1):
         found = [seconds(run) for run in runs]
@@ -44,11 +51,13 @@ def main():
     torch.set_num_threads(1)
     small = dict(vocab_size=2053, n_embd=96, dff=384, n_layer=2, n_head=4)
     wide = dict(vocab_size=8000, n_embd=512, dff=2048, n_layer=6, n_head=8)
-    print(f"{'network':<28} {'batch':>5} {'ours, tokens/s':>15} {'transformers':>13} {'ratio':>6}")
+    head = f"{'network':<28} {'batch':>5} {'ours, tokens/s':>15}"
+    print(f"{head} {'transformers':>13} {'ratio':>6}")
     for name, sizes in (("the lesson's, d = 96", small), ("6 layers, d = 512", wide)):
         for batch in (1, 5):
             ours, theirs = compare(batch, **sizes)
-            print(f"{name:<28} {batch:>5} {batch * NEW / ours:>15,.0f} {batch * NEW / theirs:>13,.0f} {theirs / ours:>6.2f}")
+            speeds = f"{batch * NEW / ours:>15,.0f} {batch * NEW / theirs:>13,.0f}"
+            print(f"{name:<28} {batch:>5} {speeds} {theirs / ours:>6.2f}")
 
 
 if __name__ == "__main__":

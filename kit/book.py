@@ -1,7 +1,8 @@
 """mdBook preprocessor: executed notebooks become the pages of the site.
 
-mdBook hands over its context and the book as JSON on stdin and takes the book back on stdout.
-In every chapter TeX becomes MathML, so that pages need neither scripts nor fonts for it.
+mdBook hands over its context and the book as JSON on stdin and takes the book back
+on stdout. In every chapter TeX becomes MathML, so that pages need neither scripts nor
+fonts for it.
 """
 import html
 import json
@@ -16,12 +17,14 @@ from math_core import LatexError, LatexToMathML
 ANY = r"(?:(?!\n[ \t]*\n).)"  # any character, never across a blank line
 MARKDOWN = re.compile(
     rf"""
-    (?P<skip> ^[ \t>]*(?P<fence>`{{3,}}|~{{3,}})[^\n]*\n .*? (?:^[ \t>]*(?P=fence)[`~]*[ \t]*$|\Z)
+    (?P<skip> ^[ \t>]*(?P<fence>`{{3,}}|~{{3,}})[^\n]*\n
+              .*? (?:^[ \t>]*(?P=fence)[`~]*[ \t]*$|\Z)
             | (?<!`)(?P<ticks>`+)(?!`) {ANY}+? (?<!`)(?P=ticks)(?!`)
-            | <(?P<raw>pre|code|script|style)\b .*? </(?P=raw)> | <!--.*?--> | </?[a-zA-Z][^<>]*>
+            | <(?P<raw>pre|code|script|style)\b .*? </(?P=raw)>
+            | <!--.*?--> | </?[a-zA-Z][^<>]*>
             | \\. )
   | \$\$(?P<display>{ANY}+?)\$\$
-  # As in Pandoc: no space inside the dollars and no digit after them, so "$5 and $6" stays money.
+  # As in Pandoc: no space inside the dollars, no digit after: "$5 and $6" stays money.
   | \$(?P<inline>(?![\s$])(?:\\.|(?!\\|\$){ANY})+(?<!\s))\$(?!\d)
   | \]\((?P<page>[^\s():]+)\.ipynb(?P<anchor>\#[^\s)]*)?(?=[\s)])
     """,
@@ -37,7 +40,7 @@ TO_MATHML = LatexToMathML(fancy_error=False)
 
 
 def markdown(text, where):
-    """Markdown of a cell with its TeX turned into MathML and its links to notebooks into links to pages.
+    """Markdown of a cell: its TeX as MathML, its links to notebooks as links to pages.
 
     Raises ValueError naming `where` and the formula when the TeX is wrong.
     """
@@ -49,39 +52,49 @@ def markdown(text, where):
             return f"]({match['page']}.html{(match['anchor'] or '').lower()}"
         tex = match["display"] or match["inline"]
         try:
-            mathml = TO_MATHML.convert_with_local_state(tex, displaystyle=bool(match["display"]))
+            mathml = TO_MATHML.convert_with_local_state(
+                tex, displaystyle=bool(match["display"])
+            )
         except LatexError as error:
             raise ValueError(f"{where}: wrong TeX in {match[0]!r}: {error}") from None
-        # Text between tags is still Markdown: entities keep its *, _ and | from being read as such.
-        return re.sub(r"(?<=>)[^<]+", lambda t: html.unescape(t[0]).translate(ENTITY), mathml)
+            r"(?<=>)[^<]+", lambda m: html.unescape(m[0]).translate(ENTITY), mathml
+        return re.sub(
+            r"(?<=>)[^<]+", lambda t: html.unescape(t[0]).translate(ENTITY), mathml
+        )
 
     return MARKDOWN.sub(replace, text)
 
 
 def raw_html(text):
-    """The same HTML without blank lines, at which CommonMark would end the HTML block."""
+    """The same HTML without blank lines, at which an HTML block would end."""
 
-    def replace(match):  # an entity is a line break in HTML, but not in a script, where a blank line may simply go
+    script_or_break = r"<(script|style)\b.*?</\1\s*>|\n(?=[ \t\r]*\n)"
+
+    # An entity is a line break in HTML; in a script a blank line may simply go.
+    def replace(match):
         return re.sub(r"\n(?:[ \t\r]*\n)+", "\n", match[0]) if match[1] else "&#10;"
 
-    return re.sub(r"<(script|style)\b.*?</\1\s*>|\n(?=[ \t\r]*\n)", replace, text.strip(), flags=re.DOTALL | re.IGNORECASE)
+    flags = re.DOTALL | re.IGNORECASE
+    return re.sub(script_or_break, replace, text.strip(), flags=flags)
 
 
 def fenced(source):
-    """Python source as a fenced block whose fence is longer than any run of backticks in it."""
+    """Python source as a fenced block; the fence is longer than backticks in it."""
     fence = "`" * max(3, 1 + max(map(len, re.findall("`+", source)), default=0))
     return f"{fence}python\n{source.rstrip()}\n{fence}"
 
 
 def preformatted(text, kind):
     # CommonMark lets <pre>, unlike other elements, contain blank lines.
-    return f'<pre class="output {kind}">{html.escape(ANSI.sub("", text).rstrip())}</pre>'
+    text = html.escape(ANSI.sub("", text).rstrip())
+    return f'<pre class="output {kind}">{text}</pre>'
 
 
 def output(out, where):
     """Markdown or HTML of one stored output (an nbformat output node)."""
     if out.output_type == "error":
-        raise ValueError(f"{where}: the stored output is an error, {out.ename}: {out.evalue}")
+        what = f"{out.ename}: {out.evalue}"
+        raise ValueError(f"{where}: the stored output is an error, {what}")
     if out.output_type == "stream":
         return preformatted(out.text, out.name)
     data = out.data
@@ -90,13 +103,16 @@ def output(out, where):
             return f'<div class="output">\n{raw_html(data[kind])}\n</div>'
     if "image/png" in data:
         alt = out.metadata.get("image/png", {}).get("alt") or data.get("text/plain", "")
-        png = data["image/png"].replace("\n", "")
-        return f'<div class="output">\n<img src="data:image/png;base64,{png}" alt="{raw_html(html.escape(alt))}">\n</div>'
+        alt = raw_html(html.escape(alt))
+        url = "data:image/png;base64," + data["image/png"].replace("\n", "")
+        return f'<div class="output">\n<img src="{url}" alt="{alt}">\n</div>'
     if "text/markdown" in data:
-        return f'<div class="output">\n\n{markdown(data["text/markdown"], where)}\n\n</div>'
+        text = markdown(data["text/markdown"], where)
+        return f'<div class="output">\n\n{text}\n\n</div>'
     if "text/plain" in data:
         return preformatted(data["text/plain"], "result")
-    raise ValueError(f"{where}: no page can show an output that has only {', '.join(data) or 'no data'}")
+    kinds = ", ".join(data) or "no data"
+    raise ValueError(f"{where}: no page can show an output that has only {kinds}")
 
 
 def cell_parts(cell, where):
@@ -106,10 +122,12 @@ def cell_parts(cell, where):
         yield FENCED.sub(lambda match: UNPROSE.format(match[0]), text)
     elif cell.cell_type == "code" and cell.source.strip():
         if cell.execution_count is None:
-            raise ValueError(f"{where}: this cell was never executed; run `make notebooks` first")
+            why = "this cell was never executed; run `make notebooks` first"
+            raise ValueError(f"{where}: {why}")
         code = fenced(cell.source)
         if "hide-input" in cell.metadata.get("tags", []):
-            code = f"<details>\n<summary>Show the code</summary>\n\n{code}\n\n</details>"
+            summary = "<summary>Show the code</summary>"
+            code = f"<details>\n{summary}\n\n{code}\n\n</details>"
         outputs = [output(out, where) for out in cell.outputs]
         yield UNPROSE.format("\n\n".join([code, *outputs]))
 
@@ -117,15 +135,18 @@ def cell_parts(cell, where):
 def page(notebook, path):
     """Markdown page made of a notebook, given as JSON text; `path` names its file.
 
-    Raises ValueError naming file and cell for an error output, an unexecuted cell or wrong TeX.
+    Raises ValueError naming file and cell for an error output, an unexecuted cell or
+    wrong TeX.
     """
     blocks = []
     for number, cell in enumerate(nbformat.reads(notebook, as_version=4).cells, 1):
         first_line = cell.source.strip().partition("\n")[0]
         blocks += cell_parts(cell, f"{path}, cell {number} ({first_line!r})")
     name = html.escape(PurePosixPath(path).name)
-    download = f'<p class="download"><a href="{name}" download>Download this page as a notebook</a></p>'
-    title, body = re.fullmatch(r"\s*(# [^\n]*)?(.*)", "\n\n".join(blocks), re.DOTALL).groups(default="")
+    link = f'<a href="{name}" download>Download this page as a notebook</a>'
+    download = f'<p class="download">{link}</p>'
+    parts = re.fullmatch(r"\s*(# [^\n]*)?(.*)", "\n\n".join(blocks), re.DOTALL)
+    title, body = parts.groups(default="")
     return f"{title}\n\n{download}\n\n{body.lstrip()}\n"
 
 

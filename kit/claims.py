@@ -8,9 +8,9 @@ _verified = {}
 
 
 def claim(sentence, holds, source):
-    """Print `✓ sentence` and remember it, or raise AssertionError when `holds` is false.
+    """Print `✓ sentence` and remember it; AssertionError when `holds` is false.
 
-    `source` says whose sentence it is: a place in the paper ("§4.1", "Table 6") or "ours".
+    `source` says whose sentence it is: a place in the paper ("§4.1") or "ours".
     Running a cell again replaces its claim, so the recap lists each sentence once.
     """
     if not holds:
@@ -22,4 +22,5 @@ def claim(sentence, holds, source):
 
 def recap():
     """The claims verified since the kernel started, as a list to read."""
-    return Markdown("\n".join(dollars(f"- ✓ {sentence} *({source})*") for sentence, source in _verified.items()))
+    items = [f"- ✓ {sentence} *({source})*" for sentence, source in _verified.items()]
+    return Markdown("\n".join(map(dollars, items)))

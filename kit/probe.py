@@ -12,9 +12,10 @@ def parameters(model):
 
 
 def multiply_adds(model, *shape):
-    """Multiply-adds of one forward pass on a zero input of `shape`, counted by torch on the model's device.
+    """Multiply-adds of one forward pass on a zero input of `shape`, on its device.
 
-    Counts convolutions and matrix products; torch counts a multiply-add as two operations, hence the half.
+    Counts convolutions and matrix products; torch counts a multiply-add as two
+    operations, hence the half.
     """
     weight = next(model.parameters())
     was_training = model.training
@@ -26,14 +27,21 @@ def multiply_adds(model, *shape):
 
 @contextmanager
 def activations(model, names):
-    """Record the inputs and outputs of the named submodules while the block runs, as {name: (input, output)}."""
+    """Record, while the block runs, what goes into the named submodules and comes out.
+
+    Yields {name: (input, output)}, which fills as the model runs.
+    """
     modules, seen = dict(model.named_modules()), {}
     unknown = [name for name in names if name not in modules]
     if unknown:
-        raise ValueError(f"no submodule {unknown[0]!r}; there are {', '.join(name for name in modules if name)}")
+        there = ", ".join(name for name in modules if name)
+        raise ValueError(f"no submodule {unknown[0]!r}; there are {there}")
 
     def hook(name):
-        return lambda module, inputs, output: seen.__setitem__(name, (inputs[0].detach(), output.detach()))
+        def record(module, inputs, output):
+            seen[name] = inputs[0].detach(), output.detach()
+
+        return record
 
     handles = [modules[name].register_forward_hook(hook(name)) for name in names]
     try:
@@ -44,8 +52,12 @@ def activations(model, names):
 
 
 def gradient_norms(model, kind=torch.nn.Conv2d):
-    """Euclidean norm of the weight gradient of every submodule of class `kind`, first to last, as {name: float}."""
-    weights = {name: m.weight for name, m in model.named_modules() if isinstance(m, kind)}
+    """Euclidean norm of the weight gradient of every submodule of class `kind`.
+
+    Returns {name: float}, first to last.
+    """
+    found = [(name, m) for name, m in model.named_modules() if isinstance(m, kind)]
+    weights = {name: m.weight for name, m in found}
     if all(w.grad is None for w in weights.values()):
         raise ValueError("the model has no gradients yet: call loss.backward() first")
     norms = torch.stack([w.grad.norm() for w in weights.values()]).tolist()
@@ -53,12 +65,15 @@ def gradient_norms(model, kind=torch.nn.Conv2d):
 
 
 def saved_for_backward(model, *inputs):
-    """Bytes of the tensors that autograd keeps from a forward pass for the backward pass, each storage once, weights left out.
+    """Bytes of the tensors that a forward pass keeps for the backward pass.
 
-    The forward pass is a real one: in training mode it moves the statistics of batch norms.
+    Each storage counts once; weights are left out.
+
+    The forward pass is a real one: in training mode the statistics of batch norms move.
     """
     if not torch.is_grad_enabled():
-        raise ValueError("gradients are switched off, so nothing is kept: leave torch.no_grad() first")
+        why = "gradients are switched off, so nothing is kept"
+        raise ValueError(f"{why}: leave torch.no_grad() first")
     weights, sizes = {p.untyped_storage() for p in model.parameters()}, {}
 
     def pack(tensor):

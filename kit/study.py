@@ -1,7 +1,9 @@
-"""Long experiments, run once and stored: ``python -m kit.study LESSON``, or ``make study-LESSON``.
+"""Long experiments, run once and stored: ``python -m kit.study LESSON``.
 
-``lessons/studies/LESSON.py`` has ``STUDY``, {name: function(seed) -> {measurement: number}},
-and ``SEEDS``. Runs of one name measure the same things.
+``make study-LESSON`` does the same.
+
+``lessons/studies/LESSON.py`` has ``STUDY``, {name: function(seed)}, each of which gives
+{measurement: number}, and ``SEEDS``. Runs of one name measure the same things.
 Every run is stored in ``lessons/studies/LESSON.json`` as soon as it is over, so an
 interrupted study goes on where it stopped. Lessons plot what is stored.
 """
@@ -30,7 +32,7 @@ MADE_WITH = ("data", "probe", "text", "train")  # what of kit can change a measu
 
 
 def code_hash(lesson):
-    """Hash of the code of a study, the lessons it imports and the parts of kit they use.
+    """Hash of the code of a study, the lessons it imports and the parts of kit used.
 
     Comments, docstrings and the layout of blank lines do not count.
     """
@@ -38,7 +40,8 @@ def code_hash(lesson):
     for path in files:  # grows: an imported lesson may import others
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             if isinstance(node, ast.ImportFrom) and node.module.startswith("lessons."):
-                found = LESSONS.parent.joinpath(*node.module.split(".")).with_suffix(".py")
+                path = LESSONS.parent.joinpath(*node.module.split("."))
+                found = path.with_suffix(".py")
                 files += [found] if found not in files else []
     files += [Path(__file__).with_name(f"{name}.py") for name in MADE_WITH]
     whole = "\0".join(bare(path.read_text("utf-8")) for path in files)
@@ -56,55 +59,69 @@ def load(path):
         stored = json.loads(path.read_text("utf-8"))
         return {"versions": stored["versions"], "runs": stored["runs"]}
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} is missing or damaged ({type(error).__name__}); run the study again") from None
+        what = f"is missing or damaged ({type(error).__name__})"
+        raise ValueError(f"{path} {what}; run the study again") from None
 
 
 def read(lesson, folder=FOLDER):
-    """The stored runs of a lesson's study, {name: [{"seed", measurement: number, …}]}."""
+    """The stored runs of a study, {name: [{"seed", measurement: number, …}]}."""
     return load(Path(folder) / f"{lesson}.json")["runs"]
 
 
 def run(lesson, studied, seeds, folder=FOLDER):
     """Run what is not yet stored of ``studied``, {name: function(seed)}, for each seed.
 
-    Raises ValueError when the stored runs were made with other versions, by other code or
-    measured other things: numbers of different origin do not mix.
+    Raises ValueError when the stored runs were made with other versions, by other code
+    or measured other things: numbers of different origin do not mix.
     """
     path = Path(folder) / f"{lesson}.json"
     stored = load(path) if path.exists() else {"versions": versions(lesson), "runs": {}}
     if stored["versions"] != (today := versions(lesson)):
-        raise ValueError(f"{path} was made with {stored['versions']}, here are {today}; delete it to run the whole study again")
+        made = f"was made with {stored['versions']}, here are {today}"
+        raise ValueError(f"{path} {made}; delete it to run the whole study again")
     if foreign := stored["runs"].keys() - studied.keys():
-        raise ValueError(f"{path} has runs of {', '.join(sorted(foreign))}, which the study no longer has; delete them or the file")
-    done = {(name, one["seed"]) for name, runs in stored["runs"].items() for one in runs}
-    due = [(name, seed) for seed in dict.fromkeys(seeds) for name in studied if (name, seed) not in done]
+        names = ", ".join(sorted(foreign))
+        raise ValueError(
+            f"{path} has runs of {names}, which the study no longer has; "
+            "delete them or the file"
+        )
+    stored_runs = stored["runs"].items()
+    done = {(name, one["seed"]) for name, runs in stored_runs for one in runs}
+    due = [(name, seed) for seed in dict.fromkeys(seeds) for name in studied]
+    due = [one for one in due if one not in done]
     for name, seed in (bar := tqdm(due, desc=lesson)):
         bar.set_postfix_str(f"{name}, seed {seed}")
-        measured = {"seed": seed} | {key: round(float(value), 6) for key, value in studied[name](seed).items()}
+        found = studied[name](seed)
+        measured = {key: round(float(value), 6) for key, value in found.items()}
+        measured = {"seed": seed} | measured
         runs = stored["runs"].setdefault(name, [])
         if runs and runs[0].keys() != measured.keys():
             before, now = (", ".join(sorted(one)) for one in (runs[0], measured))
-            raise ValueError(f"{path} has {before} of each run of {name}, now it would be {now}; delete it")
+            what = f"has {before} of each run of {name}, now it would be {now}"
+            raise ValueError(f"{path} {what}; delete it")
         runs.append(measured)
         stored["date"] = datetime.date.today().isoformat()
         partial = path.with_suffix(".partial")
-        partial.write_text(json.dumps(stored, indent=1, ensure_ascii=False, allow_nan=False) + "\n", "utf-8")
+        text = json.dumps(stored, indent=1, ensure_ascii=False, allow_nan=False)
+        partial.write_text(text + "\n", "utf-8")
         partial.replace(path)
 
 
 def within_spread(lesson, name, seed, measurement, value, times=1):
-    """Raise AssertionError unless `value` is what the stored run gave, give or take `times` the spread over seeds.
+    """Raise AssertionError unless `value` is what the stored run gave.
 
-    The same processor and libraries give the same digits. Others round otherwise: hardly
-    to be seen after a few steps, after a whole training like another seed (`times=3`).
-    The spread is the standard deviation over the stored seeds.
+    It may be off by `times` the spread, the standard deviation over the stored seeds.
+    The same processor and libraries give the same digits. Others round otherwise:
+    hardly to be seen after a few steps, after a whole training like another seed
+    (`times=3`).
     """
     stored = load(FOLDER / f"{lesson}.json")
     values = {one["seed"]: one[measurement] for one in stored["runs"][name]}
     spread = statistics.stdev(values.values())
     if abs(value - values[seed]) > times * spread:
         raise AssertionError(
-            f"{name}, seed {seed}: {measurement} is {value:.6g}, stored is {values[seed]:.6g}, "
+            f"{name}, seed {seed}: {measurement} is {value:.6g}, "
+            f"stored is {values[seed]:.6g}, "
             f"the spread over {len(values)} seeds {spread:.2g}; stored with "
             f"{stored['versions']}, here are {versions(lesson)}"
         )

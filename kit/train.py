@@ -12,13 +12,14 @@ LARGEST_SEED = 2**31 - 1  # room for what lessons add, in the 32 bits that NumPy
 
 
 def seed():
-    """Seed Python, NumPy and torch with the environment variable `LESSON_SEED` (default 0); returns that number.
+    """Seed Python, NumPy and torch with `LESSON_SEED` (default 0); returns that number.
 
-    Raises ValueError when it is none of 0 to LARGEST_SEED.
+    Raises ValueError when this environment variable is none of 0 to LARGEST_SEED.
     """
     text = os.environ.get("LESSON_SEED", "0")
     if not re.fullmatch("[0-9]{1,10}", text) or int(text) > LARGEST_SEED:
-        raise ValueError(f"LESSON_SEED should be a whole number from 0 to {LARGEST_SEED}, not {text!r}")
+        right = f"a whole number from 0 to {LARGEST_SEED}"
+        raise ValueError(f"LESSON_SEED should be {right}, not {text!r}")
     value = int(text)
     random.seed(value)
     np.random.seed(value)
@@ -27,7 +28,7 @@ def seed():
 
 
 def generator_on(device, random):
-    """`random` itself, if it draws on `device`; else one that does, with the same seed."""
+    """`random` itself, if it draws on `device`; else one that does, with its seed."""
     if random.device.type == torch.device(device).type:
         return random
     try:
@@ -45,10 +46,11 @@ def placed(tensor, model):
 def fit(model, batches, loss, optimizer, schedule=None, on_step=None):
     """Train `model` in place and return the loss of every step, `(steps,)`.
 
-    batches: any iterable of (inputs, targets), one a step; they are `placed` for the model.
+    batches: any iterable of (inputs, targets), one a step, `placed` for the model.
     loss: `loss(model(inputs), targets)` gives a scalar tensor.
     schedule: a torch learning-rate scheduler, advanced once a step.
-    on_step: called as `on_step(step, loss)` when the gradients of the step are there and before the weights change.
+    on_step: called as `on_step(step, loss)` when the gradients of the step are there
+    and before the weights change.
     Raises ValueError where the loss is not a number.
     """
     losses = []

@@ -13,23 +13,31 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 from kit.book import markdown, page, raw_html
 
 ROOT = Path(__file__).parent.parent
-HOSTILE = "<script>alert(1)</script>\n\n# *not* a heading `$x$` {{#include SUMMARY.md}} &amp;\n    indented </pre> \x1b[31mred\x1b[0m"
+HOSTILE = (
+    "<script>alert(1)</script>\n\n# *not* a heading `$x$` {{#include SUMMARY.md}} "
+    "&amp;\n    indented </pre> \x1b[31mred\x1b[0m"
+)
 SCRIPT = """
-const a = 1 < 2 && 3 > 1, b = "&amp; <b> $x$ $y$", c = `*d* _e_ [f](g.ipynb) {{#include SUMMARY.md}}`;
+const a = 1 < 2 && 3 > 1, b = "&amp; <b> $x$ $y$";
+const c = `*d* _e_ [f](g.ipynb) {{#include SUMMARY.md}}`;
   if (a < c) { console.log("</b>", '\\u003c'); }
 """
 DATA = '{"values":[1,2,3],"token":"\\u003c/script>zebra"}'
+SCRIPTS = f"""<script type="application/json" class="pcc-data">{DATA}</script>
+<script type="module">{SCRIPT}</script>"""
 FIGURE = f"""<figure class="pcc-figure" data-figure="1"> <div class="pcc-live"></div>
 <div class="pcc-fallback"><img alt="Three bars" src="data:image/png;base64,AAAA"></div>
 <figcaption>Bars of giraffe</figcaption>
-<script type="application/json" class="pcc-data">{DATA}</script> <script type="module">{SCRIPT}</script></figure>"""
+{SCRIPTS}</figure>"""
 
 
 BEGIN, END = (f'<div hidden="">{sign}</div>' for sign in "␂␃")
 
 
 def code(source="x", *outputs, tags=(), executed=1):
-    return new_code_cell(source, outputs=list(outputs), execution_count=executed, metadata={"tags": list(tags)})
+    cell = new_code_cell(source, outputs=list(outputs), execution_count=executed)
+    cell.metadata["tags"] = list(tags)
+    return cell
 
 
 def shown(data, **more):
@@ -42,7 +50,10 @@ def make_page(*cells):
 
 @pytest.fixture(scope="module")
 def build(tmp_path_factory):
-    """Run mdBook with the project's own book.toml and theme on the given cells; returns the finished process and the site."""
+    """Run mdBook on the given cells; returns the finished process and the site.
+
+    It has the project's own book.toml and theme.
+    """
 
     def run(*cells):
         folder = tmp_path_factory.mktemp("book")
@@ -50,9 +61,12 @@ def build(tmp_path_factory):
         shutil.copy(ROOT / "book.toml", folder)
         shutil.copytree(ROOT / "theme", folder / "theme")
         (folder / "notebooks/SUMMARY.md").write_text("- [Lesson](lesson.ipynb)\n")
-        nbformat.write(new_notebook(cells=list(cells)), folder / "notebooks/lesson.ipynb")
+        notebook = new_notebook(cells=list(cells))
+        nbformat.write(notebook, folder / "notebooks/lesson.ipynb")
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        process = subprocess.run(["mdbook", "build"], cwd=folder, env={**os.environ, "PATH": path}, capture_output=True, text=True)
+        options = {"env": {**os.environ, "PATH": path}, "cwd": folder}
+        command = ["mdbook", "build"]
+        process = subprocess.run(command, capture_output=True, text=True, **options)
         return process, folder / "site"
 
     return run
@@ -60,16 +74,21 @@ def build(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def built(build):
-    """(HTML of the main part of the page, folder of the site) of one notebook with everything difficult in it."""
+    """A notebook with everything difficult in it, as (its page's main part, the site).
+
+    The page is HTML, the site a folder.
+    """
     answer = "```python\ndef f(x):\n\n    return '$a$'\n```\n\nThat *is* all."
+    fold = f"<details>\n<summary>Solution, $x^2$</summary>\n\n{answer}\n\n</details>"
     table = "| a | b |\n|---|---|\n| $\\lvert x_1 * y_1 * z \\rvert$ | `c` |"
+    html = "<table>\n\n    <tr><td>ostrich</td></tr>\n\n</table>"
     process, site = build(
         new_markdown_cell("# A title\nThe text costs $5 and $6."),
         code("print()", new_output("stream", name="stdout", text=HOSTILE)),
         code("figure", shown({"text/html": FIGURE, "text/plain": "<Bars>"})),
-        code("table", shown({"text/html": "<table>\n\n    <tr><td>ostrich</td></tr>\n\n</table>"})),
+        code("table", shown({"text/html": html})),
         code("fold()", tags=["hide-input"]),
-        new_markdown_cell(f"<details>\n<summary>Solution, $x^2$</summary>\n\n{answer}\n\n</details>"),
+        new_markdown_cell(fold),
         new_markdown_cell(table),
     )
     assert process.returncode == 0, process.stderr
@@ -112,16 +131,18 @@ def test_math_text_is_not_read_as_markdown():
 
 
 def test_links_between_lessons():
-    text = "[a](densenet.ipynb) [b](densenet.ipynb#The-idea \"title\") [c](https://x.org/y.ipynb) `[d](e.ipynb)` [f](#here)"
-    expected = "[a](densenet.html) [b](densenet.html#the-idea \"title\") [c](https://x.org/y.ipynb) `[d](e.ipynb)` [f](#here)"
-    assert markdown(text, "here") == expected
+    text = "[a](densenet.ipynb) [b](densenet.ipynb#The-idea \"title\")"
+    linked = "[a](densenet.html) [b](densenet.html#the-idea \"title\")"
+    others = " [c](https://x.org/y.ipynb) `[d](e.ipynb)` [f](#here)"
+    assert markdown(text + others, "here") == linked + others
 
 
 def test_raw_html_has_no_blank_line_and_loses_nothing():
-    text = "<pre>a\n\n \nb</pre>\n\n<script>let s = `1`;\n\n\nlet t;</script>\n<p>c</p>\n"
-    html = raw_html(text)
+    script = "<script>let s = `1`;\n\n\nlet t;</script>\n<p>c</p>"
+    html = raw_html(f"<pre>a\n\n \nb</pre>\n\n{script}\n")
     assert not re.search(r"\n[ \t]*\n", html)
-    assert html == "<pre>a&#10;&#10; \nb</pre>&#10;\n<script>let s = `1`;\nlet t;</script>\n<p>c</p>"
+    script = "<script>let s = `1`;\nlet t;</script>\n<p>c</p>"
+    assert html == f"<pre>a&#10;&#10; \nb</pre>&#10;\n{script}"
     assert raw_html(FIGURE) == FIGURE
 
 
@@ -131,14 +152,16 @@ def test_code_may_contain_fences():
 
 
 def test_output_kinds():
-    png = shown({"image/png": "QUJD\nREVG\n", "text/plain": "<Figure>"}, metadata={"image/png": {"alt": 'loss "falls"'}})
+    png = shown({"image/png": "QUJD\nREVG\n", "text/plain": "<Figure>"})
+    png.metadata["image/png"] = {"alt": 'loss "falls"'}
     text = make_page(
         code("a", png),
         code("b", shown({"text/markdown": "so $x$", "text/plain": "<Markdown>"})),
         code("c", shown({"text/plain": "3 < 4"})),
         code("d", new_output("stream", name="stderr", text="warned")),
     )
-    assert '<img src="data:image/png;base64,QUJDREVG" alt="loss &quot;falls&quot;">' in text
+    address = "data:image/png;base64,QUJDREVG"
+    assert f'<img src="{address}" alt="loss &quot;falls&quot;">' in text
     assert "so <math><mi>x</mi></math>" in text
     assert '<pre class="output result">3 &lt; 4</pre>' in text
     assert '<pre class="output stderr">warned</pre>' in text
@@ -146,58 +169,68 @@ def test_output_kinds():
 
 
 def test_title_first_then_the_download():
-    title, download, rest = make_page(new_markdown_cell("# ResNet\nby He")).split("\n\n", 2)
+    text = make_page(new_markdown_cell("# ResNet\nby He"))
+    title, download, rest = text.split("\n\n", 2)
     assert title == "# ResNet" and rest == "by He\n"
     assert '<a href="lesson.ipynb" download>' in download
+
+
+ERROR = new_output("error", ename="ValueError", evalue="no", traceback=[])
 
 
 @pytest.mark.parametrize(
     ("cell", "reason"),
     [
-        (code("boom()", new_output("error", ename="ValueError", evalue="no", traceback=[])), "error, ValueError: no"),
+        (code("boom()", ERROR), "error, ValueError: no"),
         (code("boom()", executed=None), "never executed"),
-        (code("boom()", shown({"application/x-unknown": "a"})), "application/x-unknown"),
-        (new_markdown_cell("boom()\n\nand $\\frac{a}{b$ follows"), r"wrong TeX in '$\\frac{a}{b$'"),
+        (code("boom()", shown({"application/x-unknown": "a"})), "x-unknown"),
+        (new_markdown_cell("boom()\n\nso $\\frac{a}{b$"), r"TeX in '$\\frac{a}{b$'"),
     ],
 )
 def test_bad_cells_are_refused_by_name(cell, reason):
     with pytest.raises(ValueError) as error:
         make_page(new_markdown_cell("# Fine"), cell)
     message = str(error.value)
-    assert message.startswith("lesson.ipynb, cell 2 ('boom()'): ") and reason in message and "\x1b" not in message
+    assert message.startswith("lesson.ipynb, cell 2 ('boom()'): ") and reason in message
+    assert "\x1b" not in message
 
 
 def test_empty_cells_need_no_execution():
-    assert "```" not in make_page(new_markdown_cell("# Fine"), code("  \n", executed=None))
+    page = make_page(new_markdown_cell("# Fine"), code("  \n", executed=None))
+    assert "```" not in page
 
 
 def test_a_refused_notebook_stops_the_build(build):
     process, site = build(code("boom()", executed=None))
     assert process.returncode != 0
-    assert "lesson.ipynb, cell 1 ('boom()'): this cell was never executed" in process.stderr
+    where = "lesson.ipynb, cell 1 ('boom()')"
+    assert f"{where}: this cell was never executed" in process.stderr
     assert "Traceback" not in process.stderr and not (site / "lesson.html").exists()
 
 
 def test_figures_survive_mdbook_byte_for_byte(built):
     main, _ = built
-    assert f'<script type="application/json" class="pcc-data">{DATA}</script>' in main
-    assert f'<script type="module">{SCRIPT}</script>' in main
-    assert 'alt="Three bars"' in main and "<figcaption>Bars of giraffe</figcaption>" in main
+    assert SCRIPTS in main
+    assert 'alt="Three bars"' in main
+    assert "<figcaption>Bars of giraffe</figcaption>" in main
 
 
 def test_hostile_output_stays_text(built):
     main, _ = built
     pre = re.search(r'<pre class="output stdout">(.*?)</pre>', main, re.DOTALL)[1]
-    assert pre.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&") == re.sub(r"\x1b\[\d+m", "", HOSTILE)
+    seen = pre.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
+    assert seen == re.sub(r"\x1b\[\d+m", "", HOSTILE)
     assert "<script>alert" not in main
 
 
 def test_folds_tables_and_money(built):
     main, _ = built
     text = re.sub(r"\s+", " ", main.replace(BEGIN, "").replace(END, ""))
-    assert re.search(r'<details> <summary>Solution, <math><msup>.*?</summary> <pre><code class="language-python">def f', text)
+    python = '<pre><code class="language-python">'
+    solution = "<details> <summary>Solution, <math><msup>.*?</summary>"
+    assert re.search(f"{solution} {python}def f", text)
     assert "'$a$'" in text and "<em>is</em> all.</p> </details>" in text
-    assert '<summary>Show the code</summary> <pre><code class="language-python">fold()' in text
+    assert f"<summary>Show the code</summary> {python}fold()" in text
     assert "costs $5 and $6." in text
     row = re.search(r"<tbody>(.*)</tbody>", text)[1]
     assert row.count("<td>") == 2 and row.count("<msub>") == 2 and "<em>" not in row
@@ -222,7 +255,8 @@ def test_search_can_tell_prose_from_code_and_output(built):
 
 
 def test_search_puts_prose_before_code_and_forgives_a_typo(build, browser):
-    prose = "Words and words. " * 200 + "Here the wombat sleeps. " + "More of it. " * 200
+    around = "Words and words. " * 200, "More of it. " * 200
+    prose = "Here the wombat sleeps. ".join(around)
     printed = new_output("stream", name="stdout", text="wombat " * 9)
     process, site = build(
         new_markdown_cell("# A title"),
@@ -255,4 +289,5 @@ def test_search_puts_prose_before_code_and_forgives_a_typo(build, browser):
 def test_the_notebook_is_there_to_download(built):
     main, site = built
     (name,) = re.findall(r'<a href="([^"]*)" download', main)
-    assert (site / name).read_bytes() == (site.parent / "notebooks/lesson.ipynb").read_bytes()
+    notebook = site.parent / "notebooks/lesson.ipynb"
+    assert (site / name).read_bytes() == notebook.read_bytes()

@@ -1,4 +1,7 @@
-"""The stored notebooks: are they their modules, were they executed, do they keep the house style? And the program that makes them."""
+"""The stored notebooks, and the program that makes them.
+
+Are they their modules, were they executed, do they keep the house style?
+"""
 
 import ast
 import copy
@@ -36,6 +39,8 @@ from kit.view import Curves
 from kit.view.figure import viewer
 
 MAX_BYTES = 3 * 2**20
+# The lessons in which no line of code scrolls sideways or folds on a page.
+NARROW, WIDEST = ["resnet", "densenet"], 88
 
 
 def stored(name):
@@ -44,7 +49,7 @@ def stored(name):
     return nbformat.read(path, as_version=4)
 
 
-# --- What the house refuses in a notebook -----------------------------------------------------------------------------------------------
+# --- What the house refuses in a notebook
 
 
 class Pictures(HTMLParser):
@@ -82,7 +87,8 @@ def output_faults(output):
     if WIDGET in data:
         yield "a live widget"
     for kind in data:
-        if kind.startswith("image/") and not output.metadata.get(kind, {}).get("alt", "").strip():
+        alt = output.metadata.get(kind, {}).get("alt", "")
+        if kind.startswith("image/") and not alt.strip():
             yield f"{kind} without text alternative (output metadata 'alt')"
     text = output.get("text", "") + data.get("text/plain", "")
     if re.search(r"\bat 0x[0-9a-f]{6,}", text):
@@ -97,15 +103,17 @@ def faults(nb):
     if (size := len(nbformat.writes(nb).encode())) > MAX_BYTES:
         yield f"notebook: {size:,} bytes, at most {MAX_BYTES:,} allowed"
     code = [cell for cell in nb.cells if cell.cell_type == "code"]
-    lines = [sum(bool(line.strip()) for line in cell.source.splitlines()) for cell in code]
+    sources = [cell.source.splitlines() for cell in code]
+    lines = [sum(bool(line.strip()) for line in source) for source in sources]
     if (median := statistics.median(lines)) > 8:
-        yield f"notebook: the median code cell has {median:g} lines, at most 8 allowed"
+        long = f"the median code cell has {median:g} lines"
+        yield f"notebook: {long}, at most 8 allowed"
     for number, (cell, length) in enumerate(zip(code, lines, strict=True), 1):
         where = f"cell [{number}]: "
         if length > 32:
             yield f"{where}{length} lines, at most 32 allowed"
-        if cell.execution_count != number:
-            yield f"{where}not executed in order (execution count {cell.execution_count})"
+        if (count := cell.execution_count) != number:
+            yield f"{where}not executed in order (execution count {count})"
         live = re.search(r"\b(interact|clear_output|display_id)\b", cell.source)
         if live and "nbval-ignore-output" not in cell.metadata.get("tags", []):
             yield f"{where}{live[1]} needs the tag nbval-ignore-output"
@@ -116,28 +124,46 @@ def faults(nb):
             if re.search(r"!\[\s*\]\(", cell.source):
                 yield "text: a Markdown picture without text alternative"
             yield from ("text: " + fault for fault in Pictures(cell.source).lacking)
+            yield from ("text: " + fault for fault in Pictures(cell.source).lacking)
+
+
+def wide_lines(nb):
+    """The lines of code that are too wide, one sentence each."""
+    code = [cell for cell in nb.cells if cell.cell_type == "code"]
+    for number, cell in enumerate(code, 1):
+        for line in cell.source.splitlines():
+            if len(line) > WIDEST:
+                yield f"cell [{number}]: {len(line)} columns: {line.strip()[:40]} …"
 
 
 def pairing_faults(nb, text):
     """Where a notebook differs from its module ``text``."""
     if jupytext.writes(nb, "py:percent") != text:
         yield "its cells are not those of the module"
-    if [cell.id for cell in nb.cells] != [cell.id for cell in stable_ids(copy.deepcopy(nb)).cells]:
+    ids = [cell.id for cell in nb.cells]
+    if ids != [cell.id for cell in stable_ids(copy.deepcopy(nb)).cells]:
         yield "its cell ids are not those that its content gives"
 
 
 @pytest.mark.parametrize("name", lessons())
 def test_notebook_is_its_module_executed(name):
-    nb = stored(name)
-    assert list(pairing_faults(nb, (ROOT / "lessons" / f"{name}.py").read_text("utf-8"))) == []
-    # Only the texts must be today's: another machine has other versions, and nbval says whether they matter.
-    assert nb.metadata.lesson.source == source_hash(name), f"the lesson or kit changed: make notebooks ONLY={name}"
-    assert nb.metadata.lesson.get("cells") == cells_hash(nb), f"run or edited by hand: make notebooks ONLY={name}"
+    nb, text = stored(name), (ROOT / "lessons" / f"{name}.py").read_text("utf-8")
+    assert list(pairing_faults(nb, text)) == []
+    # Only the texts must be today's: another machine has other versions, and nbval says
+    # whether they matter.
+    again, lesson = f"make notebooks ONLY={name}", nb.metadata.lesson
+    assert lesson.source == source_hash(name), f"the lesson or kit changed: {again}"
+    assert lesson.get("cells") == cells_hash(nb), f"run or edited by hand: {again}"
 
 
 @pytest.mark.parametrize("name", lessons())
 def test_notebook_keeps_the_house_style(name):
     assert list(faults(stored(name))) == []
+
+
+@pytest.mark.parametrize("name", NARROW)
+def test_no_line_of_code_is_too_wide(name):
+    assert list(wide_lines(stored(name))) == []
 
 
 @pytest.mark.parametrize("path", ["README.md", "notebooks/index.md"])
@@ -147,53 +173,71 @@ def test_lesson_table_is_current(path):
 
 
 def test_ruff():
-    folders = ["lessons", "kit", "tests", "notebooks"]
-    run = subprocess.run([sys.executable, "-m", "ruff", "check", *folders], cwd=ROOT, capture_output=True, text=True)
+    command = [sys.executable, "-m", "ruff", "check"]
+    folders = ["lessons", "kit", "tests", "bench", "notebooks"]
+    run = subprocess.run([*command, *folders], cwd=ROOT, capture_output=True, text=True)
     assert run.returncode == 0, run.stdout + run.stderr
 
 
-# --- The checks above, on planted faults ------------------------------------------------------------------------------------------------
+# --- The checks above, on planted faults
 
 FIGURE = (
     '<figure class="pcc-figure" data-figure="0a1b"> <div class="pcc-live"></div> '
-    '<div class="pcc-fallback"><img alt="a line going up" src="data:image/png;base64,iVBO+/0="></div> '
-    '<figcaption>The loss falls.</figcaption> <script type="text/plain" class="pcc-data">eJyrVrJSCE=</script> '
+    '<div class="pcc-fallback"><img alt="a line going up" '
+    'src="data:image/png;base64,iVBO+/0="></div> '
+    "<figcaption>The loss falls.</figcaption> "
+    '<script type="text/plain" class="pcc-data">eJyrVrJSCE=</script> '
     '<script>draw("<img>");</script></figure>'
 )
 
 
 def good():
-    figure = new_output("display_data", {"text/html": FIGURE, "text/plain": "<Curves: The loss falls.>"})
-    code = [new_code_cell("x = 1\nx", outputs=[figure], execution_count=1), new_code_cell("print(x)", execution_count=2)]
-    return stable_ids(new_notebook(cells=[new_markdown_cell("# T"), *code]))
+    data = {"text/html": FIGURE, "text/plain": "<Curves: The loss falls.>"}
+    figure = new_output("display_data", data)
+    shows = new_code_cell("x = 1\nx", outputs=[figure], execution_count=1)
+    prints = new_code_cell("print(x)", execution_count=2)
+    return stable_ids(new_notebook(cells=[new_markdown_cell("# T"), shows, prints]))
 
 
 def replace_html(old, new):
-    return lambda nb: nb.cells[1].outputs[0].data.update({"text/html": FIGURE.replace(old, new)})
+    html = FIGURE.replace(old, new)
+    return lambda nb: nb.cells[1].outputs[0].data.update({"text/html": html})
+
+
+def change(place, **fields):
+    return lambda nb: nb.cells[place].update(fields)
+
+
+def lengthen(nb):
+    for cell in nb.cells:
+        cell.source = "x = 1\n" * 9
 
 
 def add_output(*args, **fields):
     return lambda nb: nb.cells[1].outputs.append(new_output(*args, **fields))
 
 
+ERROR = {"ename": "ValueError", "evalue": "", "traceback": []}
+ADDRESS = {"text/plain": "<object at 0x7f00deadbeef>"}
+CAPTION = "<figcaption>The loss falls.</figcaption>"
 PLANTED = {
-    "an error: ValueError": add_output("error", ename="ValueError", evalue="", traceback=[]),
+    "an error: ValueError": add_output("error", **ERROR),
     "a message on stderr": add_output("stream", name="stderr", text="Warning"),
     "a live widget": add_output("display_data", {WIDGET: {}}),
-    "image/png without text alternative": add_output("display_data", {"image/png": "iVBO"}),
-    "a memory address": add_output("execute_result", {"text/plain": "<object at 0x7f00deadbeef>"}),
+    "image/png without text": add_output("display_data", {"image/png": "iVBO"}),
+    "a memory address": add_output("execute_result", ADDRESS),
     "an <img> without alt": replace_html('alt="a line going up"', 'alt=" "'),
     "a <figure> with an empty caption": replace_html("The loss falls.", ""),
-    "a <figure> without caption": replace_html("<figcaption>The loss falls.</figcaption>", "text"),
+    "a <figure> without caption": replace_html(CAPTION, "text"),
     "stored widget state": lambda nb: nb.metadata.update(widgets={}),
     "bytes, at most": lambda nb: nb.metadata.update(big="x" * MAX_BYTES),
-    "the median code cell has 9 lines": lambda nb: [cell.update(source="x = 1\n" * 9) for cell in nb.cells],
-    "33 lines, at most 32": lambda nb: nb.cells[2].update(source="x = 1\n\n" * 33),
-    "not executed in order (execution count None)": lambda nb: nb.cells[2].update(execution_count=None),
-    "not executed in order (execution count 1)": lambda nb: nb.cells[2].update(execution_count=1),
-    "interact needs the tag": lambda nb: nb.cells[2].update(source="interact(f, x=1)"),
-    "clear_output needs the tag": lambda nb: nb.cells[2].update(source="clear_output()"),
-    "a Markdown picture without": lambda nb: nb.cells[0].update(source="![](a.png)"),
+    "the median code cell has 9 lines": lengthen,
+    "33 lines, at most 32": change(2, source="x = 1\n\n" * 33),
+    "not executed in order (execution count None)": change(2, execution_count=None),
+    "not executed in order (execution count 1)": change(2, execution_count=1),
+    "interact needs the tag": change(2, source="interact(f, x=1)"),
+    "clear_output needs the tag": change(2, source="clear_output()"),
+    "a Markdown picture without": change(0, source="![](a.png)"),
 }
 
 
@@ -205,6 +249,15 @@ def test_planted_fault_is_found(fault):
     assert any(fault in found for found in faults(nb)), list(faults(nb))
 
 
+def test_a_wide_line_is_found():
+    nb = good()
+    nb.cells[0].source = "x" * 99  # text folds
+    nb.cells[2].source = f"print(\n    {'x' * 84})"
+    assert list(wide_lines(nb)) == [f"cell [2]: 89 columns: {'x' * 40} …"]
+    nb.cells[2].source = f"print(\n    {'x' * 84}\n)"
+    assert list(wide_lines(nb)) == []
+
+
 def test_pairing_sees_a_changed_cell_a_changed_tag_and_a_foreign_id():
     text = '# %% [markdown]\n# # T\n\n# %% tags=["active-ipynb"]\n# print(1)\n'
     nb = stable_ids(jupytext.reads(text, "py:percent"))
@@ -214,26 +267,32 @@ def test_pairing_sees_a_changed_cell_a_changed_tag_and_a_foreign_id():
         other.cells[1].update(nbformat.from_dict(change))
         assert "its cells are not those of the module" in pairing_faults(other, text)
     nb.cells[1].id = "random"
-    assert list(pairing_faults(nb, text)) == ["its cell ids are not those that its content gives"]
+    told = "its cell ids are not those that its content gives"
+    assert list(pairing_faults(nb, text)) == [told]
 
 
 def test_sanitizer_masks_data_and_pictures_but_not_words():
+    config = (ROOT / "tests" / "nbval.cfg").read_text("utf-8")
+
     def masked(html):
-        for pattern, replacement in get_sanitize_patterns((ROOT / "tests" / "nbval.cfg").read_text("utf-8")):
+        for pattern, replacement in get_sanitize_patterns(config):
             html = re.sub(pattern, replacement, html)
         return html
 
     def curve(end):
         series = {"series": [{"name": "loss", "x": [1, 2], "y": [3, end]}]}
-        return Curves(series, x_label="step", y_label="loss", caption="The loss falls.", alt="a line going down")
+        words = {"caption": "The loss falls.", "alt": "a line going down"}
+        return Curves(series, x_label="step", y_label="loss", **words)
 
     html, other = curve(2).html, curve(1).html
     once = masked(html)
     assert html != other and masked(other) == once
-    assert masked(curve(2).widget()._repr_mimebundle_()["text/html"]) == once  # it names its widget
+    # it names its widget
+    assert masked(curve(2).widget()._repr_mimebundle_()["text/html"]) == once
     version, code = viewer(Curves.script)
     assert masked(html.replace(code, code[100:])) == once
-    for old in ["The loss falls.", "a line going down", version, "pcc-fallback", "image/png"]:
+    words = ["The loss falls.", "a line going down", "pcc-fallback", "image/png"]
+    for old in [*words, version]:
         assert old in html and masked(html.replace(old, "other")) != once
     assert masked(html + html) == once + once  # a mask must end with its own figure
 
@@ -241,36 +300,53 @@ def test_sanitizer_masks_data_and_pictures_but_not_words():
 def test_widgets_are_dropped_and_their_html_stays():
     bare = new_output("display_data", {WIDGET: {}, "text/plain": "IntSlider(value=3)"})
     html = FIGURE.replace("<figure", '<figure data-kernel="0a1b"')
-    figure = new_output("display_data", {WIDGET: {}, "text/plain": "<Curves>", "text/html": html})
+    data = {WIDGET: {}, "text/plain": "<Curves>", "text/html": html}
+    figure = new_output("display_data", data)
     printed = new_output("stream", name="stdout", text="3")
-    nb = new_notebook(cells=[new_code_cell(outputs=[bare, figure, printed])], metadata={"widgets": {"state": {}}})
+    cell = new_code_cell(outputs=[bare, figure, printed])
+    nb = new_notebook(cells=[cell], metadata={"widgets": {"state": {}}})
     outputs = without_widgets(nb).cells[0].outputs
-    assert [sorted(output.get("data", {"stream": ""})) for output in outputs] == [["text/html", "text/plain"], ["stream"]]
+    assert [sorted(one.get("data", {"stream": ""})) for one in outputs] == [
+        ["text/html", "text/plain"],
+        ["stream"],
+    ]
     assert outputs[0].data["text/html"] == FIGURE and "widgets" not in nb.metadata
 
 
-# --- Modules as modules -----------------------------------------------------------------------------------------------------------------
+# --- Modules as modules
 
 
 def test_importing_every_lesson_is_fast_and_silent():
-    imports = "; ".join(["import time; start = time.perf_counter()", *(f"import lessons.{name}" for name in lessons())])
-    program = imports + "; seconds = time.perf_counter() - start; assert seconds < 3, f'{seconds:.1f} s'"
-    for _ in range(3):  # the first may read torch from a cold disk, and other tests run beside this one
-        run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    program = "\n".join([
+        "import time",
+        "start = time.perf_counter()",
+        *(f"import lessons.{name}" for name in lessons()),
+        "seconds = time.perf_counter() - start",
+        "assert seconds < 3, f'{seconds:.1f} s'",
+    ])
+    # The first may read torch from a cold disk, and other tests run beside this one.
+    for _ in range(3):
+        command = [sys.executable, "-c", program]
+        run = subprocess.run(command, capture_output=True, text=True)
         if run.returncode == 0:
             break
     assert (run.returncode, run.stdout, run.stderr) == (0, "", "")
 
 
+DEFINING = (
+    ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef,
+    ast.Assign, ast.AnnAssign, ast.AugAssign,
+)
+
+
 @pytest.mark.parametrize("name", lessons())
 def test_module_defines_and_does_nothing(name):
-    allowed = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef, ast.Assign, ast.AnnAssign, ast.AugAssign)
     tree = ast.parse((ROOT / "lessons" / f"{name}.py").read_text("utf-8"))
-    doing = [node.lineno for node in tree.body if not isinstance(node, allowed)]
+    doing = [node.lineno for node in tree.body if not isinstance(node, DEFINING)]
     assert not doing, f"cells that do things need tags=['active-ipynb']: lines {doing}"
 
 
-# --- The program that makes notebooks ---------------------------------------------------------------------------------------------------
+# --- The program that makes notebooks
 
 LESSON = '''# %% [markdown]
 # # Lesson {name}
@@ -297,27 +373,36 @@ def house(tmp_path):
     """A house with the lessons ``one`` and ``two``, not yet executed."""
     for folder in ("lessons", "notebooks"):
         (tmp_path / folder).mkdir()
-    (tmp_path / "README.md").write_text("before\n<!-- lessons -->\n<!-- /lessons -->\nafter\n")
+    table = "<!-- lessons -->\n<!-- /lessons -->"
+    (tmp_path / "README.md").write_text(f"before\n{table}\nafter\n")
     for name in ("one", "two"):
         write(tmp_path, name, "f(1)")
     return tmp_path
 
 
 def write(house, name, last):
-    (house / "lessons" / f"{name}.py").write_text(LESSON.format(name=name, last=last))
+    text = LESSON.format(name=name, last=last)
+    (house / "lessons" / f"{name}.py").write_text(text)
 
 
 @pytest.fixture
 def make(house, capfd):
-    """make(option, …) -> (exit status, what it printed, what it complained of), as ``python -m kit.notebooks`` in that house."""
+    """make(option, …), as ``python -m kit.notebooks`` in that house.
+
+    -> (exit status, what it printed, what it complained of)
+    """
 
     def run(*options):
         capfd.readouterr()
+        reason = ""
         try:
-            with ThreadPoolExecutor(1) as thread:  # in this one a browser's event loop may run
-                status, reason = thread.submit(kit.notebooks.main, options, house).result(), ""
-        except SystemExit as end:  # with a number, or with the sentence that Python would print
-            status, reason = (end.code, "") if isinstance(end.code, int) else (1, f"{end.code}\n")
+            # In a thread of its own: in this one a browser's event loop may run.
+            with ThreadPoolExecutor(1) as thread:
+                status = thread.submit(kit.notebooks.main, options, house).result()
+        except SystemExit as end:
+            status = end.code
+        if isinstance(status, str):  # a sentence, which Python would print
+            status, reason = 1, f"{status}\n"
         out, err = capfd.readouterr()
         return status, out, err + reason
 
@@ -328,30 +413,42 @@ def notebook(house, name):
     return (house / "notebooks" / f"{name}.ipynb").read_bytes()
 
 
+def cells(house, name):
+    return nbformat.reads(notebook(house, name).decode(), 4).cells
+
+
+STOPPED = "one: stopped, its old notebook stays\n  cell [3]: "
+
+
 def test_execute_then_only_what_changed_then_a_failing_cell(house, make):
     (house / "notebooks" / "SUMMARY.md").write_text("- [Two](two.ipynb)\n")
     status, _, progress = make()
     assert status == 0, progress
     assert re.search(r"one .* 4/4 cells, \d+ s", progress) and "two" in progress
     table = (house / "README.md").read_text()
-    row = r"\| \[Lesson {0}\]\(notebooks/{0}\.ipynb\) \| Someone \\\| somewhere, 2015 \| a number\. \| \d+\xa0s \| 0\.\d\xa0GB \|\n"
-    assert re.search(row.format("two") + row.format("one"), table), table  # SUMMARY.md gives the order
+    row = (
+        r"\| \[Lesson {0}\]\(notebooks/{0}\.ipynb\) \| Someone \\\| somewhere, 2015 "
+        r"\| a number\. \| \d+\xa0s \| 0\.\d\xa0GB \|\n"
+    )
+    # SUMMARY.md gives the order.
+    assert re.search(row.format("two") + row.format("one"), table), table
     assert table.startswith("before\n") and table.endswith("\nafter\n")
-    assert [cell.execution_count for cell in nbformat.reads(notebook(house, "one").decode(), 4).cells[1:]] == [1, 2, 3]
+    assert [cell.execution_count for cell in cells(house, "one")[1:]] == [1, 2, 3]
 
     one, two = notebook(house, "one"), notebook(house, "two")
     assert make() == (0, "two: up to date\none: up to date\n", "")
 
-    write(house, "one", "raise ValueError('no such depth\\n(second line)')")
+    cell = "raise ValueError('no such depth\\n(second line)')"
+    write(house, "one", cell)
     write(house, "two", "f(2)")
     status, _, complaint = make()
     assert status == 1
-    cell = "raise ValueError('no such depth\\n(second line)')"
-    assert f"one: stopped, its old notebook stays\n  cell [3]: {cell}\n  ValueError: no such depth\n" in complaint
+    assert f"{STOPPED}{cell}\n  ValueError: no such depth\n" in complaint
     assert "Traceback" not in complaint
     assert notebook(house, "one") == one
     assert notebook(house, "two") != two
-    assert sorted(path.name for path in (house / "notebooks").iterdir()) == ["SUMMARY.md", "one.ipynb", "two.ipynb"]
+    left = sorted(path.name for path in (house / "notebooks").iterdir())
+    assert left == ["SUMMARY.md", "one.ipynb", "two.ipynb"]
 
 
 def test_another_seed_reaches_the_kernel_and_stores_nothing(house, make, monkeypatch):
@@ -359,7 +456,8 @@ def test_another_seed_reaches_the_kernel_and_stores_nothing(house, make, monkeyp
     write(house, "one", "assert os.environ['LESSON_SEED'] == '3'")
     write(house, "two", "assert os.environ['LESSON_SEED'] == '0'")
     status, _, report = make()
-    assert status == 1 and "two: stopped" in report and "one: every claim holds with LESSON_SEED=3; nothing stored" in report
+    assert status == 1 and "two: stopped" in report
+    assert "one: every claim holds with LESSON_SEED=3; nothing stored" in report
     assert not list((house / "notebooks").iterdir())
 
 
@@ -367,11 +465,12 @@ def test_a_wrong_seed_is_one_sentence(house, make, monkeypatch):
     monkeypatch.setenv("LESSON_SEED", "18446744073709551616")
     status, printed, complaint = make("one")
     assert (status, printed) == (1, "")
-    assert complaint == "error: LESSON_SEED should be a whole number from 0 to 2147483647, not '18446744073709551616'\n"
+    right = "a whole number from 0 to 2147483647, not '18446744073709551616'"
+    assert complaint == f"error: LESSON_SEED should be {right}\n"
 
 
 def edited_by_hand(house, old="f(1)", new="f(10)"):
-    """Lesson one, stored; then its notebook is edited by a program that does not know of the module."""
+    """Lesson one, stored, then edited by a program that does not know of the module."""
     nb = to_notebook("one", house)
     nb.metadata.lesson = {"inputs": inputs_hash(nb)}
     nb.cells[-1].outputs = [new_output("stream", text="2")]
@@ -386,7 +485,8 @@ def test_a_notebook_edited_by_hand_is_not_overwritten(house, make):
     status, printed, complaint = make()
     assert (status, printed) == (1, "")
     lines = complaint.splitlines()
-    assert lines[0] == "error: notebooks/one.ipynb was edited by hand, and lessons/one.py has other cells."
+    told = "notebooks/one.ipynb was edited by hand, and lessons/one.py has other cells."
+    assert lines[0] == f"error: {told}"
     assert len(lines) == 3 and notebook(house, "one") == edited
     assert not (house / "notebooks" / "two.ipynb").exists()
 
@@ -394,13 +494,15 @@ def test_a_notebook_edited_by_hand_is_not_overwritten(house, make):
 @pytest.mark.parametrize("kept, cell", [("notebook", "f(10)"), ("module", "f(1)")])
 def test_both_ways_out_after_an_edit_by_hand(house, make, kept, cell):
     edited_by_hand(house)
-    command = re.search(f"those of the {kept}, run `python (.+)`", apart("one", house))[1].split()
+    told = apart("one", house)
+    command = re.search(f"those of the {kept}, run `python (.+)`", told)[1].split()
     if command[1] == "kit.notebooks":
         assert make(*command[2:])[0] == 0
     else:
-        subprocess.run([sys.executable, *command], cwd=house, check=True, capture_output=True)
+        command = [sys.executable, *command]
+        subprocess.run(command, cwd=house, check=True, capture_output=True)
     assert apart("one", house) is None
-    assert nbformat.reads(notebook(house, "one").decode(), 4).cells[-1].source == cell
+    assert cells(house, "one")[-1].source == cell
     assert f"# {cell}\n" in (house / "lessons" / "one.py").read_text()
 
 
@@ -411,16 +513,18 @@ def test_a_notebook_that_was_only_run_by_hand_is_free_to_be_made_again(house):
 
 
 def test_what_cannot_be_shown_is_a_failing_cell(house, make):
-    write(house, "one", 'type("Broken", (), {"_repr_mimebundle_": lambda self, **_: 1 / 0})()')
+    fails = '{"_repr_mimebundle_": lambda self, **_: 1 / 0}'
+    write(house, "one", f'type("Broken", (), {fails})()')
     status, _, complaint = make("one")
-    assert status == 1 and "one: stopped, its old notebook stays\n  cell [3]: type(" in complaint
+    assert status == 1
+    assert f"{STOPPED}type(" in complaint
 
 
 def test_a_kernel_that_dies_is_a_failing_cell(house, make):
     write(house, "one", "os._exit(1)")
     status, _, complaint = make("one")
     assert status == 1
-    assert "one: stopped, its old notebook stays\n  cell [3]: os._exit(1)\n  DeadKernelError: " in complaint
+    assert f"{STOPPED}os._exit(1)\n  DeadKernelError: " in complaint
     assert not (house / "notebooks" / "one.ipynb").exists()
 
 
@@ -442,32 +546,34 @@ def test_nbval_sees_a_changed_output_and_make_mends_it(house, make):
     assert make()[0] == 0
     path = house / "notebooks" / "one.ipynb"
     path.write_bytes(path.read_bytes().replace(b'"42"', b'"43"'))
-    config = ["-c", str(ROOT / "pyproject.toml"), "-p", "no:cacheprovider", "-n0", "-q", "--color=no"]
+    config = ["-c", str(ROOT / "pyproject.toml"), "-p", "no:cacheprovider"]
+    config += ["-n0", "-q", "--color=no"]
     nbval = [sys.executable, "-m", "pytest", *config, str(house / "notebooks")]
     report = subprocess.run(nbval, cwd=ROOT, capture_output=True, text=True).stdout
-    assert "1 failed, 5 passed" in report and "one.ipynb::Cell 2" in report and "mismatch 'text/plain'" in report
+    assert "1 failed, 5 passed" in report and "one.ipynb::Cell 2" in report
+    assert "mismatch 'text/plain'" in report
     assert "one: up to date" not in make()[1]
     assert b'"42"' in path.read_bytes()
     assert make("one")[1] == "one: up to date\n"
 
 
 def test_what_makes_a_notebook_stale(house):
+    module = house / "lessons" / "one.py"
     before = source_hash("one", house)
     write(house, "two", "f(3)")
     assert source_hash("one", house) == before
-    write(house, "one", "from lessons.two import f")  # in a demo cell, so a comment in the module
+    # In a demo cell, so a comment in the module.
+    write(house, "one", "from lessons.two import f")
     importing = source_hash("one", house)
     write(house, "two", "f(4)")
-    assert source_hash("one", house) != importing
     with_two = source_hash("one", house)
+    assert with_two != importing
     (house / "lessons" / "checks").mkdir()
     (house / "lessons" / "checks" / "one.py").write_text("answer = 1")
-    assert source_hash("one", house) != with_two
-    text = (house / "lessons" / "one.py").read_bytes()
-    (house / "lessons" / "one.py").write_bytes(text.replace(b"\n", b"\r\n"))
-    windows = source_hash("one", house)
-    (house / "lessons" / "one.py").write_bytes(text)
-    assert source_hash("one", house) == windows
+    with_checks = source_hash("one", house)
+    assert with_checks != with_two
+    module.write_bytes(module.read_bytes().replace(b"\n", b"\r\n"))
+    assert source_hash("one", house) == with_checks
 
 
 def test_a_lesson_depends_on_the_parts_of_kit_that_it_imports():
@@ -475,20 +581,26 @@ def test_a_lesson_depends_on_the_parts_of_kit_that_it_imports():
         return {path.name for path in kit_files([source])}
 
     assert names("import torch\nfrom lessons.one import f") == set()
-    assert names("from kit import train\nfrom kit.claims import claim") == {"train.py", "claims.py", "table.py"}
+    claims = "from kit import train\nfrom kit.claims import claim"
+    assert names(claims) == {"train.py", "claims.py", "table.py"}
     still = {"still.py", "chain.py", "style.py", "table.py"}
     heatmap = {"heatmap.js", "base.js", "wake.js", "viewers.py", "figure.py"} | still
     assert names("def f():\n    from kit.view import Heatmap") == heatmap
-    assert names("from kit.view import Heatmap, Tokens") == heatmap | {"tokens.js", "text.py"}
-    assert {"layers.js", "config.py", "text.py", "data.py"} & names("from kit.view import (\n    Curves,\n)") == set()
+    both = names("from kit.view import Heatmap, Tokens")
+    assert both == heatmap | {"tokens.js", "text.py"}
+    curves = names("from kit.view import (\n    Curves,\n)")
+    assert curves.isdisjoint({"layers.js", "config.py", "text.py", "data.py"})
 
 
 def test_errors_name_what_is_wrong(house, make):
     status, _, complaint = make("three")
-    assert status == 2 and "no lesson named three; the lessons are: one, two" in complaint
+    assert status == 2
+    assert "no lesson named three; the lessons are: one, two" in complaint
     path = Path(house / "lessons" / "two.py")
     path.write_text(path.read_text().replace("**Paper:**", "Paper:"))
-    assert make() == (1, "", "error: lessons/two.py: its first cell needs a line that starts with '**Paper:**'\n")
+    right = "a line that starts with '**Paper:**'"
+    complaint = f"error: lessons/two.py: its first cell needs {right}\n"
+    assert make() == (1, "", complaint)
     assert not (house / "notebooks" / "one.ipynb").exists()
     (house / "README.md").write_text("no table")
     assert "needs one pair of <!-- lessons -->" in make("one")[2]

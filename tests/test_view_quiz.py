@@ -14,14 +14,19 @@ WORDS = ["the", "chef", "ate", "the", "meal", HOSTILE, "שלום", "😀", "a\nb
 
 
 def frame(text=1, heat=1.0):
-    """Text 1 has two replaced tokens, of which the judge finds one; it suspects one more. Text 2 has none."""
+    """Text 1 has two replaced tokens; the judge finds one and suspects one more.
+
+    Text 2 has none.
+    """
     if text == 3:
         raise RuntimeError("the model\nburst")
     tokens, originals = list(WORDS), list(WORDS)
+    values = np.zeros(10)
     if text == 1:
         originals[2], originals[7] = "cooked", "</script>"
-    values = torch.tensor([0.1, 0.2, 0.9, 0.1, 0.8, 0, 0, 0.4, 0, 1e-9]) if text == 1 else np.zeros(10)
-    return {"tokens": tokens, "originals": originals, "values": values, "note": f"text {text}"}
+        values = torch.tensor([0.1, 0.2, 0.9, 0.1, 0.8, 0, 0, 0.4, 0, 1e-9])
+    words = {"tokens": tokens, "originals": originals}
+    return words | {"values": values, "note": f"text {text}"}
 
 
 def spot(**options):
@@ -29,7 +34,8 @@ def spot(**options):
 
 
 def plain(text):
-    return "".join(letter for letter in text if unicodedata.category(letter) != "Cf")  # isolates are not seen
+    # isolates are not seen
+    return "".join(letter for letter in text if unicodedata.category(letter) != "Cf")
 
 
 # -- Python
@@ -38,16 +44,24 @@ def plain(text):
 def test_what_is_packed():
     html = spot().html
     data = data_of(spot())
-    assert data["frames"][0]["tokens"] == WORDS and data["frames"][0]["originals"][2] == "cooked"
-    assert data["frames"][0]["values"][2] == 0.9 and data["options"] == {"judge": "the judge"}
+    assert data["frames"][0]["tokens"] == WORDS
+    assert data["frames"][0]["originals"][2] == "cooked"
+    assert data["frames"][0]["values"][2] == 0.9
+    assert data["options"] == {"judge": "the judge"}
     assert html == spot().html and not re.search(rf"\n\s*\n|{ADDRESS}", unpacked(html))
-    assert html.count("<script") == 2 and html.count("</script>") == 2 and len(html) < 60_000
+    assert html.count("<script") == 2 and html.count("</script>") == 2
+    assert len(html) < 60_000
 
 
 def test_what_stands_in_where_scripts_are_stripped():
     fallback = re.search(r'pcc-fallback">(.*?)</div>', spot().html, re.S).group(1)
-    assert set(re.findall(r"</?(\w+)", fallback)) == {"p", "bdi", "details", "summary", "ul", "li"}
-    assert "ate instead of cooked (the judge: 0.90)" in fallback and fallback.count("<li>") == 2
+    tags = {"p", "bdi", "details", "summary", "ul", "li"}
+    assert set(re.findall(r"</?(\w+)", fallback)) == tags
+    assert "ate instead of cooked (the judge: 0.90)" in fallback
+    assert fallback.count("<li>") == 2
+
+
+BARE = {"tokens": ["a"], "originals": ["a"]}
 
 
 def made(judge="the judge", **changes):
@@ -64,7 +78,7 @@ def made(judge="the judge", **changes):
     (made(originals=list(range(10))), "list of 1 to 200 strings"),
     (made(tokens=["a"] * 201), "not 201 tokens"),
     (made(judge=" "), "Spot needs judge=..., a sentence"),
-    (lambda: Spot({"tokens": ["a"], "originals": ["a"]}, judge="x", **TEXT), "Spot: not a frame .*values"),
+    (lambda: Spot(BARE, judge="x", **TEXT), "Spot: not a frame .*values"),
 ])
 def test_bad_input_is_told(make, message):
     with pytest.raises(ValueError, match=message):
@@ -76,7 +90,8 @@ def test_the_kernel_makes_further_texts(monkeypatch):
     monkeypatch.setattr(type(widget), "send", lambda _, message: sent.append(message))
     for ask in ([1, 1], [2, 0]):
         widget._handle_custom_msg({"ask": ask}, [])
-    assert sent[0]["frame"]["note"] == "text 2" and sent[1]["problem"] == "RuntimeError: the model burst"
+    assert sent[0]["frame"]["note"] == "text 2"
+    assert sent[1]["problem"] == "RuntimeError: the model burst"
 
 
 # -- in Chromium
@@ -104,14 +119,17 @@ def test_it_fits(open_page, width):
 
 def test_nothing_is_told_before_the_commitment(open_page):
     page = open_page().show(spot())
-    assert "cooked" not in page.locator("main").inner_text() and page.locator("[role=application]").count() == 0
+    assert "cooked" not in page.locator("main").inner_text()
+    assert page.locator("[role=application]").count() == 0
     tokens = page.get_by_label(TEXT["alt"]).get_by_role("button")
     assert tokens.count() == 10 and tokens.nth(5).inner_text() == HOSTILE
     tokens.nth(2).click()
     tokens.nth(4).click()
     tokens.nth(4).click()
-    assert [one.get_attribute("aria-pressed") for one in tokens.all()] == ["true" if i == 2 else "false" for i in range(10)]
-    assert page.get_by_role("status").filter(has_text="picked").inner_text() == "1 of 10 picked"
+    pressed = [one.get_attribute("aria-pressed") for one in tokens.all()]
+    assert pressed == ["false", "false", "true"] + 7 * ["false"]
+    status = page.get_by_role("status").filter(has_text="picked")
+    assert status.inner_text() == "1 of 10 picked"
 
 
 def test_a_game_by_pointer(open_page):
@@ -120,31 +138,39 @@ def test_a_game_by_pointer(open_page):
         page.locator(f"button[data-i='{i}']").click()
     page.get_by_role("button", name="Commit").click()
     told = page.get_by_role("status").filter(has_text="found").inner_text()
-    assert "You found 1 of 2 replaced tokens, with 1 false alarm; the judge 1, with 1 false alarm." in told
+    you = "You found 1 of 2 replaced tokens, with 1 false alarm"
+    assert f"{you}; the judge 1, with 1 false alarm." in told
     assert "Tokens judged rightly here: you 8 of 10, the judge 8." in told
     page.locator("[data-i='2']").first.hover()
-    assert "“ate” instead of “cooked” you: replaced the judge: 0.90" in re.sub(r"\s+", " ", plain(page.locator(".pcc-read").inner_text()))
+    seen = re.sub(r"\s+", " ", plain(page.locator(".pcc-read").inner_text()))
+    assert "“ate” instead of “cooked” you: replaced the judge: 0.90" in seen
     assert page.locator(".pcc-at").count() == 3  # one in each strip
 
 
 def test_a_game_by_keys_over_two_texts(open_page):
     page = open_page().show(spot())
     page.locator("button[data-i='0']").focus()
-    for key in ("ArrowRight", "ArrowRight", "Space", "End", "ArrowRight", "ArrowLeft", "ArrowLeft", "Enter", "Tab", "Enter"):
+    right, left = "ArrowRight", "ArrowLeft"
+    keys = right, right, "Space", "End", right, left, left, "Enter", "Tab", "Enter"
+    for key in keys:
         page.keyboard.press(key)
-    assert "You found 2 of 2 replaced tokens, with no false alarm" in page.locator(".pcc-stage").inner_text()
+    told = page.locator(".pcc-stage").inner_text()
+    assert "You found 2 of 2 replaced tokens, with no false alarm" in told
     page.keyboard.press("ArrowRight")  # the result has the focus
     assert "token 1\n" in page.locator(".pcc-read").inner_text()
     page.keyboard.press("End")
     assert "token 10" in page.locator("[aria-live]").inner_text()
     slider = page.get_by_role("slider")
     slider.press("ArrowRight")
-    assert "text 2" in page.locator(".pcc-note").inner_text() and page.get_by_role("button", name="Commit").is_visible()
+    assert "text 2" in page.locator(".pcc-note").inner_text()
+    assert page.get_by_role("button", name="Commit").is_visible()
     page.get_by_role("button", name="Commit").click()
     told = page.locator(".pcc-stage").inner_text()
-    assert "You found 0 of 0" in told and "in 2 texts: you 20 of 20, the judge 18." in told
+    assert "You found 0 of 0" in told
+    assert "in 2 texts: you 20 of 20, the judge 18." in told
     slider.press("ArrowLeft")
-    assert "You found 2 of 2" in page.locator(".pcc-stage").inner_text()  # played once, it stays so
+    # played once, it stays so
+    assert "You found 2 of 2" in page.locator(".pcc-stage").inner_text()
 
 
 def test_a_new_width_keeps_picks_and_focus(open_page):
@@ -178,7 +204,8 @@ def test_two_quizzes_do_not_mix(open_page):
 
 
 def test_the_judge_gets_as_many_picks_as_the_reader(open_page):
-    page = open_page().show(spot(), spot(caption="Another one."), spot(caption="A third."))
+    others = spot(caption="Another one."), spot(caption="A third.")
+    page = open_page().show(spot(), *others)
     told = []
     for nth, picks in enumerate([(0,), (0, 1, 3), ()]):
         figure = page.locator("figure").nth(nth)
@@ -186,6 +213,11 @@ def test_the_judge_gets_as_many_picks_as_the_reader(open_page):
             figure.locator(f"button[data-i='{i}']").click()
         figure.get_by_role("button", name="Commit").click()
         told.append(plain(figure.inner_text()))
-    assert "the judge 1, with no false alarm." in told[0] and "its pick is the highest" in told[0]  # 0.9, a fake
-    assert "the judge 2, with 1 false alarm." in told[1] and "its 3 picks are the highest" in told[1]  # 0.9, 0.8 and 0.4
-    assert "You found 0 of 2" in told[2] and "its 2 picks are the highest" in told[2]  # no picks: one for each fake
+    # 0.9, a fake
+    assert "the judge 1, with no false alarm." in told[0]
+    assert "its pick is the highest" in told[0]
+    # 0.9, 0.8 and 0.4
+    assert "the judge 2, with 1 false alarm." in told[1]
+    assert "its 3 picks are the highest" in told[1]
+    # no picks: one for each fake
+    assert "You found 0 of 2" in told[2] and "its 2 picks are the highest" in told[2]

@@ -10,17 +10,23 @@ import torch
 from support import ADDRESS, data_of, unpacked
 
 from kit.view import Attention, Tokens
-from kit.view.figure import module
 
 HOSTILE = "<script>alert(1)</script>"
-ODD = [HOSTILE, "</script>", "한국어", "##는", "שלום", "مرحبا", "😀", "a\nb", " ", "", "\u202eevil", "a" * 200]
+ODD = [HOSTILE, "</script>", "한국어", "##는", "שלום", "مرحبا", "😀", "a\nb", " ", ""]
+ODD += ["\u202eevil", "a" * 200]
 TEXT = {"caption": "What to see.", "alt": "What is drawn."}
-TALK = {"chosen": "the chosen head, token by token", "map": "the map of the chosen head"}
+TALK = {
+    "chosen": "the chosen head, token by token",
+    "map": "the map of the chosen head",
+}
+SAT = {"sentence": ["the cat sat"]}
 
 
 def weights(tokens, layers=2, heads=3, seed=0):
-    noise = np.random.default_rng(seed).dirichlet(np.full(tokens, 0.3), size=(layers, heads, tokens))
-    noise[0, 1] = np.eye(tokens)[np.maximum(np.arange(tokens) - 1, 0)]  # a head that looks at the token before
+    noise = np.random.default_rng(seed)
+    noise = noise.dirichlet(np.full(tokens, 0.3), size=(layers, heads, tokens))
+    # a head that looks at the token before
+    noise[0, 1] = np.eye(tokens)[np.maximum(np.arange(tokens) - 1, 0)]
     return noise
 
 
@@ -29,33 +35,44 @@ def look(sentence="the cat sat", layers=2, heads=3):
     if "burst" in sentence:
         raise RuntimeError("the model\nburst")
     tokens = ["[CLS]", *sentence.split(), "[SEP]"]
-    return {"tokens": tokens, "attention": torch.from_numpy(weights(len(tokens), layers, heads))}
+    noise = weights(len(tokens), layers, heads)
+    return {"tokens": tokens, "attention": torch.from_numpy(noise)}
+
+
+def big(sentence):
+    return look(sentence, 6, 12)
 
 
 def attention(**options):
-    return Attention(look, controls={"sentence": ["the cat sat", "a boat on the bank of the river"]}, **TEXT | options)
+    sentences = ["the cat sat", "a boat on the bank of the river"]
+    return Attention(look, controls={"sentence": sentences}, **TEXT | options)
 
 
 def strips(step=0):
     tokens = ["[CLS]", "the", "chef", "cooked", "<b>", "[SEP]"]
-    masked = {"title": "MLM", "tokens": tokens, "values": [0, 0, 0, 1, 0, 0], "marks": ["", "", "", "masked", "", ""], "role": "control"}
-    notes = ["", "", "", "was: ate", "", ""]
-    marks = ["", "", "sampled, same", "replaced", "", ""]
-    rows = [masked, {"title": "RTD", "tokens": tokens, "values": torch.linspace(0, 1, 6) * (step > 0), "marks": marks, "notes": notes}]
-    return {"rows": rows, "note": f"after {step} steps"}
+    masked = {"title": "MLM", "tokens": tokens, "role": "control"}
+    masked |= {"values": [0, 0, 0, 1, 0, 0], "marks": ["", "", "", "masked", "", ""]}
+    replaced = {"title": "RTD", "tokens": tokens}
+    replaced["values"] = torch.linspace(0, 1, 6) * (step > 0)
+    replaced["marks"] = ["", "", "sampled, same", "replaced", "", ""]
+    replaced["notes"] = ["", "", "", "was: ate", "", ""]
+    return {"rows": [masked, replaced], "note": f"after {step} steps"}
 
 
 def tokens():
-    return Tokens(strips, controls={"step": [0, 100]}, value_label="probability of “replaced”", **TEXT)
+    label = "probability of “replaced”"
+    return Tokens(strips, controls={"step": [0, 100]}, value_label=label, **TEXT)
 
 
 def odd():
-    rows = [{"title": HOSTILE, "tokens": ODD, "values": np.linspace(0, 1, len(ODD))}]
-    return Attention({"tokens": ODD, "attention": weights(len(ODD))}, **TEXT), Tokens({"rows": rows}, value_label="p", **TEXT)
+    row = {"title": HOSTILE, "tokens": ODD, "values": np.linspace(0, 1, len(ODD))}
+    heads = Attention({"tokens": ODD, "attention": weights(len(ODD))}, **TEXT)
+    return heads, Tokens({"rows": [row]}, value_label="p", **TEXT)
 
 
 def plain(text):
-    return "".join(letter for letter in text if unicodedata.category(letter) != "Cf")  # isolates are not seen
+    # isolates are not seen
+    return "".join(letter for letter in text if unicodedata.category(letter) != "Cf")
 
 
 # -- Python
@@ -65,15 +82,17 @@ def test_weights_survive_packing():
     frame = look()
     packed = attention().frames["the cat sat",]["attention"]
     assert packed["shape"] == [2, 3, 5, 5] and packed["bits"] == 8
-    codes = np.frombuffer(base64.b64decode(packed["data"]), np.uint8).reshape(packed["shape"])
+    codes = np.frombuffer(base64.b64decode(packed["data"]), np.uint8)
+    codes = codes.reshape(packed["shape"])
     back = packed["lo"] + codes / 254 * (packed["hi"] - packed["lo"])
     assert np.abs(back - frame["attention"].numpy()).max() < 0.005
 
 
 def test_size_on_the_page():
-    words = "the cat sat on the mat and the dog ran to the river bank with a ball"  # 20 tokens with the two at the ends
+    # 20 tokens with the two at the ends
+    words = "the cat sat on the mat and the dog ran to the river bank with a ball"
     sentences = [f"{words} {i}" for i in range(5)]
-    figure = Attention(lambda sentence: look(sentence, 6, 12), controls={"sentence": sentences}, **TEXT)
+    figure = Attention(big, controls={"sentence": sentences}, **TEXT)
     assert len(figure.frames[(sentences[0],)]["tokens"]) in (19, 20)
     assert len(figure.html.encode()) < 320_000
     assert len(tokens().html.encode()) < 60_000
@@ -82,7 +101,8 @@ def test_size_on_the_page():
 def test_stored_text_is_stable_and_self_contained():
     for make in (attention, tokens):
         html = make().html
-        assert html == make().html and not re.search(rf"\n\s*\n|{ADDRESS}", unpacked(html))
+        assert html == make().html
+        assert not re.search(rf"\n\s*\n|{ADDRESS}", unpacked(html))
     for figure in odd():
         assert figure.html.count("<script") == 2 and figure.html.count("</script>") == 2
 
@@ -90,50 +110,95 @@ def test_stored_text_is_stable_and_self_contained():
 def test_what_stands_in_where_scripts_are_stripped():
     assert '<img alt="What is drawn." src="data:image/png' in attention().html
     fallback = re.search(r'pcc-fallback">(.*?)</div>', tokens().html, re.S).group(1)
-    assert set(re.findall(r"</?(\w+)", fallback)) == {"p", "b", "span", "bdi", "u", "sub"}  # a misspelt tag would swallow the page below
-    assert re.search(r'<span style="background:rgba\(\d+,\d+,\d+,0\.\d\d\)"><', fallback)
-    assert all(part in fallback for part in ("<b>RTD</b>", "<u><bdi>cooked</bdi></u>", "1.00, masked", "<bdi>&lt;b&gt;</bdi>"))
+    # a misspelt tag would swallow the page below
+    tags = {"p", "b", "span", "bdi", "u", "sub"}
+    assert set(re.findall(r"</?(\w+)", fallback)) == tags
+    shade = r'<span style="background:rgba\(\d+,\d+,\d+,0\.\d\d\)"><'
+    assert re.search(shade, fallback)
+    assert "<b>RTD</b>" in fallback and "<u><bdi>cooked</bdi></u>" in fallback
+    assert "1.00, masked" in fallback and "<bdi>&lt;b&gt;</bdi>" in fallback
 
 
 ROW = {"title": "RTD", "tokens": ["a", "b"]}
+EVEN = np.full((1, 1, 2, 2), 0.5)
 
-
-def head(attention, **options):
-    return lambda: Attention({"tokens": ["a", "b"], "attention": attention}, **TEXT, **options)
+def head(attention, tokens=("a", "b"), **options):
+    frame = {"tokens": tokens, "attention": attention}
+    return lambda: Attention(frame, **TEXT, **options)
 
 
 def strip(**row):
     return lambda: Tokens({"rows": [ROW | row]}, value_label="p", **TEXT)
 
+def as_data():
+    return Attention({"the cat sat": look()}, controls=SAT, **TEXT)
+
 
 @pytest.mark.parametrize(
     "make, message",
     [
-        (head(np.full((2, 2), 0.5)), r"attention: needs 4 dimensions, has shape \(2, 2\)"),
-        (head(np.full((1, 1, 3, 3), 1 / 3)), r"needs shape \(layers, heads, 2, 2\) for 2 tokens, has \(1, 1, 3, 3\)"),
-        (head([[[[0.5, 0.5], [0.5, 0.4]]]]), r"rows sum to 1, not 0.9 \(layer 1, head 1, token 2\); give it after softmax"),
-        (head([[[[0.5, 0.5], [np.nan, 1]]]]), r"0 or more, not nan \(layer 1, head 1, from 2, to 1\)"),
-        (head([[[[1.5, -0.5], [0, 1]]]]), r"0 or more, not -0.5 \(layer 1, head 1, from 1, to 2\)"),
+        (head(np.full((2, 2), 0.5)), r"needs 4 dimensions, has shape \(2, 2\)"),
+        (
+            head(np.full((1, 1, 3, 3), 1 / 3)),
+            r"attention: needs shape \(layers, heads, 2, 2\) for 2 tokens, "
+            r"has \(1, 1, 3, 3\)",
+        ),
+        (
+            head([[[[0.5, 0.5], [0.5, 0.4]]]]),
+            r"sum to 1, not 0.9 \(layer 1, head 1, token 2\); give it after softmax",
+        ),
+        (
+            head([[[[0.5, 0.5], [np.nan, 1]]]]),
+            r"0 or more, not nan \(layer 1, head 1, from 2, to 1\)",
+        ),
+        (
+            head([[[[1.5, -0.5], [0, 1]]]]),
+            r"0 or more, not -0.5 \(layer 1, head 1, from 1, to 2\)",
+        ),
         (head([[[[np.inf, 0], [0, 1]]]]), "0 or more, not inf"),
-        (head(np.full((1, 1, 2, 2), 0.5), picked=(0, 1)), r"picked=\(0, 1\) is not \(layer, head\) of 1 layers and 1 heads"),
-        (lambda: Attention({"tokens": "ab", "attention": np.full((1, 1, 2, 2), 0.5)}, **TEXT), "list of 1 to 256 strings, not 'ab'"),
-        (lambda: Attention({"tokens": [1, 2], "attention": np.full((1, 1, 2, 2), 0.5)}, **TEXT), "list of 1 to 256 strings"),
-        (lambda: Attention({"tokens": ["a"] * 257, "attention": weights(257)}, **TEXT), "list of 1 to 256 strings, not 257 tokens"),
+        (
+            head(EVEN, picked=(0, 1)),
+            r"picked=\(0, 1\) is not \(layer, head\) of 1 layers and 1 heads",
+        ),
+        (head(EVEN, "ab"), "list of 1 to 256 strings, not 'ab'"),
+        (head(EVEN, [1, 2]), "list of 1 to 256 strings"),
+        (
+            head(weights(257), ["a"] * 257),
+            "list of 1 to 256 strings, not 257 tokens",
+        ),
         (lambda: Attention({"tokens": []}, **TEXT), r"not \[\]"),
-        (lambda: Attention({"tokens": ["a"]}, **TEXT), "Attention: not a frame .*attention"),
+        (lambda: Attention({"tokens": ["a"]}, **TEXT), "not a frame .*attention"),
         (lambda: Tokens({"rows": []}, **TEXT), "at least one row"),
-        (lambda: Tokens({"rows": [ROW | {"values": [0, 1]}]}, **TEXT), "values need value_label"),
+        (
+            lambda: Tokens({"rows": [ROW | {"values": [0, 1]}]}, **TEXT),
+            "values need value_label",
+        ),
         (strip(values=[0, 1.5]), r"values of 'RTD': each in 0…1, not 1.5 \(token 2\)"),
-        (strip(values=[0, np.nan]), r"values of 'RTD': each in 0…1, not nan \(token 2\)"),
+        (strip(values=[0, np.nan]), r"'RTD': each in 0…1, not nan \(token 2\)"),
         (strip(values=[0.5]), "'RTD' has 2 tokens and 1 values"),
         (strip(marks=["masked"]), "'RTD' has 2 tokens and 1 marks"),
         (strip(notes=["was: a"]), "'RTD' has 2 tokens and 1 notes"),
         (strip(role="best"), "no role 'best'"),
-        (strip(tokens=list("abcde"), marks=list("abcde")), "at most four different words, not a, b, c, d, e"),
-        (lambda: attention().widget(write={"text": 10}), "'text' must be a control whose values are strings"),
-        (lambda: tokens().widget(write={"step": 10}), "'step' must be a control whose values are strings"),
-        (lambda: Attention({"a": look()}, controls={"x": ["a"]}, **TEXT).widget(write={"x": 9}), "frames given as a function"),
-        (lambda: attention().widget(write={"sentence": 0}), "most characters that may be typed, 1 or more, not 0"),
+        (
+            strip(tokens=list("abcde"), marks=list("abcde")),
+            "at most four different words, not a, b, c, d, e",
+        ),
+        (
+            lambda: attention().widget(write={"text": 10}),
+            "'text' must be a control whose values are strings",
+        ),
+        (
+            lambda: tokens().widget(write={"step": 10}),
+            "'step' must be a control whose values are strings",
+        ),
+        (
+            lambda: as_data().widget(write={"sentence": 9}),
+            "frames given as a function",
+        ),
+        (
+            lambda: attention().widget(write={"sentence": 0}),
+            "most characters that may be typed, 1 or more, not 0",
+        ),
     ],
 )
 def test_bad_input_is_told(make, message):
@@ -149,7 +214,11 @@ class Kernel:
 
     def __init__(self, widget, monkeypatch):
         self.widget, self.sent = widget, []
-        monkeypatch.setattr(type(widget), "send", lambda _, message: self.sent.append(message))
+
+        def send(_, message):
+            self.sent.append(message)
+
+        monkeypatch.setattr(type(widget), "send", send)
 
     def ask(self, *values):
         self.widget._handle_custom_msg({"ask": list(values)}, [])
@@ -163,11 +232,15 @@ def test_typed_text_is_computed_cut_and_forgotten(monkeypatch):
         seen.append(sentence)
         return look(sentence)
 
-    figure = Attention(compute, controls={"sentence": ["the cat sat"]}, **TEXT)
+    figure = Attention(compute, controls=SAT, **TEXT)
     kernel = Kernel(figure.widget(write={"sentence": 12}), monkeypatch)
-    assert kernel.widget.data["controls"][0]["write"] == 12 and "write" not in data_of(figure)["controls"][0]
-    assert kernel.ask("my own words and more")["frame"]["tokens"] == ["[CLS]", "my", "own", "words", "[SEP]"]
-    assert kernel.ask("my own words")["frame"]["tokens"] and seen.count("my own words") == 1  # kept
+    assert kernel.widget.data["controls"][0]["write"] == 12
+    assert "write" not in data_of(figure)["controls"][0]
+    read = kernel.ask("my own words and more")["frame"]["tokens"]
+    assert read == ["[CLS]", "my", "own", "words", "[SEP]"]
+    # kept
+    assert kernel.ask("my own words")["frame"]["tokens"]
+    assert seen.count("my own words") == 1
     for i in range(9):
         kernel.ask(f"text {i}")
     kernel.ask("my own words")
@@ -184,7 +257,8 @@ def test_a_failure_is_told_and_not_kept(monkeypatch):
             raise RuntimeError("the model\nburst")
         return look(sentence)
 
-    kernel = Kernel(Attention(compute, controls={"sentence": ["the cat sat"]}, **TEXT).widget(write={"sentence": 99}), monkeypatch)
+    figure = Attention(compute, controls=SAT, **TEXT)
+    kernel = Kernel(figure.widget(write={"sentence": 99}), monkeypatch)
     assert kernel.ask("mine")["problem"] == "RuntimeError: the model burst"
     broken[0] = False
     assert "mine" in kernel.ask("mine")["frame"]["tokens"]
@@ -196,9 +270,9 @@ def test_text_only_where_it_may_be_typed(monkeypatch):
 
 
 def test_the_kernel_answers_fast(monkeypatch):
-    figure = Attention(lambda sentence: look(sentence, 6, 12), controls={"sentence": ["the cat sat"]}, **TEXT)
-    kernel, words, times = Kernel(figure.widget(write={"sentence": 999}), monkeypatch), "word " * 98, []
-    made = look(words, 6, 12)
+    figure = Attention(big, controls=SAT, **TEXT)
+    kernel = Kernel(figure.widget(write={"sentence": 999}), monkeypatch)
+    made, times = big("word " * 98), []
     figure.compute = lambda sentence: made
     for i in range(5):
         start = time.perf_counter()
@@ -213,8 +287,10 @@ def test_the_kernel_answers_fast(monkeypatch):
 @cache
 def gallery():
     words = [f"piece{i}" for i in range(100)]
-    long = Attention({"tokens": words, "attention": weights(100, 6, 12)}, picked=(6, 12), caption="Long.", alt="Long.")
-    wide = Attention({"tokens": ["a", "b"], "attention": weights(2, 12, 16)}, caption="Wide.", alt="Wide.")
+    many = {"tokens": words, "attention": weights(100, 6, 12)}
+    long = Attention(many, picked=(6, 12), caption="Long.", alt="Long.")
+    heads = {"tokens": ["a", "b"], "attention": weights(2, 12, 16)}
+    wide = Attention(heads, caption="Wide.", alt="Wide.")
     strange, shaded = odd()
     return [attention(picked=(2, 3)), strange, long, wide, tokens(), shaded]
 
@@ -233,26 +309,55 @@ def test_all_are_alive_and_accessible(open_page, grave, scheme):
 def test_it_fits_and_no_labels_collide(open_page, width):
     page = open_page(viewport={"width": width, "height": 900}).show(*gallery())
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-    problems = page.evaluate("""() => [...document.querySelectorAll(".pcc-stage")].flatMap((stage) => {
-        const texts = [...stage.querySelectorAll("text, bdi")].map((node) => [node.textContent, node.getBoundingClientRect()]);
-        const touch = (p, q) => p.left < q.right - 1 && q.left < p.right - 1 && p.top < q.bottom - 3 && q.top < p.bottom - 3;
-        return texts.flatMap(([a, p], i) => texts.slice(i + 1).filter(([, q]) => touch(p, q)).map(([b]) => `${a} | ${b}`));
-    })""")
+    problems = page.evaluate("""() => {
+        const touch = (p, q) =>
+            p.left < q.right - 1 && q.left < p.right - 1 &&
+            p.top < q.bottom - 3 && q.top < p.bottom - 3;
+        const problems = [];
+        for (const stage of document.querySelectorAll(".pcc-stage")) {
+            const texts = [...stage.querySelectorAll("text, bdi")];
+            const boxes = texts.map((node) => node.getBoundingClientRect());
+            texts.forEach((node, i) => {
+                for (let j = i + 1; j < texts.length; j++)
+                    if (touch(boxes[i], boxes[j]))
+                        problems.push(`${node.textContent} | ${texts[j].textContent}`);
+            });
+        }
+        return problems;
+    }""")
     assert problems == []
+
+
+def seen(page):
+    """What the read-out shows, in one line."""
+    return plain(page.locator(".pcc-read").inner_text()).replace("\n", "")
+
+
+def said(page):
+    """What a screen reader is told."""
+    return plain(page.locator("[aria-live]").inner_text())
+
+
+def painting(page):
+    """The map of the chosen head, as an address of its picture."""
+    canvas = page.get_by_label(TALK["map"]).locator("canvas")
+    return canvas.evaluate("canvas => canvas.toDataURL()")
 
 
 def test_heads_are_picked_by_keys_and_pointer(open_page):
     page = open_page().show(attention(picked=(2, 3)))
     board, readout = page.get_by_label(TEXT["alt"]), page.locator(".pcc-read")
     assert "layer 2, head 3: on average" in readout.inner_text()
-    before = page.get_by_label(TALK["map"]).locator("canvas").evaluate("canvas => canvas.toDataURL()")
+    before = painting(page)
     board.focus()
     page.keyboard.press("ArrowUp")
     page.keyboard.press("ArrowLeft")
-    assert "layer 1, head 2: on average a token looks at the token before 1.00" in re.sub(r"\s+", " ", readout.inner_text())
-    assert "layer 1, head 2: on average a token looks at, the token before 1.00" in page.locator("[aria-live]").inner_text()
-    after = page.get_by_label(TALK["map"]).locator("canvas").evaluate("canvas => canvas.toDataURL()")
-    assert before != after and page.get_by_text("layer 1, head 2", exact=True).is_visible()
+    told = "layer 1, head 2: on average a token looks at"
+    text = re.sub(r"\s+", " ", readout.inner_text())
+    assert f"{told} the token before 1.00" in text
+    assert f"{told}, the token before 1.00" in page.locator("[aria-live]").inner_text()
+    assert painting(page) != before
+    assert page.get_by_text("layer 1, head 2", exact=True).is_visible()
     page.keyboard.press("ArrowLeft")
     page.keyboard.press("ArrowLeft")  # the edge holds
     assert "layer 1, head 1:" in readout.inner_text()
@@ -272,55 +377,58 @@ def test_a_token_tells_where_it_looks(open_page):
     chips = board.locator(".pcc-token")
     assert chips.count() == 10
     chips.nth(2).hover()
-    assert "“cat” looks at“the” 1.00" in plain(readout.inner_text()).replace("\n", "")
+    assert "“cat” looks at“the” 1.00" in seen(page)
     chips.nth(5 + 1).hover()  # the other side
-    assert "“the” is looked at by“cat” 1.00" in plain(readout.inner_text()).replace("\n", "")
+    assert "“the” is looked at by“cat” 1.00" in seen(page)
     chips.nth(2).click()
     page.mouse.move(1, 1)
     assert "“cat” looks at" in plain(readout.inner_text())  # kept
     chips.nth(5 + 3).hover()
-    assert "“cat” looks at“sat” 0.00" in plain(readout.inner_text()).replace("\n", "")  # one pair
+    assert "“cat” looks at“sat” 0.00" in seen(page)  # one pair
     board.press("Escape")
     page.mouse.move(1, 1)
     assert "on average" in readout.inner_text()
     board.focus()
     for key in ("ArrowDown", "ArrowDown", "ArrowDown", "Enter", "ArrowUp"):
         page.keyboard.press(key)
-    assert "“cat” looks at, “the” 1.00" in plain(page.locator("[aria-live]").inner_text())
+    assert "“cat” looks at, “the” 1.00" in said(page)
     assert board.locator(".pcc-at").count() == 2
     page.keyboard.press("Escape")
     page.keyboard.press("ArrowRight")
-    assert "“cat” is looked at by, “sat” 1.00" in plain(page.locator("[aria-live]").inner_text())
+    assert "“cat” is looked at by, “sat” 1.00" in said(page)
 
 
 def test_the_map_reads_pairs(open_page):
     page = open_page().show(attention(picked=(1, 2)))
-    board, readout = page.get_by_label(TALK["map"]), page.locator(".pcc-read")
+    board = page.get_by_label(TALK["map"])
     side = board.bounding_box()["width"]
     board.hover(position={"x": 0.3 * side, "y": 0.5 * side})
-    assert "“cat” looks at“the” 1.00" in plain(readout.inner_text()).replace("\n", "")
+    assert "“cat” looks at“the” 1.00" in seen(page)
     page.mouse.move(1, 1)
     board.focus()
     for key in ("ArrowDown", "ArrowDown", "ArrowRight"):
         page.keyboard.press(key)
-    assert "“cat” looks at, “the” 1.00" in plain(page.locator("[aria-live]").inner_text())
+    assert "“cat” looks at, “the” 1.00" in said(page)
 
 
 def test_another_sentence_keeps_the_head(open_page):
     page = open_page().show(attention(picked=(1, 2)))
     page.get_by_role("radio").nth(1).check()
-    assert "boat" in page.get_by_label(TALK["chosen"]).inner_text() and "layer 1, head 2:" in page.locator(".pcc-read").inner_text()
+    assert "boat" in page.get_by_label(TALK["chosen"]).inner_text()
+    assert "layer 1, head 2:" in page.locator(".pcc-read").inner_text()
 
 
 def test_long_sentences_become_running_text(open_page):
     page = open_page().show(gallery()[2])
     board = page.get_by_label(TALK["chosen"])
-    assert board.locator("svg").count() == 0 and board.locator(".pcc-token").count() == 100
-    before = board.locator("bdi").nth(1).evaluate("node => getComputedStyle(node).backgroundColor")
+    assert board.locator("svg").count() == 0
+    assert board.locator(".pcc-token").count() == 100
+    shade = "node => getComputedStyle(node).backgroundColor"
+    before = board.locator("bdi").nth(1).evaluate(shade)
     strongest = int(weights(100, 6, 12)[5, 11, 7].argmax())
     board.locator(".pcc-token").nth(7).click()
-    assert f"“piece7” looks at“piece{strongest}”" in plain(page.locator(".pcc-read").inner_text()).replace("\n", "")
-    shaded = board.locator("bdi").nth(strongest).evaluate("node => getComputedStyle(node).backgroundColor")
+    assert f"“piece7” looks at“piece{strongest}”" in seen(page)
+    shaded = board.locator("bdi").nth(strongest).evaluate(shade)
     assert shaded != before
     board.locator(".pcc-token").nth(strongest).hover()
     assert board.locator(".pcc-at").count() == 2
@@ -333,27 +441,35 @@ def test_strips_are_read_together(open_page):
     page.get_by_label("step").press("ArrowRight")
     page.locator(".pcc-token").nth(3).hover()
     text = plain(readout.inner_text()).replace("\n", " ")
-    assert "token 4" in text and "MLM: “cooked” (masked) 1.00" in text and "RTD: “cooked” (replaced, was: ate) 0.60" in text
+    assert "token 4" in text and "MLM: “cooked” (masked) 1.00" in text
+    assert "RTD: “cooked” (replaced, was: ate) 0.60" in text
     line = "nodes => nodes.map((node) => getComputedStyle(node).borderBottomStyle)"
-    assert page.locator("[data-row='1'] .pcc-token").evaluate_all(line) == ["none", "none", "dashed", "dotted", "none", "none"]
+    lines = page.locator("[data-row='1'] .pcc-token").evaluate_all(line)
+    assert lines == ["none", "none", "dashed", "dotted", "none", "none"]
     page.mouse.move(1, 1)
     board = page.get_by_label(TEXT["alt"])
     board.focus()
     for key in ("ArrowRight", "ArrowRight", "ArrowRight", "ArrowDown"):
         page.keyboard.press(key)
-    assert "token 3" in page.locator("[aria-live]").inner_text() and "sampled, same" in page.locator("[aria-live]").inner_text()
+    assert "token 3" in page.locator("[aria-live]").inner_text()
+    assert "sampled, same" in page.locator("[aria-live]").inner_text()
     page.keyboard.press("Escape")
     assert page.locator(".pcc-at").count() == 0
 
 
 def test_tight_tokens_read_as_running_text(open_page):
-    frame = {"rows": [{"title": "one", "tokens": ["run", "ning", " text"], "values": [0.2, 0.5, 1], "marks": ["prompt", "", ""]}]}
+    row = {"title": "one", "tokens": ["run", "ning", " text"]}
+    row |= {"values": [0.2, 0.5, 1], "marks": ["prompt", "", ""]}
+    frame = {"rows": [row]}
     figure = Tokens(frame, tight=True, value_label="probability", **TEXT)
     page = open_page().show(figure, Tokens(frame, value_label="probability", **TEXT))
-    gaps = """nodes => nodes.slice(1).map((node, i) => node.querySelector("bdi").getBoundingClientRect().left
-        - nodes[i].querySelector("bdi").getBoundingClientRect().right)"""
-    assert max(page.locator("figure").nth(0).locator(".pcc-token").evaluate_all(gaps)) < 1
-    assert min(page.locator("figure").nth(1).locator(".pcc-token").evaluate_all(gaps)) > 2
+    gaps = """nodes => {
+        const boxes = nodes.map((node) =>
+            node.querySelector("bdi").getBoundingClientRect());
+        return boxes.slice(1).map((box, i) => box.left - boxes[i].right); }"""
+    tight, loose = page.locator("figure").nth(0), page.locator("figure").nth(1)
+    assert max(tight.locator(".pcc-token").evaluate_all(gaps)) < 1
+    assert min(loose.locator(".pcc-token").evaluate_all(gaps)) > 2
     assert "running text" in re.sub("<[^>]*>", "", figure._fallback())
 
 
@@ -363,8 +479,10 @@ def test_markup_in_tokens_stays_text(open_page):
     assert page.locator(".pcc-live script, bdi b").count() == 0
     assert HOSTILE[:23] in plain(page.locator(".pcc-read").nth(1).inner_text())
     chips = page.locator("figure").nth(5).locator(".pcc-token")
-    order = chips.evaluate_all("nodes => nodes.map((node) => node.getBoundingClientRect().left)")
-    assert order[:7] == sorted(order[:7])  # right-to-left words do not turn the line around
+    lefts = "nodes => nodes.map((node) => node.getBoundingClientRect().left)"
+    order = chips.evaluate_all(lefts)
+    # right-to-left words do not turn the line around
+    assert order[:7] == sorted(order[:7])
 
 
 @pytest.mark.parametrize("number", [0, 2, 3, 4])
@@ -375,9 +493,14 @@ def test_hover_is_fast(open_page, number):
         for (const node of document.querySelectorAll("[role=application]")) {
             const box = node.getBoundingClientRect(), times = [];
             for (let i = 0; i < 40; i++) {
-                const at = { clientX: box.left + box.width * (0.1 + i / 50), clientY: box.top + box.height * (0.1 + i / 50) };
+                const at = {
+                    bubbles: true,
+                    clientX: box.left + box.width * (0.1 + i / 50),
+                    clientY: box.top + box.height * (0.1 + i / 50),
+                };
                 const start = performance.now();
-                (node.querySelectorAll(".pcc-token")[i] ?? node).dispatchEvent(new PointerEvent("pointermove", { bubbles: true, ...at }));
+                const token = node.querySelectorAll(".pcc-token")[i] ?? node;
+                token.dispatchEvent(new PointerEvent("pointermove", at));
                 node.getBoundingClientRect();
                 times.push(performance.now() - start);
             }
@@ -385,7 +508,8 @@ def test_hover_is_fast(open_page, number):
         }
         return worst; }"""
     )
-    assert len(milliseconds) == (1 if number == 4 else 3) and max(milliseconds) < 16, milliseconds
+    assert len(milliseconds) == (1 if number == 4 else 3)
+    assert max(milliseconds) < 16, milliseconds
 
 
 # -- the text box, with the kernel behind it
@@ -393,28 +517,26 @@ def test_hover_is_fast(open_page, number):
 
 @pytest.fixture
 def live(open_page, monkeypatch):
-    """live(figure, write=…) -> (page, the widget's element, what was asked): the page's questions go to the real widget."""
+    """live(figure, write=…) -> (page, the widget's element, what was asked).
+
+    The page's questions go to the real widget.
+    """
 
     def make(figure, **options):
         kernel, asked = Kernel(figure.widget(**options), monkeypatch), []
-        page = open_page(apart=True).show(tokens())  # a function that is exposed stays
+        opened = open_page(apart=True)  # a function that is exposed stays
+        page = opened.show(tokens())
 
         def answer(message):
             asked.append(message["ask"])
             return kernel.ask(*message["ask"])
 
         page.expose_function("kernel", answer)
-        page.evaluate(
-            """async ([code, data]) => {
-            const heard = {};
-            const send = async (message) => {
-                window.waiting = true; heard["msg:custom"](await kernel(message)); window.waiting = false; };
-            const el = document.createElement("div"); el.id = "live"; document.body.append(el);
-            const { default: viewer } = await import(URL.createObjectURL(new Blob([code], { type: "text/javascript" })));
-            viewer.render({ model: { get: () => data, on: (name, f) => { heard[name] = f; }, off() {}, send }, el }); }""",
-            [module(figure.script), kernel.widget.data],
-        )
-        return page, page.locator("#live"), asked
+        send = """async (message) => {
+            window.waiting = true;
+            heard["msg:custom"](await kernel(message));
+            window.waiting = false; }"""
+        return page, opened.render(kernel.widget, send), asked
 
     return make
 
@@ -425,10 +547,12 @@ def settle(page):
 
 def test_typing_asks_the_kernel(live):
     page, figure, asked = live(attention(), write={"sentence": 40})
-    box, choice = figure.get_by_label("your own sentence"), figure.get_by_label("sentence", exact=True)
+    box = figure.get_by_label("your own sentence")
+    choice = figure.get_by_label("sentence", exact=True)
     board = figure.get_by_label(TALK["chosen"])
     box.press_sequentially("my own dog", delay=5)
-    page.wait_for_function("document.querySelector('#live').innerText.includes('dog')")  # after a pause, without Enter
+    # after a pause, without Enter
+    page.wait_for_function("document.querySelector('#live').innerText.includes('dog')")
     assert asked == [["my own dog"]] and "dog" in board.inner_text()
     assert choice.evaluate("node => node.selectedOptions[0].textContent") == "your own"
     choice.select_option(index=1)
@@ -443,7 +567,8 @@ def test_typing_asks_the_kernel(live):
 
 def test_awkward_text(live):
     page, figure, asked = live(attention(), write={"sentence": 300})
-    box, board = figure.get_by_label("your own sentence"), figure.get_by_label(TALK["chosen"])
+    box = figure.get_by_label("your own sentence")
+    board = figure.get_by_label(TALK["chosen"])
 
     def write(text):
         box.fill(text)
@@ -451,13 +576,16 @@ def test_awkward_text(live):
         settle(page)
 
     write("   ")
-    assert not asked and "Nothing typed yet" in figure.inner_text() and "cat" in board.inner_text()
+    assert not asked and "Nothing typed yet" in figure.inner_text()
+    assert "cat" in board.inner_text()
     write("word " * 1000)
-    assert "Only the first 300 of 5000 characters are used" in figure.inner_text() and len(asked[-1][0]) == 300
+    assert "Only the first 300 of 5000 characters are used" in figure.inner_text()
+    assert len(asked[-1][0]) == 300
     assert board.locator(".pcc-token").count() == 62
     for text in (HOSTILE, "한국어 문장", "שלום עולם", "😀 👩‍👩‍👧 🇰🇷", "\u202eevil"):
         write(text)
-        assert plain(text.split()[0]) in plain(board.inner_text()) and figure.locator("script").count() == 0
+        assert plain(text.split()[0]) in plain(board.inner_text())
+        assert figure.locator("script").count() == 0
         assert figure.locator(".pcc-problem").inner_text() == ""
     write("x" * 299 + "😀😀")
     assert asked[-1][0].endswith("x😀")  # no half characters
@@ -471,23 +599,32 @@ def test_a_failure_keeps_the_picture_and_can_be_tried_again(live):
             raise RuntimeError("the model\nburst")
         return look(sentence)
 
-    page, figure, asked = live(Attention(compute, controls={"sentence": ["the cat sat"]}, **TEXT), write={"sentence": 99})
-    box, board = figure.get_by_label("your own sentence"), figure.get_by_label(TALK["chosen"])
+    made = Attention(compute, controls=SAT, **TEXT)
+    page, figure, asked = live(made, write={"sentence": 99})
+    box = figure.get_by_label("your own sentence")
+    board = figure.get_by_label(TALK["chosen"])
     box.fill("mine")
     box.press("Enter")
     settle(page)
-    assert figure.locator(".pcc-problem").inner_text() == "RuntimeError: the model burst" and "cat" in board.inner_text()
+    problem = figure.locator(".pcc-problem")
+    assert problem.inner_text() == "RuntimeError: the model burst"
+    assert "cat" in board.inner_text()
     broken[0] = False
     box.press("Enter")
     settle(page)
-    assert "mine" in board.inner_text() and not figure.locator(".pcc-problem").inner_text() and len(asked) == 2
+    assert "mine" in board.inner_text()
+    assert not problem.inner_text() and len(asked) == 2
 
 
 def test_nothing_is_sent_while_a_syllable_is_composed(live):
     page, figure, asked = live(attention(), write={"sentence": 99})
     box = figure.get_by_label("your own sentence")
-    box.evaluate("""(box) => { box.value = "하"; box.dispatchEvent(new InputEvent("input", { isComposing: true }));
-        box.dispatchEvent(new KeyboardEvent("keydown", { key: "Enter", isComposing: true, bubbles: true })); }""")
+    box.evaluate("""(box) => {
+        const enter = { key: "Enter", isComposing: true, bubbles: true };
+        box.value = "하";
+        box.dispatchEvent(new InputEvent("input", { isComposing: true }));
+        box.dispatchEvent(new KeyboardEvent("keydown", enter));
+    }""")
     page.wait_for_timeout(900)
     assert asked == []
     box.evaluate("(box) => box.dispatchEvent(new CompositionEvent('compositionend'))")

@@ -1,4 +1,4 @@
-"""A viewer of attention whose scores are a sum: every term as a map, and the weights that their sum gives."""
+"""A viewer of attention whose scores are a sum: every term, and what the sum gives."""
 
 import numpy as np
 from matplotlib.colors import LinearSegmentedColormap
@@ -8,14 +8,20 @@ from kit.view.still import LINE, every, printable, width
 from kit.view.style import RAMP
 from kit.view.text import _tokens
 
-DIVERGING = ["#8f3a00", "#D55E00", "#f0b58a", "#f7f5f2", "#8fbfe0", "#0072B2", "#003f66"]  # below 0 vermilion, above 0 blue
+# below 0 vermilion, above 0 blue
+DIVERGING = [
+    "#8f3a00", "#D55E00", "#f0b58a", "#f7f5f2", "#8fbfe0", "#0072B2", "#003f66"
+]
 
 
 class Apart(Figure):
-    """The terms of a head's scores as maps side by side, and the softmax of their sum; each term can be switched off.
+    """The terms of a head's scores as maps side by side, and the softmax of their sum.
 
-    frame: {"tokens": [str], "terms": {name: (tokens, tokens)}, "note"}; terms[name][i, j] is what token i gives token j, ready
-    for the softmax over j. At most 48 tokens; the same one to four terms in every frame.
+    Each term can be switched off.
+
+    frame: {"tokens": [str], "terms": {name: (tokens, tokens)}, "note"};
+    terms[name][i, j] is what token i gives token j, ready for the softmax over j. At
+    most 48 tokens; the same one to four terms in every frame.
     """
 
     script = "apart.js"
@@ -28,19 +34,25 @@ class Apart(Figure):
         tokens, terms = _tokens(frame["tokens"], self.most), frame["terms"]
         known = self.options.setdefault("terms", [str(name) for name in terms])
         if not 1 <= len(known) <= 4 or [str(name) for name in terms] != known:
-            raise ValueError(f"Apart: one to four terms, the same in every frame, not {', '.join(map(str, terms)) or 'none'}")
+            found = ", ".join(map(str, terms)) or "none"
+            right = "one to four terms, the same in every frame"
+            raise ValueError(f"Apart: {right}, not {found}")
         packed = []
         for name, scores in terms.items():
-            scores = array(scores, 2, f"term {name!r}")
-            if scores.shape != (len(tokens),) * 2:
-                raise ValueError(f"term {name!r}: needs shape {(len(tokens),) * 2} for {len(tokens)} tokens, has {scores.shape}")
+            count, scores = len(tokens), array(scores, 2, f"term {name!r}")
+            if scores.shape != (count, count):
+                right = f"needs shape {(count, count)} for {count} tokens"
+                raise ValueError(f"term {name!r}: {right}, has {scores.shape}")
             if not np.isfinite(scores).all():
-                raise ValueError(f"term {name!r}: scores are finite numbers; leave padding out instead of masking it")
+                right = "scores are finite numbers; leave padding out"
+                raise ValueError(f"term {name!r}: {right} instead of masking it")
             packed.append(quantise(scores, 16))
         return {"tokens": tokens, "terms": packed}
 
     def _share(self, frames):
-        return {"limit": number(max(abs(one[end]) for frame in frames for one in frame["terms"] for end in ("lo", "hi")) or 1)}
+        terms = [one for frame in frames for one in frame["terms"]]
+        ends = [abs(one[end]) for one in terms for end in ("lo", "hi")]
+        return {"limit": number(max(ends) or 1)}
 
     def _draw(self, canvas, frame):
         terms = frame["terms"].items()

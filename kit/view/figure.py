@@ -1,4 +1,7 @@
-"""What every viewer is: frames chosen by controls, drawn by one JavaScript module on a static page and in a live widget."""
+"""What every viewer is: frames chosen by controls, drawn by one JavaScript module.
+
+The same module draws on a static page and in a live widget.
+"""
 
 import base64
 import functools
@@ -28,36 +31,57 @@ ASLEEP = (
 
 
 class Figure:
-    """A picture with controls. Subclasses say how a frame is packed (`_pack`), shared (`_share`) and drawn by matplotlib (`_draw`).
+    """A picture with controls.
 
-    frames: one frame; with `controls` a dict {tuple of control values: frame} that covers every combination, or a function
-    called by keyword (a control's name as an identifier: "batch norm" -> batch_norm) for each of them.
-    controls: {name: values}; numbers, or tuples of numbers, make a slider, everything else a choice. start: {name: value},
-    otherwise the first values. presets: {name: {control: value}}, settings of some or all controls to be had by one choice.
-    also: further settings {control: value} that the still picture shows beside the start, when the text alternative tells of both.
+    Subclasses say how a frame is packed (`_pack`), shared (`_share`) and drawn by
+    matplotlib (`_draw`).
+
+    frames: one frame; with `controls` a dict {tuple of control values: frame} that
+    covers every combination, or a function called by keyword (a control's name as an
+    identifier: "batch norm" -> batch_norm) for each of them.
+    controls: {name: values}; numbers, or tuples of numbers, make a slider, everything
+    else a choice. start: {name: value}, otherwise the first values.
+    presets: {name: {control: value}}, settings of some or all controls to be had by one
+    choice.
+    also: further settings {control: value} that the still picture shows beside the
+    start, when the text alternative tells of both.
     caption says what to see in the figure; alt says it to those who cannot see it.
     """
 
     script = ""  # the viewer's JavaScript file
 
-    def __init__(self, frames, *, caption, alt, controls=None, start=None, presets=None, also=(), options=None):
-        self.caption, self.alt = (self._sentence(what, text) for what, text in (("caption", caption), ("alt", alt)))
-        self.controls = {name: list(values) for name, values in (controls or {}).items()}
+    def __init__(
+        self, frames, *, caption, alt,
+        controls=None, start=None, presets=None, also=(), options=None,
+    ):
+        self.caption = self._sentence("caption", caption)
+        self.alt = self._sentence("alt", alt)
+        controls = controls or {}
+        self.controls = {name: list(values) for name, values in controls.items()}
         for name, values in self.controls.items():
-            if not values or any(isinstance(value, list) for value in values) or len(set(values)) < len(values):
-                raise ValueError(f"control {name!r} needs at least one value, none twice and no lists (tuples will do), not {values}")
+            lists = any(isinstance(value, list) for value in values)
+            if not values or lists or len(set(values)) < len(values):
+                right = "at least one value, none twice and no lists (tuples will do)"
+                raise ValueError(f"control {name!r} needs {right}, not {values}")
         self.start = self._choose(start or {}, "start")
         self.presets = presets or {}
         for name, settings in self.presets.items():
             if not isinstance(settings, dict) or not settings:
-                raise ValueError(f"preset {name!r} needs {{control: value}}, not {settings!r}")
+                right = "{control: value}"
+                raise ValueError(f"preset {name!r} needs {right}, not {settings!r}")
             self._choose(settings, f"preset {name!r}")
         self.compute = frames if callable(frames) else None
         grid = list(itertools.product(*self.controls.values()))
-        raw = {values: self._run(values) for values in grid} if self.compute else self._covering(frames, grid)
+        if self.compute:
+            raw = {values: self._run(values) for values in grid}
+        else:
+            raw = self._covering(frames, grid)
         self.options = options or {}
-        shown = [self.start, *(self._choose(self._starting() | settings, "also") for settings in also)]
-        self.shown = {values: raw[values] for values in shown}  # what the still picture shows, as it was given
+        shown = [self.start]
+        for settings in also:
+            shown.append(self._choose(self._starting() | settings, "also"))
+        # What the still picture shows, as it was given.
+        self.shown = {values: raw[values] for values in shown}
         self.frames = {values: self._checked(raw[values]) for values in grid}
         self.options |= self._share(list(self.frames.values()))
 
@@ -67,7 +91,7 @@ class Figure:
         raise NotImplementedError
 
     def _share(self, frames):
-        """Options that all frames have in common, such as the range of an axis, from the packed frames."""
+        """Options that all packed frames have in common, such as an axis's range."""
         return {}
 
     def _draw(self, canvas, frame):
@@ -77,7 +101,8 @@ class Figure:
     # -- frames
     def _sentence(self, what, text):
         if not isinstance(text, str) or not text.strip():
-            raise ValueError(f"{type(self).__name__} needs {what}=..., a sentence, not {text!r}")
+            kind = type(self).__name__
+            raise ValueError(f"{kind} needs {what}=..., a sentence, not {text!r}")
         return " ".join(text.split())
 
     def _starting(self):
@@ -86,22 +111,36 @@ class Figure:
     def _choose(self, settings, what):
         for name, value in settings.items():
             if value not in self.controls.get(name, []):
-                raise ValueError(f"{what}: {name}={value!r} is not among the controls {self.controls}")
-        return tuple(settings.get(name, values[0]) for name, values in self.controls.items())
+                where = f"the controls {self.controls}"
+                raise ValueError(f"{what}: {name}={value!r} is not among {where}")
+        controls = self.controls.items()
+        return tuple(settings.get(name, values[0]) for name, values in controls)
 
     def _run(self, values, controls=None):
-        return self.compute(**{re.sub(r"\W+", "_", name): value for name, value in zip(controls or self.controls, values, strict=True)})
+        names = [_identifier(name) for name in controls or self.controls]
+        return self.compute(**dict(zip(names, values, strict=True)))
 
     def _covering(self, frames, grid):
+        kind = type(self).__name__
         if not self.controls:
             return {(): frames}
         if not isinstance(frames, dict):
-            raise ValueError(f"{type(self).__name__}: with controls, frames are a dict or a function, not {type(frames).__name__}")
-        frames = {key if isinstance(key, tuple) and (key,) not in grid else (key,): frame for key, frame in frames.items()}
-        lacking, extra = [key for key in grid if key not in frames], [key for key in frames if key not in grid]
+            right = f"a dict or a function, not {type(frames).__name__}"
+            raise ValueError(f"{kind}: with controls, frames are {right}")
+
+        def tupled(key):
+            return key if isinstance(key, tuple) and (key,) not in grid else (key,)
+
+        frames = {tupled(key): frame for key, frame in frames.items()}
+        lacking = [key for key in grid if key not in frames]
+        extra = [key for key in frames if key not in grid]
         if lacking or extra:
-            what = f"no frame for {lacking[0]}" if lacking else f"a frame for {extra[0]}, which the controls do not have"
-            raise ValueError(f"{type(self).__name__}: {what}; frames must cover {' × '.join(self.controls)} = {len(grid)} combinations")
+            if lacking:
+                what = f"no frame for {lacking[0]}"
+            else:
+                what = f"a frame for {extra[0]}, which the controls do not have"
+            all_of = f"{' × '.join(self.controls)} = {len(grid)} combinations"
+            raise ValueError(f"{kind}: {what}; frames must cover {all_of}")
         return frames
 
     def _checked(self, frame):
@@ -111,27 +150,36 @@ class Figure:
                 packed["note"] = str(frame["note"])
             return packed
         except (KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"{type(self).__name__}: not a frame ({type(error).__name__}: {error}); see its docstring") from error
+            kind, what = type(self).__name__, f"{type(error).__name__}: {error}"
+            message = f"{kind}: not a frame ({what}); see its docstring"
+            raise ValueError(message) from error
 
     def _data(self, controls, start, frames, write=()):
-        labels = {name: [_label(value) for value in values] for name, values in controls.items()}
+        choices = []
+        for (name, values), begin in zip(controls.items(), start, strict=True):
+            choice = {
+                "name": name,
+                "labels": [_label(value) for value in values],
+                "slider": all(_slides(value) for value in values),
+                "start": values.index(begin),
+            }
+            if name in write:
+                choice["write"] = write[name]
+            choices.append(choice)
+        presets = []
+        for name, settings in self.presets.items():
+            # A live figure may have other values.
+            if all(value in controls[one] for one, value in settings.items()):
+                at = [
+                    values.index(settings[one]) if one in settings else None
+                    for one, values in controls.items()
+                ]
+                presets.append({"name": name, "at": at})
+        grid = itertools.product(*controls.values())
         return {
-            "controls": [
-                {
-                    "name": name,
-                    "labels": labels[name],
-                    "slider": all(_slides(value) for value in values),
-                    "start": values.index(begin),
-                    **({"write": write[name]} if name in write else {}),
-                }
-                for (name, values), begin in zip(controls.items(), start, strict=True)
-            ],
-            "presets": [
-                {"name": name, "at": [values.index(settings[one]) if one in settings else None for one, values in controls.items()]}
-                for name, settings in self.presets.items()
-                if all(value in controls[one] for one, value in settings.items())  # a live figure may have other values
-            ],
-            "frames": [frames.get(values) for values in itertools.product(*controls.values())],
+            "controls": choices,
+            "presets": presets,
+            "frames": [frames.get(values) for values in grid],
             "options": self.options,
             "alt": self.alt,
             "caption": self.caption,
@@ -140,10 +188,11 @@ class Figure:
     # -- the static face
     @functools.cached_property
     def html(self):
-        """The figure as HTML that needs nothing else: no kernel, no network, no file."""
+        """The figure as HTML that needs nothing else: no kernel, network or file."""
         data = self._data(self.controls, self.start, self.frames)
-        data = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-        identity = hashlib.sha256("\n".join([self.script, self.caption, self.alt]).encode()).hexdigest()[:12]
+        compact = {"ensure_ascii": False, "allow_nan": False, "separators": (",", ":")}
+        data = json.dumps(data, **compact)
+        identity = short_hash("\n".join([self.script, self.caption, self.alt]))
         version, code = viewer(self.script)
         live = (
             f'<script type="text/plain" class="pcc-data">{deflated(data)}</script>\n'
@@ -154,17 +203,19 @@ class Figure:
 
     def _frame(self, identity, before="", after="", asleep=""):
         still = f'<div class="pcc-fallback">{self._fallback()}{asleep}</div>'
-        return (
-            f'<figure class="pcc-figure {PLAIN}" data-figure="{identity}">\n{before}{still}\n'
-            f"<figcaption>{escape(self.caption)}</figcaption>\n{after}</figure>"
-        )
+        named = f'class="pcc-figure {PLAIN}" data-figure="{identity}"'
+        caption = f"<figcaption>{escape(self.caption)}</figcaption>"
+        return f"<figure {named}>\n{before}{still}\n{caption}\n{after}</figure>"
 
     def _fallback(self):
-        return "\n".join(self._told(values, frame) + self._still(frame) for values, frame in self.shown.items())
+        shown = self.shown.items()
+        stills = [self._told(at, frame) + self._still(frame) for at, frame in shown]
+        return "\n".join(stills)
 
     def _told(self, values, frame):
         """Which setting a still picture shows, and the note of its frame."""
-        at = " · ".join(f"{name}: {_label(value)}" for name, value in zip(self.controls, values))
+        settings = zip(self.controls, values)
+        at = " · ".join(f"{name}: {_label(value)}" for name, value in settings)
         texts = [("", at), (' class="pcc-told"', str(frame.get("note") or ""))]
         return "".join(f"<p{kind}>{escape(text)}</p>" for kind, text in texts if text)
 
@@ -179,28 +230,46 @@ class Figure:
 
     # -- the live face
     def widget(self, controls=None, write=None):
-        """The same figure fed by the kernel. controls: wider lists, or further parameters of the frame function (which need a default).
-        write: {name of a control whose values are strings: most characters} adds a box for the reader's own text.
+        """The same figure fed by the kernel.
+
+        controls: wider lists, or further parameters of the frame function (which need a
+        default).
+        write: {name of a control whose values are strings: most characters} adds a box
+        for the reader's own text.
         """
         controls = {name: list(values) for name, values in (controls or {}).items()}
         if controls and not self.compute:
-            raise ValueError("only frames given as a function can be computed for other controls; these were given as data")
+            raise ValueError(
+                "only frames given as a function can be computed for other controls; "
+                "these were given as data"
+            )
         wide, defaults = self.controls | controls, {}
         parameters = inspect.signature(self.compute).parameters if self.compute else {}
         for name in controls.keys() - self.controls.keys():
-            parameter = parameters.get(re.sub(r"\W+", "_", name))
+            parameter = parameters.get(_identifier(name))
             if parameter is None or parameter.default is parameter.empty:
-                raise ValueError(f"control {name!r} must be a parameter, with a default, of the function; it has {', '.join(parameters)}")
+                right = "a parameter, with a default, of the function"
+                there = ", ".join(parameters)
+                raise ValueError(f"control {name!r} must be {right}; it has {there}")
             defaults[name] = parameter.default
         write = write or {}
         for name, most in write.items():
-            if not self.compute or not all(isinstance(value, str) for value in wide.get(name, [None])):
-                raise ValueError(f"write: {name!r} must be a control whose values are strings, of frames given as a function")
+            values = wide.get(name, [None])
+            if not self.compute or not all(isinstance(one, str) for one in values):
+                right = "a control whose values are strings"
+                raise ValueError(
+                    f"write: {name!r} must be {right}, of frames given as a function"
+                )
             if not isinstance(most, int) or most < 1:
-                raise ValueError(f"write: {name!r} needs the most characters that may be typed, 1 or more, not {most!r}")
+                right = "the most characters that may be typed, 1 or more"
+                raise ValueError(f"write: {name!r} needs {right}, not {most!r}")
         begin = dict(zip(self.controls, self.start, strict=True)) | defaults
-        start = tuple(begin[name] if begin[name] in values else values[0] for name, values in wide.items())
-        known = {values + tuple(defaults[name] for name in wide if name in defaults): frame for values, frame in self.frames.items()}
+        start = tuple(
+            begin[name] if begin[name] in values else values[0]
+            for name, values in wide.items()
+        )
+        further = tuple(defaults[name] for name in wide if name in defaults)
+        known = {values + further: frame for values, frame in self.frames.items()}
         if start not in known:
             known[start] = self._checked(self._run(start, wide))
         widget = widget_class(self.script)(data=self._data(wide, start, known, write))
@@ -209,8 +278,11 @@ class Figure:
         typed = {}  # the last few frames of the reader's own texts
 
         def frame_of(ask):  # an index into each control's values, or the text itself
-            pairs = list(zip(wide.items(), ask, strict=True))
-            values = tuple(one[: write[name]] if isinstance(one, str) else choices[one] for (name, choices), one in pairs)
+            values = []
+            for (name, choices), one in zip(wide.items(), ask, strict=True):
+                typing = isinstance(one, str)
+                values.append(one[: write[name]] if typing else choices[one])
+            values = tuple(values)
             cache = typed if any(isinstance(one, str) for one in ask) else known
             if values not in cache:
                 cache[values] = self._checked(self._run(values, wide))
@@ -219,11 +291,13 @@ class Figure:
             return cache[values]
 
         def answer(_, message, buffers):  # one message per setting that the page lacks
+            ask = message["ask"]
             try:
-                widget.send({"ask": message["ask"], "frame": frame_of(message["ask"])})
-            except Exception as error:  # the reader sees one line; the picture before stays
+                widget.send({"ask": ask, "frame": frame_of(ask)})
+            except Exception as error:  # the reader sees a line; the picture stays
                 line = " ".join(str(error).split())[:200]
-                widget.send({"ask": message["ask"], "problem": f"{type(error).__name__}: {line}"})
+                problem = f"{type(error).__name__}: {line}"
+                widget.send({"ask": ask, "problem": problem})
 
         widget.on_msg(answer)
         return widget
@@ -234,8 +308,8 @@ def widget_class(script):
     """The anywidget class of a viewer.
 
     What it shows is no widget view but its `still` figure, which finds the widget while
-    the kernel lives (`wake` in base.js): a saved view would be an error message once the
-    kernel is gone.
+    the kernel lives (`wake` in base.js): a saved view would be an error message once
+    the kernel is gone.
     """
 
     class LiveFigure(anywidget.AnyWidget):
@@ -246,9 +320,11 @@ def widget_class(script):
         def _repr_mimebundle_(self, **kwargs):
             bundle = self.still._repr_mimebundle_()
             named = f'<figure data-kernel="{self.model_id}"'
-            return bundle | {"text/html": bundle["text/html"].replace("<figure", named, 1)}
+            live = bundle["text/html"].replace("<figure", named, 1)
+            return bundle | {"text/html": live}
 
-    LiveFigure.__qualname__ = f"LiveFigure[{script}]"  # anywidget tells modules apart by class name
+    # anywidget tells modules apart by class name.
+    LiveFigure.__qualname__ = f"LiveFigure[{script}]"
     return LiveFigure
 
 
@@ -270,9 +346,16 @@ def javascript(*names):
 
 @functools.cache
 def viewer(script):
-    """(hash, deflated module) of a viewer. Every figure brings its own: any works alone."""
+    """(hash, deflated module) of a viewer.
+
+    Every figure brings its own: any works alone.
+    """
     text = module(script)
-    return hashlib.sha256(text.encode()).hexdigest()[:12], deflated(text)
+    return short_hash(text), deflated(text)
+
+
+def short_hash(text):
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def deflated(text):
@@ -281,8 +364,15 @@ def deflated(text):
 
 
 # -- packing
+def _identifier(name):
+    """The keyword by which a frame function is given the control `name`."""
+    return re.sub(r"\W+", "_", name)
+
+
 def _slides(value):
-    return all(map(_slides, value)) if isinstance(value, tuple) else isinstance(value, Number) and not isinstance(value, bool)
+    if isinstance(value, tuple):
+        return all(map(_slides, value))
+    return isinstance(value, Number) and not isinstance(value, bool)
 
 
 def _label(value):
@@ -294,25 +384,31 @@ def _label(value):
 
 
 def array(values, dimensions=None, what="values"):
-    """Anything array-like (list, numpy, a tensor on any device, in any graph) as a float array."""
+    """Anything array-like (a list, an array, a tensor anywhere) as a float array."""
     if hasattr(values, "detach"):
         values = values.detach().cpu().float().numpy()
     values = np.asarray(values, dtype=float)
     if dimensions is not None and values.ndim != dimensions:
-        raise ValueError(f"{what}: needs {dimensions} dimensions, has shape {values.shape}")
+            right = f"needs {dimensions} dimensions"
+            raise ValueError(f"{what}: {right}, has shape {values.shape}")
     if not values.size:
         raise ValueError(f"{what}: empty, shape {values.shape}")
     return values
 
 
 def number(value):
-    """A number with 4 significant digits (integers whole); what JSON lacks becomes 'nan', 'inf' or '-inf'."""
+    """A number with 4 significant digits; integers are whole.
+
+    What JSON lacks becomes 'nan', 'inf' or '-inf'.
+    """
     if isinstance(value, Integral):
         return int(value)
     value = float(value)
     if not math.isfinite(value):
         return str(value)
-    return int(value) if value.is_integer() and abs(value) < 2**53 else float(f"{value:.4g}")
+    if value.is_integer() and abs(value) < 2**53:
+        return int(value)
+    return float(f"{value:.4g}")
 
 
 def numbers(values, what="values"):
@@ -320,16 +416,26 @@ def numbers(values, what="values"):
 
 
 def quantise(values, bits, log=False):
-    """An array as `bits`-bit codes between its finite extremes; the highest code marks what cannot be shown."""
+    """An array as `bits`-bit codes between its finite extremes.
+
+    The highest code marks what cannot be shown.
+    """
     with np.errstate(all="ignore"):
         scaled = np.log10(values) if log else values
     good = np.isfinite(scaled)
-    lo, hi = (float(scaled[good].min()), float(scaled[good].max())) if good.any() else (0.0, 0.0)
+    lo = float(scaled[good].min()) if good.any() else 0.0
+    hi = float(scaled[good].max()) if good.any() else 0.0
     gap = 2**bits - 1
     codes = np.full(values.shape, gap, dtype=f"<u{bits // 8}")
     codes[good] = np.round((scaled[good] - lo) / ((hi - lo) or 1) * (gap - 1))
-    packed = base64.b64encode(codes.tobytes()).decode()
-    return {"shape": list(values.shape), "bits": bits, "lo": float(f"{lo:.7g}"), "hi": float(f"{hi:.7g}"), "log": log, "data": packed}
+    return {
+        "shape": list(values.shape),
+        "bits": bits,
+        "lo": float(f"{lo:.7g}"),
+        "hi": float(f"{hi:.7g}"),
+        "log": log,
+        "data": base64.b64encode(codes.tobytes()).decode(),
+    }
 
 
 def role_of(value):
@@ -340,4 +446,5 @@ def role_of(value):
 
 def image(data, alt):
     style = "max-width:100%;height:auto;background:white"
-    return f'<img alt="{escape(alt)}" src="data:image/png;base64,{base64.b64encode(data).decode()}" style="{style}">'
+    url = f"data:image/png;base64,{base64.b64encode(data).decode()}"
+    return f'<img alt="{escape(alt)}" src="{url}" style="{style}">'

@@ -150,7 +150,7 @@ def colours(series):
 
 
 def plottable(values):
-    """Numbers as an array; what JSON had to write as text ("nan", "inf") is left out."""
+    """Numbers as an array; what JSON had to write as text ("nan", "inf") is nan."""
     numbers = [np.nan if isinstance(value, str) else value for value in values]
     return np.array(numbers, dtype=float)
 

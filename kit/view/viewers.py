@@ -1,6 +1,8 @@
-"""The viewers. Arrays may be lists, numpy arrays or tensors; what is not finite is drawn as a gap."""
+"""The viewers.
 
-import hashlib
+Arrays may be lists, numpy arrays or tensors; what is not finite is drawn as a gap.
+"""
+
 import io
 import time
 from html import escape
@@ -14,23 +16,45 @@ from IPython.display import display
 from matplotlib.colors import LinearSegmentedColormap, LogNorm, Normalize
 
 from kit.view.chain import chain
-from kit.view.figure import Figure, array, image, number, numbers, quantise, role_of, widget_class
-from kit.view.still import colours, log_ticks, name_bands, plot, printable, size_of, wrap
+from kit.view.figure import (
+    Figure,
+    array,
+    image,
+    number,
+    numbers,
+    quantise,
+    role_of,
+    short_hash,
+    widget_class,
+)
+from kit.view.still import (
+    colours,
+    log_ticks,
+    name_bands,
+    plot,
+    printable,
+    size_of,
+    wrap,
+)
 from kit.view.style import RAMP
 
 
 def _range(values, log, zero=False):
-    """The least and greatest of what an axis can show, rounded out to decades when logarithmic."""
-    shown = [value for value in values if not isinstance(value, str) and (value > 0 or not log)]
+    """The least and greatest of what an axis can show; decades when logarithmic."""
+    shown = [value for value in values if not isinstance(value, str)]
+    if log:
+        shown = [value for value in shown if value > 0]
     if not shown:
         return [0.1, 1] if log else [0, 1]
     lo, hi = min(shown), max(shown)
     if log:
-        lo, hi = float(10.0 ** np.floor(np.log10(lo))), float(10.0 ** np.ceil(np.log10(hi)))
+        lo = float(10.0 ** np.floor(np.log10(lo)))
+        hi = float(10.0 ** np.ceil(np.log10(hi)))
         return [lo, hi if hi > lo else lo * 10]
     lo, hi = (min(lo, 0), max(hi, 0)) if zero else (lo, hi)
     hi = hi if hi > lo else lo + 1
-    return [number(lo - 0.04 * (hi - lo) * (lo != 0)), number(hi + 0.04 * (hi - lo) * (hi != 0))]
+    room = 0.04 * (hi - lo)
+    return [number(lo - room * (lo != 0)), number(hi + room * (hi != 0))]
 
 
 def _fixed(given, computed, log):
@@ -38,7 +62,8 @@ def _fixed(given, computed, log):
         return computed, False
     lo, hi = given
     if not lo < hi or (log and lo <= 0):
-        raise ValueError(f"a range needs low < high{', both above 0 on a log axis' if log else ''}, not {given}")
+        also = ", both above 0 on a log axis" if log else ""
+        raise ValueError(f"a range needs low < high{also}, not {given}")
     return [number(lo), number(hi)], True
 
 
@@ -47,94 +72,128 @@ def _heights(series, stacked):
     rows = [line["values"] for line in series]
     if not stacked:
         return [value for row in rows for value in row]
-    return [sum(value for value in parts if not isinstance(value, str)) for parts in zip_longest(*rows, fillvalue=0)]
+    columns = zip_longest(*rows, fillvalue=0)
+    return [sum(one for one in parts if not isinstance(one, str)) for parts in columns]
 
 
 class Layers(Figure):
     """One value per layer, one to three series.
 
-    frame: {"series": [{"name", "values", "role"}], "labels": names of the layers or None, "note": a line above or None}
-    kind: "bars", "stacked" or "line" (default: lines on a log axis); stacked: the series are the parts of one bar, the
-    first at the bottom, each of its own colour. y_range: (low, high) or "frame", the range of the frame shown; otherwise
-    the range over all frames. A frame may bring a "y_range" of its own, so that frames of one measure share it.
+    frame: {"series": [{"name", "values", "role"}], "labels": names of the layers or
+    None, "note": a line above or None}
+    kind: "bars", "stacked" or "line" (default: lines on a log axis); stacked: the
+    series are the parts of one bar, the first at the bottom, each of its own colour.
+    y_range: (low, high) or "frame", the range of the frame shown; otherwise the range
+    over all frames. A frame may bring a "y_range" of its own, so that frames of one
+    measure share it.
     """
 
     script = "layers.js"
 
-    def __init__(self, frames, *, y_label, x_label="layer", log=False, kind=None, y_range=None, **common):
+    def __init__(
+        self, frames, *, y_label, x_label="layer",
+        log=False, kind=None, y_range=None, **common,
+    ):
         if kind not in (None, "bars", "stacked", "line"):
             raise ValueError(f"kind is 'bars', 'stacked' or 'line', not {kind!r}")
         if isinstance(y_range, str) and y_range != "frame":
             raise ValueError(f"y_range is (low, high) or 'frame', not {y_range!r}")
-        stacked, bars = kind == "stacked", kind in ("bars", "stacked") or (kind is None and not log)
+        stacked = kind == "stacked"
+        bars = stacked or kind == "bars" or (kind is None and not log)
         if stacked and log:
-            raise ValueError("stacked bars need a linear axis, log=False: on a log axis parts do not add up")
+            why = "on a log axis parts do not add up"
+            raise ValueError(f"stacked bars need a linear axis, log=False: {why}")
         self._given = y_range
-        options = {"x_label": x_label, "y_label": y_label, "log": log, "bars": bars, "stacked": stacked}
+        options = {"x_label": x_label, "y_label": y_label, "log": log}
+        options |= {"bars": bars, "stacked": stacked}
         super().__init__(frames, options=options, **common)
 
     def _pack(self, frame):
-        series = [
-            {"name": str(line["name"]), "values": numbers(line["values"], line["name"]), **role_of(line.get("role"))}
-            for line in frame["series"]
-        ]
+        series = []
+        for line in frame["series"]:
+            values = numbers(line["values"], line["name"])
+            one = {"name": str(line["name"]), "values": values}
+            series.append(one | role_of(line.get("role")))
         labels = frame.get("labels")
-        if not series or (labels is not None and len(labels) != max(len(line["values"]) for line in series)):
-            raise ValueError("Layers: a frame needs at least one series, and as many labels as layers (or none)")
-        if self.options["stacked"]:
+        count = max((len(line["values"]) for line in series), default=0)
+        if not series or (labels is not None and len(labels) != count):
+            right = "at least one series, and as many labels as layers (or none)"
+            raise ValueError(f"Layers: a frame needs {right}")
+        log, stacked = self.options["log"], self.options["stacked"]
+        if stacked:
             roles = colours(series)
             if len(set(roles)) < len(roles):
-                raise ValueError(f"Layers: stacked parts need colours of their own, so no role twice and at most 5 without, not {roles}")
-            if any(not isinstance(value, str) and value < 0 for line in series for value in line["values"]):
+                raise ValueError(
+                    "Layers: stacked parts need colours of their own, so no role twice "
+                    f"and at most 5 without, not {roles}"
+                )
+            parts = [value for line in series for value in line["values"]]
+            if any(not isinstance(value, str) and value < 0 for value in parts):
                 raise ValueError("Layers: the parts of stacked bars are 0 or more")
-        packed = {"series": series, **({"labels": [str(label) for label in labels]} if labels is not None else {})}
+        packed = {"series": series}
+        if labels is not None:
+            packed["labels"] = [str(label) for label in labels]
         if frame.get("y_range") is not None:
-            packed["y_range"], _ = _fixed(frame["y_range"], None, self.options["log"])
+            packed["y_range"], _ = _fixed(frame["y_range"], None, log)
         elif self._given == "frame":
-            packed["y_range"] = _range(_heights(series, self.options["stacked"]), self.options["log"], zero=True)
+            packed["y_range"] = _range(_heights(series, stacked), log, zero=True)
         return packed
 
     def _share(self, frames):
-        log = self.options["log"]
-        values = [value for frame in frames for value in _heights(frame["series"], self.options["stacked"])]
-        y_range, fixed = _fixed(None if self._given == "frame" else self._given, _range(values, log, zero=True), log)
+        log, stacked = self.options["log"], self.options["stacked"]
+        values = []
+        for frame in frames:
+            values += _heights(frame["series"], stacked)
+        given = None if self._given == "frame" else self._given
+        y_range, fixed = _fixed(given, _range(values, log, zero=True), log)
         return {"y_range": y_range, "fixed": fixed}
 
     def _draw(self, canvas, frame):
         frame, axes = self._pack(frame), canvas.subplots()
-        series = [line | {"x": range(1, len(line["values"]) + 1), "y": line["values"]} for line in frame["series"]]
+        series = []
+        for line in frame["series"]:
+            places = range(1, len(line["values"]) + 1)
+            series.append(line | {"x": places, "y": line["values"]})
         count = max(len(line["values"]) for line in series)
         if self.options["bars"]:
             axes.set_xlim(0.5, count + 0.5)
         names = frame.get("labels") or [str(i + 1) for i in range(count)]
-        plot(axes, series, self.options, frame.get("y_range", self.options["y_range"]), names)
+        y_range = frame.get("y_range", self.options["y_range"])
+        plot(axes, series, self.options, y_range, names)
 
 
 class Heatmap(Figure):
     """Matrices on one colour scale, side by side.
 
-    frame: {"panels": [{"title", "values": (rows, columns), "role"}], "rows": names or None, "columns": names or None, "note"}
-    cursor: the name of a slider that walks through the columns, with a profile of the column it is at.
+    frame: {"panels": [{"title", "values": (rows, columns), "role"}], "rows": names or
+    None, "columns": names or None, "note"}
+    cursor: the name of a slider that walks through the columns, with a profile of the
+    column it is at.
     value_range: (low, high); otherwise the range over all frames.
     """
 
     script = "heatmap.js"
 
-    def __init__(self, frames, *, x_label, y_label, value_label, log=False, cursor=None, value_range=None, **common):
+    def __init__(
+        self, frames, *, x_label, y_label, value_label,
+        log=False, cursor=None, value_range=None, **common,
+    ):
         self._given = value_range
-        options = {"x_label": x_label, "y_label": y_label, "value_label": value_label, "log": log, "cursor": cursor}
+        options = {"x_label": x_label, "y_label": y_label, "value_label": value_label}
+        options |= {"log": log, "cursor": cursor}
         super().__init__(frames, options=options, **common)
 
     def _pack(self, frame):
-        arrays = [array(panel["values"], 2, panel["title"]) for panel in frame["panels"]]
+        arrays, panels = [], []
+        for panel in frame["panels"]:
+            values = array(panel["values"], 2, panel["title"])
+            codes = quantise(values, 16, self.options["log"])
+            one = {"title": str(panel["title"]), "values": codes}
+            arrays.append(values)
+            panels.append(one | role_of(panel.get("role")))
         if not arrays:
             raise ValueError("Heatmap: a frame needs at least one panel")
-        packed = {
-            "panels": [
-                {"title": str(panel["title"]), "values": quantise(values, 16, self.options["log"]), **role_of(panel.get("role"))}
-                for panel, values in zip(frame["panels"], arrays, strict=True)
-            ]
-        }
+        packed = {"panels": panels}
         for axis, name in enumerate(("rows", "columns")):
             names, count = frame.get(name), max(values.shape[axis] for values in arrays)
             if names is not None:
@@ -144,30 +203,40 @@ class Heatmap(Figure):
         return packed
 
     def _share(self, frames):
-        log, packed = self.options["log"], [panel["values"] for frame in frames for panel in frame["panels"]]
-        ends = [10.0 ** one[end] if log else one[end] for one in packed for end in ("lo", "hi")]
+        log, ends = self.options["log"], []
+        for frame in frames:
+            for panel in frame["panels"]:
+                ends += [panel["values"]["lo"], panel["values"]["hi"]]
+        if log:
+            ends = [10.0**end for end in ends]
         lo, hi = min(ends), max(ends)
-        value_range, fixed = _fixed(self._given, [lo, hi if hi > lo else lo * 10 if log else lo + 1], log)
+        if not hi > lo:
+            hi = lo * 10 if log else lo + 1
+        value_range, fixed = _fixed(self._given, [lo, hi], log)
         return {"value_range": value_range, "fixed": fixed}
 
     def _draw(self, canvas, frame):
         panels, options = frame["panels"], self.options
         values = [np.ma.masked_invalid(array(panel["values"])) for panel in panels]
-        rows, columns = (
-            frame.get(name) if frame.get(name) is not None else range(1, max(one.shape[axis] for one in values) + 1)
-            for axis, name in enumerate(("rows", "columns"))
-        )
+        rows, columns = frame.get("rows"), frame.get("columns")
+        if rows is None:
+            rows = range(1, max(len(one) for one in values) + 1)
+        if columns is None:
+            columns = range(1, max(one.shape[1] for one in values) + 1)
         canvas.set_size_inches(7.2, min(1.6 + 0.36 * len(rows), 3.4))
         axes = canvas.subplots(1, len(panels), squeeze=False, sharey=True)[0]
         axes[0].set_ylabel(wrap(options["y_label"], 2.4, 11))
-        name_bands(axes[0].yaxis, [str(name) for name in rows], canvas.get_size_inches()[1] - 1)
+        high = canvas.get_size_inches()[1] - 1
+        name_bands(axes[0].yaxis, [str(name) for name in rows], high)
         lo, hi = options["value_range"]
-        look = {"norm": (LogNorm if options["log"] else Normalize)(lo, hi), "aspect": "auto"}
-        look["cmap"] = LinearSegmentedColormap.from_list("ramp", RAMP)
+        scale = LogNorm if options["log"] else Normalize
+        ramp = LinearSegmentedColormap.from_list("ramp", RAMP)
+        look = {"norm": scale(lo, hi), "aspect": "auto", "cmap": ramp}
         for ax, one in zip(axes, values):
             shown = ax.imshow(one, **look)
             ax.set_xlabel(wrap(options["x_label"], 5 / len(panels), 11))
-        bar = canvas.colorbar(shown, ax=list(axes), label=wrap(options["value_label"], 2.2, 11))
+        label = wrap(options["value_label"], 2.2, 11)
+        bar = canvas.colorbar(shown, ax=list(axes), label=label)
         if options["log"]:
             log_ticks(bar.ax.yaxis, lo, hi)
         wide = size_of(axes[0])[0]
@@ -179,8 +248,10 @@ class Heatmap(Figure):
 class Curves(Figure):
     """Curves over a common x, such as losses over steps.
 
-    frame: {"series": [{"name", "x", "y", "role", "dash": 0 solid, 1 dashed, 2 dotted}], "x_label": where frames differ in it, "note"}
-    y_range: (low, high); otherwise the range of the frame shown. A frame may bring a "y_range" of its own, as in Layers.
+    frame: {"series": [{"name", "x", "y", "role", "dash": 0 solid, 1 dashed, 2 dotted}],
+    "x_label": where frames differ in it, "note"}
+    y_range: (low, high); otherwise the range of the frame shown. A frame may bring a
+    "y_range" of its own, as in Layers.
     """
 
     script = "curves.js"
@@ -204,17 +275,20 @@ class Curves(Figure):
         x, y = numbers(x, f"{name}: x"), numbers(y, f"{name}: y")
         if len(x) != len(y):
             raise ValueError(f"Curves: {name!r} has {len(x)} x and {len(y)} y")
-        return {"name": str(name), "x": x, "y": y, **role_of(role), **({} if dash is None else {"dash": int(dash)})}
+        line = {"name": str(name), "x": x, "y": y} | role_of(role)
+        return line if dash is None else line | {"dash": int(dash)}
 
     def _draw(self, canvas, frame):
         packed = self._pack(frame)
-        plot(canvas.subplots(), packed["series"], self.options | packed, packed.get("y_range", self.options.get("y_range")))
+        options = self.options | packed
+        plot(canvas.subplots(), packed["series"], options, options.get("y_range"))
 
     @staticmethod
     def live(*, x_label, y_label, total, log=False, every=1):
-        """Curves that grow while something trains; shows itself; see LiveCurves.
+        """Curves that grow while something trains; see LiveCurves. Shows itself.
 
-        total: how many points will be added; every: how many of them make one, by their mean.
+        total: how many points will be added; every: how many of them make one, by
+        their mean.
         """
         labels = {"x_label": x_label, "y_label": y_label}
         return LiveCurves(**labels, total=total, log=log, every=every)
@@ -240,8 +314,8 @@ class LiveCurves(Curves):
         self.every, self.waiting = every, {}
         x, y = labels["x_label"], labels["y_label"]
         what = f"{y} of each {x}" if every == 1 else f"{y}, the mean of {every} {x}s"
-        caption = f"Drawn while the cell ran: the {what}."
-        super().__init__({"series": []}, **labels, caption=caption, alt=f"{y} while training")
+        caption, alt = f"Drawn while the cell ran: the {what}.", f"{y} while training"
+        super().__init__({"series": []}, **labels, caption=caption, alt=alt)
         self.options["total"] = total
         self.widget = widget_class(self.script)(data=self._data())
         self.widget.still = self
@@ -258,7 +332,7 @@ class LiveCurves(Curves):
         return super()._fallback() if self.series else image(_blank(), self.alt)
 
     def add(self, name, x, y, role=None):
-        """One more point of the curve `name`. Cheap: the page is told ten times a second."""
+        """One more point of the curve `name`; the page is told ten times a second."""
         self.done += 1
         waiting = self.waiting.setdefault(name, [])
         waiting.append(float(y))
@@ -266,7 +340,8 @@ class LiveCurves(Curves):
             return
         y = sum(waiting) / len(waiting)
         waiting.clear()
-        line = self.series.setdefault(name, {"name": str(name), "x": [], "y": [], **role_of(role)})
+        new = {"name": str(name), "x": [], "y": []} | role_of(role)
+        line = self.series.setdefault(name, new)
         line["x"].append(number(x))
         line["y"].append(number(y))
         if len(line["x"]) > self.most:
@@ -276,7 +351,7 @@ class LiveCurves(Curves):
             self.sent = time.monotonic()
 
     def close(self):
-        """Put the finished curves, which need no kernel, in place of the growing ones."""
+        """Put the finished curves, which need no kernel, in the growing ones' place."""
         self.shown = {(): {"series": list(self.series.values())}}
         vars(self).pop("html", None)  # made anew from what has grown
         if self.output:
@@ -285,16 +360,20 @@ class LiveCurves(Curves):
 
 
 class Network(Figure):
-    """A network, data flowing left to right: a box's width means channels, its height image size, an arc is a shortcut.
+    """A network, data flowing left to right.
 
-    frame: {"nodes": [{"id", "label", "kind", "channels", "size", "shape", "text", "maps": (n, height, width)}],
-    "shortcuts": [[from_id, to_id, "identity" | "projection" | "zero-pad" | "concat"]], "note"}; a node needs id and kind, one of
-    input, conv, block, sum, pool, fc; a sum is a circle. Of concat arcs, those into the chosen node stand out.
-    At most 32 maps are shown. picked: the id of the node open at first.
+    A box's width means channels, its height image size, an arc is a shortcut.
+
+    frame: {"nodes": [{"id", "label", "kind", "channels", "size", "shape", "text",
+    "maps": (n, height, width)}], "shortcuts": [[from_id, to_id, one of SHORTCUTS]],
+    "note"}; a node needs id and kind, one of KINDS; a sum is a circle. Of concat arcs,
+    those into the chosen node stand out. At most 32 maps are shown.
+    picked: the id of the node open at first.
     """
 
     script = "network.js"
-    KINDS, SHORTCUTS = ("input", "conv", "block", "sum", "pool", "fc"), ("identity", "projection", "zero-pad", "concat")
+    KINDS = "input", "conv", "block", "sum", "pool", "fc"
+    SHORTCUTS = "identity", "projection", "zero-pad", "concat"
 
     def __init__(self, frames, *, picked=None, **common):
         super().__init__(frames, options={"picked": picked}, **common)
@@ -304,40 +383,62 @@ class Network(Figure):
         place = {node["id"]: i for i, node in enumerate(nodes)}
         if not nodes or len(place) < len(nodes):
             raise ValueError("Network: a frame needs nodes, each with an id of its own")
-        if self.options["picked"] not in (None, *place):
-            raise ValueError(f"Network: picked={self.options['picked']!r} is not the id of a node")
+        picked = self.options["picked"]
+        if picked not in (None, *place):
+            raise ValueError(f"Network: picked={picked!r} is not the id of a node")
         shortcuts = [list(one) for one in frame.get("shortcuts") or []]
         for one in shortcuts:
-            if len(one) != 3 or one[2] not in self.SHORTCUTS or place.get(one[0], len(nodes)) >= place.get(one[1], -1):
-                raise ValueError(f"Network: shortcut {one} is not [id, id of a later node, one of {', '.join(self.SHORTCUTS)}]")
+            known = len(one) == 3 and one[2] in self.SHORTCUTS
+            if not known or place.get(one[0], len(nodes)) >= place.get(one[1], -1):
+                kinds = ", ".join(self.SHORTCUTS)
+                right = f"[id, id of a later node, one of {kinds}]"
+                raise ValueError(f"Network: shortcut {one} is not {right}")
         return {"nodes": nodes, "shortcuts": shortcuts}
 
-    def _node(self, id, kind, label=None, channels=None, size=None, shape=None, text=None, maps=None):
+    def _node(
+        self, id, kind, label=None,
+        channels=None, size=None, shape=None, text=None, maps=None,
+    ):
         if kind not in self.KINDS:
-            raise ValueError(f"Network: node {id!r} is of kind {kind!r}; kinds are {', '.join(self.KINDS)}")
-        texts = {name: str(value) for name, value in (("shape", shape), ("text", text)) if value is not None}
-        sizes = {name: number(value) for name, value in (("channels", channels), ("size", size)) if value is not None}
-        maps = {} if maps is None else {"maps": quantise(array(maps, 3, f"maps of {id}")[:32], 8)}
-        return {"id": id, "kind": kind, "label": str(id if label is None else label), **sizes, **texts, **maps}
+            found, kinds = f"node {id!r} is of kind {kind!r}", ", ".join(self.KINDS)
+            raise ValueError(f"Network: {found}; kinds are {kinds}")
+        node = {"id": id, "kind": kind, "label": str(id if label is None else label)}
+        for name, value in (("channels", channels), ("size", size)):
+            if value is not None:
+                node[name] = number(value)
+        for name, value in (("shape", shape), ("text", text)):
+            if value is not None:
+                node[name] = str(value)
+        if maps is not None:
+            node["maps"] = quantise(array(maps, 3, f"maps of {id}")[:32], 8)
+        return node
 
     def _draw(self, canvas, frame):
-        chain(canvas, frame["nodes"], frame.get("shortcuts") or [], self.options["picked"])
+        shortcuts = frame.get("shortcuts") or []
+        chain(canvas, frame["nodes"], shortcuts, self.options["picked"])
 
 
 class Predict(Figure):
-    """A question with a few answers, to commit to before the run; `reveal` makes the figure that tells the right one."""
+    """A question with a few answers, to commit to before the run.
+
+    `reveal` makes the figure that tells the right one.
+    """
 
     script = "predict.js"
 
     def __init__(self, question, choices, *, name):
-        self.question, self.name = self._sentence("question", question), self._sentence("name", name)
+        self.question = self._sentence("question", question)
+        self.name = self._sentence("name", name)
         self.choices = [self._sentence("choices", one) for one in choices]
         if len(self.choices) < 2:
-            raise ValueError(f"Predict needs at least two answers to choose from, not {self.choices}")
-        content = "\n".join([name, self.question, *self.choices])  # an edited question forgets old predictions
-        key = f"{name}-{hashlib.sha256(content.encode()).hexdigest()[:8]}"
+            right = "at least two answers to choose from"
+            raise ValueError(f"Predict needs {right}, not {self.choices}")
+        # An edited question forgets old predictions.
+        content = "\n".join([name, self.question, *self.choices])
+        key = f"{name}-{short_hash(content)[:8]}"
         options = {"key": key, "question": self.question, "choices": self.choices}
-        super().__init__({}, caption=self._caption(), alt=self.question, options=options)
+        caption = self._caption()
+        super().__init__({}, caption=caption, alt=self.question, options=options)
 
     def _caption(self):
         return "Commit to an answer before you go on: being wrong is how this sticks."
@@ -347,13 +448,17 @@ class Predict(Figure):
 
     def _fallback(self):
         items = "".join(f"<li>{escape(choice)}</li>" for choice in self.choices)
-        return f"<details><summary>{escape(self.question)}</summary><ol>{items}</ol></details>"
+        summary = f"<summary>{escape(self.question)}</summary>"
+        return f"<details>{summary}<ol>{items}</ol></details>"
 
     def __repr__(self):
         return f"<{type(self).__name__}: {self.question}>"
 
     def reveal(self, answer, why):
-        """The figure for a later cell: the right answer (an index into the choices), why, and what the reader said."""
+        """The figure for a later cell, which also tells what the reader said.
+
+        answer: the right one, an index into the choices.
+        """
         return Reveal(self, answer, why)
 
 
@@ -362,7 +467,9 @@ class Reveal(Predict):
 
     def __init__(self, asked, answer, why):
         if answer not in range(len(asked.choices)):
-            raise ValueError(f"answer {answer!r} is not an index into the {len(asked.choices)} choices (0 to {len(asked.choices) - 1})")
+            count = len(asked.choices)
+            right = f"an index into the {count} choices (0 to {count - 1})"
+            raise ValueError(f"answer {answer!r} is not {right}")
         self.answer, self.why = answer, self._sentence("why", why)
         super().__init__(asked.question, asked.choices, name=asked.name)
         self.options |= {"answer": answer, "why": self.why}
@@ -372,34 +479,40 @@ class Reveal(Predict):
 
     def _fallback(self):
         answer = f"{escape(self.choices[self.answer])}. {escape(self.why)}"
-        return f"<details><summary>{escape(self.question)} (show the answer)</summary><p>{answer}</p></details>"
+        summary = f"<summary>{escape(self.question)} (show the answer)</summary>"
+        return f"<details>{summary}<p>{answer}</p></details>"
 
 
 class Picture(Figure):
     """A matplotlib figure with a caption and a text alternative, closed once taken."""
 
     def __init__(self, drawing, *, caption, alt):
-        self.caption, self.alt = self._sentence("caption", caption), self._sentence("alt", alt)
+        self.caption = self._sentence("caption", caption)
+        self.alt = self._sentence("alt", alt)
         if not hasattr(drawing, "savefig"):
-            raise ValueError(f"Picture needs a matplotlib figure, not {type(drawing).__name__}")
+            found = type(drawing).__name__
+            raise ValueError(f"Picture needs a matplotlib figure, not {found}")
         file = io.BytesIO()
-        drawing.savefig(file, format="png", dpi=110, facecolor="white", bbox_inches="tight", metadata={"Software": None})
+        look = {"dpi": 110, "facecolor": "white", "bbox_inches": "tight"}
+        drawing.savefig(file, format="png", **look, metadata={"Software": None})
         plt.close(drawing)
         self._png = file.getvalue()
 
     @classmethod
     def row(cls, images, titles, *, caption, alt):
         """Grey images `(n, height, width)` side by side, each under its title."""
-        drawing, axes = plt.subplots(1, len(titles), figsize=(8, 1.4), squeeze=False)
+        look = {"loc": "center", "fontsize": 10, "fontweight": "normal"}
+        size = (8, 1.4)
+        drawing, axes = plt.subplots(1, len(titles), figsize=size, squeeze=False)
         for picture, title, axis in zip(images, titles, axes[0], strict=True):
             axis.imshow(picture, cmap="gray_r")
-            axis.set_title(title, loc="center", fontsize=10, fontweight="normal", parse_math=False)
+            axis.set_title(title, **look, parse_math=False)
             axis.axis("off")
         return cls(drawing, caption=caption, alt=alt)
 
     @property
     def html(self):
-        return self._frame(hashlib.sha256("\n".join([self.caption, self.alt]).encode()).hexdigest()[:12])
+        return self._frame(short_hash("\n".join([self.caption, self.alt])))
 
     def _fallback(self):
         return image(self._png, self.alt)

@@ -11,17 +11,33 @@ import pytest
 ROOT = Path(__file__).parents[2]
 LESSONS = [path.stem for path in sorted((ROOT / "lessons").glob("[!_]*.py"))]
 PAGES = ["index", *LESSONS]
-PICTURES = """figure => [...figure.querySelectorAll('.pcc-live :is(svg, canvas, .pcc-tokens)')]
-    .map(picture => picture.toDataURL ? picture.toDataURL() : picture.outerHTML).join()"""
-# Of the thousands of coloured words in code, each kind once: axe would compute the contrast of each of them.
-ALIKE = """() => { const kinds = new Set(); for (const word of document.querySelectorAll("pre code span")) {
-    const kind = [word.className, word.parentElement.className, word.checkVisibility()].join();
-    kinds.has(kind) ? word.replaceWith(word.textContent) : kinds.add(kind); } }"""
-# Of rows of tokens, which are read one by one, the first must be seen with the controls.
+PICTURES = """figure => {
+    const pictures = figure.querySelectorAll('.pcc-live :is(svg, canvas, .pcc-tokens)');
+    return [...pictures].map(picture =>
+        picture.toDataURL ? picture.toDataURL() : picture.outerHTML).join(); }"""
+# Of the thousands of coloured words in code, each kind once: axe would compute the
+# contrast of each of them.
+ALIKE = """() => {
+    const kinds = new Set();
+    for (const word of document.querySelectorAll("pre code span")) {
+        const classes = [word.className, word.parentElement.className];
+        const kind = [...classes, word.checkVisibility()].join();
+        kinds.has(kind) ? word.replaceWith(word.textContent) : kinds.add(kind);
+    } }"""
+# Of rows of tokens, which are read one by one, the first must be seen with the
+# controls.
 TALL = """most => [...document.querySelectorAll('.pcc-live')].map(live => {
     const first = live.querySelector('[data-row="0"]') ?? live;
-    return [Math.round(first.getBoundingClientRect().bottom - live.getBoundingClientRect().top), live.innerText.slice(0, 80)];
+    const top = live.getBoundingClientRect().top;
+    const height = first.getBoundingClientRect().bottom - top;
+    return [Math.round(height), live.innerText.slice(0, 80)];
 }).filter(([height]) => height > most)"""
+DRAWN = """[...document.querySelectorAll('.pcc-live')].every(
+    live => live.childElementCount)"""
+# The pages in their order.
+CHAPTERS = re.findall(
+    r"\((\w+)\.ipynb\)", (ROOT / "notebooks/SUMMARY.md").read_text("utf-8")
+)
 
 
 @pytest.fixture(scope="module")
@@ -30,14 +46,20 @@ def site(tmp_path_factory):
     folder = tmp_path_factory.mktemp("site")
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     command = ["mdbook", "build", "--dest-dir", str(folder)]
-    process = subprocess.run(command, cwd=ROOT, env={**os.environ, "PATH": path}, capture_output=True, text=True)
+    environment = {**os.environ, "PATH": path}
+    process = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True
+    )
     assert process.returncode == 0, process.stderr
     return folder
 
 
 @pytest.fixture
 def visit(site, visitor):
-    """visit(page, scheme, width) opens a page; a test has one at a time, which may ask for files only and complain of nothing."""
+    """visit(page, scheme, width) opens a page; a test has one at a time.
+
+    The page may ask for files only and complain of nothing.
+    """
 
     def open_page(name, scheme="light", width=1280):
         visitor.look(scheme, {"width": width, "height": 900})
@@ -49,8 +71,7 @@ def visit(site, visitor):
 
 def test_every_lesson_has_a_page(site):
     assert LESSONS
-    chapters = re.findall(r"\((\w+)\.ipynb\)", (ROOT / "notebooks/SUMMARY.md").read_text())
-    assert sorted(chapters) == LESSONS
+    assert sorted(CHAPTERS) == LESSONS
     assert {path.stem for path in site.glob("*.html")} == {*PAGES, "toc"}
 
 
@@ -58,21 +79,25 @@ def test_every_link_leads_somewhere(visit):
     ids, links = {}, []
     for name in PAGES:
         page = visit(name)
-        ids[name] = set(page.evaluate("[...document.querySelectorAll('[id]')].map(e => e.id)"))
-        found = page.evaluate("[...document.querySelectorAll('[href], img[src], script[src]')].map(e => e.href || e.src)")
+        all_of = "[...document.querySelectorAll('{}')]".format
+        ids[name] = set(page.evaluate(f"{all_of('[id]')}.map(e => e.id)"))
+        linking = all_of("[href], img[src], script[src]")
+        found = page.evaluate(f"{linking}.map(e => e.href || e.src)")
         links += [(name, urlsplit(link)) for link in found if link.startswith("file:")]
     assert len(links) > len(PAGES)
     for name, link in links:
         target = Path(unquote(link.path))
-        assert target.is_file(), f"{name}.html links to {target}"
+        told = f"{name}.html links to {target}#{link.fragment}"
+        assert target.is_file(), told
         if link.fragment and target.stem in ids:
-            assert unquote(link.fragment) in ids[target.stem], f"{name}.html links to {target.name}#{link.fragment}"
+            assert unquote(link.fragment) in ids[target.stem], told
 
 
 def test_search_index_holds_no_figure_data(site):
     (index,) = site.glob("searchindex*.js")
     assert "pcc-data" not in index.read_text() and "base64" not in index.read_text()
-    assert index.stat().st_size < 650_000 * len(PAGES)  # words alone take two thirds of it; one figure adds millions
+    # words alone take two thirds of it; one figure adds millions
+    assert index.stat().st_size < 650_000 * len(PAGES)
 
 
 @pytest.mark.parametrize("lesson", LESSONS)
@@ -94,9 +119,11 @@ def test_keys_work_in_figures_and_do_not_turn_the_page(visit, lesson):
     for figure in sliders.all():
         slider = figure.locator("input[type=range]").first
         before, value = figure.evaluate(PICTURES), slider.input_value()
-        slider.press("ArrowRight" if value != slider.get_attribute("max") else "ArrowLeft")
+        last = value == slider.get_attribute("max")
+        slider.press("ArrowLeft" if last else "ArrowRight")
         assert slider.input_value() != value
-        page.wait_for_function(f"([figure, before]) => ({PICTURES})(figure) !== before", arg=[figure.element_handle(), before])
+        change = f"([figure, before]) => ({PICTURES})(figure) !== before"
+        page.wait_for_function(change, arg=[figure.element_handle(), before])
     for element in page.locator("main figure [tabindex='0']").all():
         element.press("ArrowLeft")
     page.wait_for_timeout(300)
@@ -114,7 +141,7 @@ def test_arrow_keys_scroll_a_wide_table(visit):
 def test_arrow_keys_still_turn_the_page_elsewhere(visit):
     page = visit("index")
     page.locator("main h1").press("ArrowRight")
-    page.wait_for_url(f"**/{re.search(r'[(](.*).ipynb', (ROOT / 'notebooks/SUMMARY.md').read_text())[1]}.html")
+    page.wait_for_url(f"**/{CHAPTERS[0]}.html")
 
 
 def test_search_finds_a_word(visit):
@@ -156,12 +183,12 @@ def test_nothing_is_wider_than_the_page(visit, name, width):
 @pytest.mark.parametrize(("width", "most"), [(1366, 610), (390, 844)])
 @pytest.mark.parametrize("lesson", LESSONS)
 def test_what_belongs_together_fits_a_screen(visit, lesson, width, most):
-    """Controls, read-out and picture are seen at once, on a phone and in JupyterLab on a laptop.
+    """Controls, read-out and picture are seen at once, on a phone and in JupyterLab.
 
-    There a notebook has 647 pixels, of which a caption takes some.
+    There, on a laptop, a notebook has 647 pixels, of which a caption takes some.
     """
     page = visit(lesson, width=width)
-    page.wait_for_function("[...document.querySelectorAll('.pcc-live')].every(live => live.childElementCount)")
+    page.wait_for_function(DRAWN)
     tall = page.evaluate(TALL, most)
     assert tall == []
 
@@ -170,7 +197,8 @@ def test_what_belongs_together_fits_a_screen(visit, lesson, width, most):
 @pytest.mark.parametrize("name", PAGES)
 def test_theme_and_accessibility(visit, grave, name, scheme):
     page = visit(name, scheme, width=400 if scheme == "dark" else 1280)
-    assert page.locator(f"html.{ {'light': 'light', 'dark': 'navy'}[scheme] }").count() == 1
+    theme = {"light": "light", "dark": "navy"}[scheme]
+    assert page.locator(f"html.{theme}").count() == 1
     page.wait_for_timeout(300)
     page.evaluate(ALIKE)
     assert grave(page) == []
@@ -178,7 +206,8 @@ def test_theme_and_accessibility(visit, grave, name, scheme):
 
 def test_the_sidebar_folds_by_keyboard(visit):
     page = visit("index")
-    sidebar, button = page.locator("#mdbook-sidebar"), page.get_by_role("button", name="Toggle Table of Contents")
+    sidebar = page.locator("#mdbook-sidebar")
+    button = page.get_by_role("button", name="Toggle Table of Contents")
     assert sidebar.is_visible()
     button.press("Enter")
     sidebar.wait_for(state="hidden")
@@ -301,8 +330,8 @@ def figures_tell_their_setting(page):
         name = choice.locator("legend").inner_text()
         chosen = choice.locator("label:has(:checked)").inner_text()
         assert choice.inner_text().split() == f"{name} {chosen}".split()
-    handles = page.locator("main :is(.pcc-controls input, button:not(.pcc-token)):visible")
-    assert handles.count() == 0
+    handles = ":is(.pcc-controls input, button:not(.pcc-token)):visible"
+    assert page.locator(f"main {handles}").count() == 0
 
 
 @pytest.mark.parametrize("lesson", LESSONS)
