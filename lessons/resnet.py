@@ -425,8 +425,8 @@ class Bottleneck(nn.Module):
 #     return sum(kernel.numel() for kernel in kernels)
 #
 #
-# print(f"two 3×3 layers on 64 channels: {kernel_weights(BasicBlock(64, 64)):,} weights")
-# print(f"a bottleneck on 256 channels:  {kernel_weights(Bottleneck(256, 256)):,} weights")
+# print("weights of two 3×3 layers on 64 channels:", kernel_weights(BasicBlock(64, 64)))
+# print("weights of a bottleneck on 256 channels:", kernel_weights(Bottleneck(256, 256)))
 
 # %% [markdown]
 # Four times the channels for fewer weights (Figure 5).
@@ -579,7 +579,7 @@ class HighwayBlock(PlainBlock):
 #       residual[0] / residual[-1] < 30, "ours")
 # gradient_guess.reveal(
 #     0 if ratio < 0.1 else 2 if ratio > 10 else 1,
-#     "With batch norm it grows on its way back. The paper calls vanishing unlikely, too.",
+#     "With batch norm it grows on its way back. The paper doubts vanishing, too (§4.1).",
 # )
 
 # %% [markdown]
@@ -856,7 +856,7 @@ class HighwayBlock(PlainBlock):
 # claim("all six parameter counts of Table 6 come out",
 #       all("✓" in text for text in agree.values()), "Table 6")
 # table(["layers", "Table 6, in millions", "ours", "rounded"],
-#       [[depth, printed[depth], f"{counts[depth]:,}", agree[depth]] for depth in printed])
+#       [[n, printed[n], f"{counts[n]:,}", agree[n]] for n in printed])
 
 # %% [markdown]
 # Option B would miss two of the six; so the table itself shows that CIFAR networks use option A, as the text says (§4.2).

@@ -10,7 +10,7 @@ from torch import nn
 from kit import claims, train
 from kit.data import Split, digits, minibatches, mnist
 from kit.exercises import verdict
-from kit.probe import activations, gradient_norms, multiply_adds, parameters
+from kit.probe import Norms, activations, gradient_norms, multiply_adds, parameters
 from kit.table import as_printed, table
 
 
@@ -189,3 +189,17 @@ def test_mnist_is_averaged_standardised_and_always_split_alike():
         why = f"5,000 images on either side, not {train_size}"
         with pytest.raises(ValueError, match=why):
             mnist(train_size)
+
+
+def test_norms_keep_a_column_for_each_step():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Conv2d(2, 3, 3), nn.Flatten(1))
+    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+    before = [model[i].weight.norm().item() for i in (0, 1)]
+    batches = [(torch.randn(4, 1, 5, 5), torch.zeros(4, 3))] * 3
+    norms = Norms(model)
+    train.fit(model, batches, nn.functional.mse_loss, optimizer, on_step=norms)
+    assert norms.gradients.shape == norms.weights.shape == (2, 3)
+    assert norms.weights[:, 0].tolist() == pytest.approx(before)
+    assert (norms.gradients > 0).all() and not norms.gradients.requires_grad
+    assert norms.gradients[1, 2].item() == pytest.approx(model[1].weight.grad.norm().item())

@@ -551,6 +551,16 @@ def test_what_a_live_figure_leaves_in_a_notebook(gallery):
         assert "0x" not in bundle["text/plain"]
 
 
+def test_live_curves_of_means():
+    live = Curves.live(x_label="step", y_label="loss", total=7, every=3)
+    for step in range(7):
+        live.add("plain", step, float(step))
+    assert live.series["plain"]["x"] == [2, 5]  # the last step waits for two more
+    assert live.series["plain"]["y"] == [1, 4]
+    assert live._data()["done"] == 7 and "the mean of 3 steps" in live.caption
+    live.close()
+
+
 def test_live_curves(monkeypatch):
     live = Curves.live(x_label="step", y_label="loss", total=3000)
     updates = []

@@ -32,7 +32,7 @@ def parameters_of(answer):
         with torch.device("meta"):
             right = parameters(build(f"resnet{6 * n + 2}"))
         found = answer(n)
-        yield isinstance(found, Real), f"your function should give a number, not {found!r}"
+        yield isinstance(found, Real), f"the answer should be a number, not {found!r}"
         hint = slips.get(found - right, hint) if n == 3 else hint
         both = f"your function gives {found}, the network has {right}"
         yield found == right, f"for n = {n} {both}; {hint}"
@@ -73,7 +73,7 @@ def pre_activation(answer):
         "add x untouched, and add it last"
     )
     right = torch.allclose(y, expected, atol=1e-5)
-    yield right, "the branch should be batch norm, ReLU, convolution, and the same again"
+    yield right, "the branch should be batch norm, ReLU, convolution, and again so"
 
 
 def start_as_identity(answer):

@@ -89,10 +89,10 @@ def residual_block():
     nodes = [{"id": id, "kind": kind, "text": text} | size for id, kind, text in parts]
     return Network(
         {"nodes": nodes, "shortcuts": [["x", "+", "identity"]]},
-        caption="One residual block. The curved line is the shortcut; it has no weights. "
-        "Pick a part.",
-        alt="A chain: x, two 3×3 layers, plus, ReLU; and a curved line from x past both "
-        "layers to the plus.",
+        caption="One residual block. The curved line is the shortcut; it has no "
+        "weights. Pick a part.",
+        alt="A chain: x, two 3×3 layers, plus, ReLU; and a curved line from x past "
+        "both layers to the plus.",
     )
 
 
@@ -154,8 +154,8 @@ def error_against_depth(stored):
         "option A. Middle: test images; of 110 layers the mean of five runs. "
         "Right: 3,000 test images; bars are standard deviations.",
         alt="Three charts. ImageNet: plain rises a little from 18 to 34 layers, ResNet "
-        "falls by three points. CIFAR-10: ResNet falls up to 110 layers and rises again "
-        "at 1,202. Ours: plain rises steeply from 14 layers on, ResNet does not.",
+        "falls by three points. CIFAR-10: ResNet falls up to 110 layers and rises "
+        "again at 1,202. Ours: plain rises steeply from 14 layers on, ResNet does not.",
     )
 
 
@@ -187,8 +187,8 @@ def gradients_before_training(first_gradients, plain, residual):
         x_label="convolution, from input to output",
         y_label="gradient norm",
         log=True,
-        caption="Gradient norms before training. Compare the two ends of each line, then "
-        "switch batch norm off. With a kernel there are more depths, widths and sizes.",
+        caption="Gradient norms before training. Compare the two ends of each line, "
+        "then switch batch norm off. With a kernel you get more depths and sizes.",
         alt="With batch norm the plain network's line rises a thousandfold towards the "
         "input and the residual one's is nearly level. Without it the plain line lies "
         "level and far below one, the residual line far above.",
@@ -223,8 +223,8 @@ def turning(plain, residual):
         cursor="step",
         caption="How far a step turns each layer. Move the step from 1 to 11 and watch "
         "the first layers of plain-56; then look at the gradient alone.",
-        alt="In plain-56 the first layers soon turn a thousand times more slowly than the "
-        "last; in ResNet-56 all layers turn at about the same speed.",
+        alt="In plain-56 the first layers soon turn a thousand times more slowly than "
+        "the last; in ResNet-56 all layers turn at about the same speed.",
     )
 
 
@@ -242,8 +242,8 @@ def change_of_each_block(shallow, deep):
         y_label="‖F(x)‖ / ‖x‖",
         caption="What each block adds, against what passes through. "
         "The bumps are new stages.",
-        alt="Two falling lines; the line of 56 layers lies below that of 20 layers nearly "
-        "everywhere.",
+        alt="Two falling lines; the line of 56 layers lies below that of 20 layers "
+        "nearly everywhere.",
     )
 
 
@@ -263,9 +263,9 @@ def journey(model, split):
             stage, block = name.split(".")[1:]
             label = f"{int(stage) + 1}.{int(block) + 1}"
             nodes.append(node(name, label, "block", maps[name]))
-        average, text = maps["pool"], f"answer: {answer.argmax().item()}"
-        nodes.append(vector("pool", "average", "pool", average, average.reshape(1, 4, -1)))
-        nodes.append(vector("fc", "linear", "fc", answer, answer.reshape(1, 1, 10), text))
+        nodes.append(vector("pool", "average", "pool", maps["pool"], rows=4))
+        text = f"answer: {answer.argmax().item()}"
+        nodes.append(vector("fc", "linear", "fc", answer, rows=1, text=text))
         return {"nodes": nodes, "shortcuts": shortcuts}
 
     names, shortcuts = ["stem", *blocks], []
@@ -277,8 +277,8 @@ def journey(model, split):
         controls={"digit": list(range(10))},
         start={"digit": 3},
         picked="stages.0.0",
-        caption="The trained ResNet-20. In stage 1 you still see the digit; in stage 3 a "
-        "map has four pixels.",
+        caption="The trained ResNet-20. In stage 1 you still see the digit; in stage 3 "
+        "a map has four pixels.",
         alt="Boxes from the image through the stem and nine residual blocks to the "
         "answer; below, the maps of the chosen box.",
     )
@@ -300,8 +300,16 @@ def node(name, label, kind, maps):
     }
 
 
-def vector(name, label, kind, values, maps, text=None):
-    """The same for values `(channels,)`, shown as `maps`."""
+def vector(name, label, kind, values, rows, text=None):
+    """The same for values `(channels,)`, shown in rows as one map."""
     count = len(values)
-    sizes = {"channels": count, "size": 1, "shape": str(count)}
-    return {"id": name, "label": label, "kind": kind, "maps": maps, "text": text} | sizes
+    return {
+        "id": name,
+        "label": label,
+        "kind": kind,
+        "channels": count,
+        "size": 1,
+        "shape": str(count),
+        "maps": values.reshape(1, rows, -1),
+        "text": text,
+    }

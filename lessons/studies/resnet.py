@@ -12,7 +12,7 @@ BLOCKS = {"plain": PlainBlock, "ResNet": BasicBlock}
 
 
 def measured(make, data, epochs, learning_rate, seed):
-    """Train `make()` from a seed; errors in percent, loss as the mean of the last epoch."""
+    """Train `make()` from a seed; errors in percent, loss: mean of the last epoch."""
     train_set, test_set = data()
     torch.manual_seed(seed)
     model = make()
@@ -31,7 +31,8 @@ for kind, block in BLOCKS.items():
     for depth in (14, 32):
         net = partial(stack, depth, block)
         for rate in (0.03, 0.1, 0.3):
-            STUDY[f"{kind}-{depth}, rate {rate}"] = partial(measured, net, digits, 24, rate)
+            once = partial(measured, net, digits, 24, rate)
+            STUDY[f"{kind}-{depth}, rate {rate}"] = once
         if kind == "plain":
             longer = partial(measured, net, digits, 72, 0.1)
             STUDY[f"{kind}-{depth}, 72 epochs"] = longer
