@@ -95,7 +95,7 @@ def test_a_folder_without_a_configuration_or_without_weights_is_told(tmp_path):
     reference("BertModel", tmp_path, **TINY)
     (tmp_path / "model.safetensors").unlink()
     config = weights.configuration(tmp_path)
-    with pytest.raises(ValueError, match=f"{tmp_path} holds no such model: .*weights"):
+    with pytest.raises(ValueError, match=f"{tmp_path} holds no such model: .*no file"):
         weights.read("BertModel", tmp_path, config)
 
 
