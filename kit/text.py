@@ -112,7 +112,7 @@ def news():
     return GENSIM("lee_background.cor").read_text("utf-8").splitlines()
 
 
-PROGRAMS = {"networkx": "**/*.py", "sympy": "core/*.py"}  # graphs; algebra's core
+PROGRAMS = {"networkx": "**/*.py", "sympy": "core/*.py"}  # graphs, algebra
 DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 

@@ -169,7 +169,7 @@ def test_a_figure_outlives_its_kernel(jupyter, page):
     page.goto(address.replace("live", "foreign"))
     opened(page)
     asleep = page.get_by_text("This figure is asleep here.")
-    asleep.first.wait_for()
+    asleep.nth(1).wait_for()
     assert asleep.count() == 2 and page.locator(".pcc-stage:visible").count() == 0
     page.evaluate("() => { window.jupyterapp.commands.execute('notebook:trust'); }")
     page.locator(".jp-Dialog").get_by_role("button", name="Trust").click()
