@@ -445,12 +445,10 @@ def imagenet_net(
 
 
 # %%
-SMALL = {"plain": PlainBlock, "resnet": BasicBlock}
-VARIANTS = {
-    f"{kind}{depth}": partial(cifar_net, depth=depth, block=block)
-    for kind, block in SMALL.items() for depth in (20, 32, 44, 56, 110, 1202)
-}
-for kind, block in SMALL.items():
+VARIANTS = {"resnet1202": partial(cifar_net, depth=1202, block=BasicBlock)}
+for kind, block in {"plain": PlainBlock, "resnet": BasicBlock}.items():
+    for depth in (20, 32, 44, 56, 110):
+        VARIANTS[f"{kind}{depth}"] = partial(cifar_net, depth=depth, block=block)
     narrow = partial(imagenet_net, block=block, widths=(64, 128, 256, 512))
     VARIANTS[f"{kind}18"] = partial(narrow, depths=(2, 2, 2, 2))
     VARIANTS[f"{kind}34"] = partial(narrow, depths=(3, 4, 6, 3))
@@ -632,9 +630,9 @@ class HighwayBlock(PlainBlock):
 # few = minibatches(train_set, 64, epochs=8, seed=SEED + 1000)
 # norms = {}
 # for name, block in {"plain-56": PlainBlock, "ResNet-56": BasicBlock}.items():
-#     model = fresh(block, 56)
-#     norms[name] = Norms(model)
-#     fit(model, few, norms[name])
+#     nets[name] = fresh(block, 56)
+#     norms[name] = Norms(nets[name])
+#     fit(nets[name], few, norms[name])
 #
 # figures.turning(norms["plain-56"], norms["ResNet-56"])
 
@@ -668,17 +666,16 @@ class HighwayBlock(PlainBlock):
 # @torch.no_grad()
 # def relative_change(model):
 #     """‖F(x)‖ / ‖shortcut(x)‖ of every block, on 128 digits."""
-#     x, found = model.train().stem(train_set.images[:128]), []
+#     x, found = model.eval().stem(test_set.images[:128]), []
 #     for block in (block for stage in model.stages for block in stage):
 #         found.append((block.branch(x).norm() / block.shortcut(x).norm()).item())
 #         x = block(x)
 #     return found
 #
 #
-# torch.manual_seed(SEED)
-# resnet20 = fresh(BasicBlock, 20)
+# resnet20, resnet56 = fresh(BasicBlock, 20), nets["ResNet-56"]
 # fit(resnet20, few)
-# figures.change_of_each_block(relative_change(resnet20), relative_change(model))
+# figures.change_of_each_block(relative_change(resnet20), relative_change(resnet56))
 
 # %% [markdown]
 # Each block of the deeper network adds less.
