@@ -85,7 +85,7 @@ def residual_block():
         ("+", "sum", "F(x) + x"),
         ("ReLU", "block", "the second ReLU comes after the addition (§3.2)"),
     ]
-    size = {"channels": 16, "size": 32, "shape": "16×32×32"}
+    size = {"channels": 8, "size": 8, "shape": "8×8×8"}
     nodes = [{"id": id, "kind": kind, "text": text} | size for id, kind, text in parts]
     return Network(
         {"nodes": nodes, "shortcuts": [["x", "+", "identity"]]},
@@ -147,15 +147,16 @@ def error_against_depth(stored):
     axes[2].set_xticks(depths)
     axes[2].set_ylim(0, 30)
     grey = ROLES["control"][0]
-    axes[2].text(44, 15, f"plain-44:\n{ours['plain'][44]:.0f}%", ha="right", c=grey)
+    axes[2].text(44, 18, f"44: {ours['plain'][44]:.0f}%", ha="right", c=grey)
     return Picture(
         drawing,
-        caption="Error against depth. Left: top-1 on the validation images, 10 crops, "
-        "option A. Middle: test images; of 110 layers the mean of five runs. "
-        "Right: 3,000 test images; bars are standard deviations.",
+        caption="Error against depth. Left: the first guess is wrong (top-1), averaged "
+        "over ten cuttings of each validation image, option A. Middle: test images; of "
+        "110 layers the mean of five runs. Right: 3,000 test images; bars are standard "
+        "deviations. The axes differ.",
         alt="Three charts. ImageNet: plain rises a little from 18 to 34 layers, ResNet "
         "falls by three points. CIFAR-10: ResNet falls up to 110 layers and rises "
-        "again at 1,202. Ours: plain rises steeply from 14 layers on, ResNet does not.",
+        "again at 1,202. Ours: plain rises steeply from 20 layers on, ResNet does not.",
     )
 
 
@@ -190,8 +191,8 @@ def gradients_before_training(first_gradients, plain, residual):
         caption="Gradient norms before training. Compare the two ends of each line, "
         "then switch batch norm off. With a kernel you get more depths and sizes.",
         alt="With batch norm the plain network's line rises a thousandfold towards the "
-        "input and the residual one's is nearly level. Without it the plain line lies "
-        "level and far below one, the residual line far above.",
+        "input, the residual one's some tenfold. Without it the plain line lies level "
+        "and far below one, the residual line far above.",
     )
     more = {"depth": range(8, 111, 6), "width": [4, 8, 16], "image size": [8, 16, 32]}
     return figure.widget(controls=more)
@@ -221,8 +222,9 @@ def turning(plain, residual):
         value_label="norm",
         log=True,
         cursor="step",
-        caption="How far a step turns each layer. Move the step from 1 to 11 and watch "
-        "the first layers of plain-56; then look at the gradient alone.",
+        caption="How far a step turns each layer. At step 1 plain-56's first layers "
+        "turn the fastest; move on to step 11, where they hardly turn. Then look at "
+        "the gradient alone.",
         alt="In plain-56 the first layers soon turn a thousand times more slowly than "
         "the last; in ResNet-56 all layers turn at about the same speed.",
     )
@@ -277,8 +279,8 @@ def journey(model, split):
         controls={"digit": list(range(10))},
         start={"digit": 3},
         picked="stages.0.0",
-        caption="The trained ResNet-20. In stage 1 you still see the digit; in stage 3 "
-        "a map has four pixels.",
+        caption="The trained ResNet-20. In stage 1 a map is as large as the digit; in "
+        "stage 3 it has four pixels.",
         alt="Boxes from the image through the stem and nine residual blocks to the "
         "answer; below, the maps of the chosen box.",
     )

@@ -25,7 +25,7 @@ def measured(make, data, epochs, learning_rate, seed):
     }
 
 
-# Section 1: the two depths at four rates, and for three times as long (footnote 3).
+# Section 1: the two depths at three rates, and for three times as long (footnote 3).
 STUDY, SEEDS = {}, range(5)
 for kind, block in BLOCKS.items():
     for depth in (14, 32):
