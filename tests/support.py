@@ -93,8 +93,8 @@ def rewrite(
 ):
     """Store the weights of a folder again, as a file of a kind, or as shards.
 
-    change: the new name of a tensor. constants: with the numbers of the positions, as in
-    files of the first years.
+    change: the new name of a tensor. constants: with the numbers of the positions, as
+    files of the first years have them.
     """
     stem = {"safetensors": "model", "bin": "pytorch_model"}[kind]
     store = save_file if kind == "safetensors" else torch.save
