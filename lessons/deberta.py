@@ -1035,9 +1035,8 @@ class Classifier(nn.Module):
 
 # %% tags=["active-ipynb"]
 # def to_the_letter(model):
-#     for module in model.modules():
-#         if isinstance(module, DisentangledAttention):
-#             module.literal = True
+#     for layer in model.encoder.layers:
+#         layer.attention.inner.literal = True
 #
 #
 # off = compare(DebertaModel, to_the_letter)

@@ -83,27 +83,37 @@ def edit(folder, change):
     save_file(tensors, folder / "model.safetensors")
 
 
-def rewrite(folder, change=lambda name: name, dtype=torch.float32, parts=0):
-    """Store the weights of a folder as torch saves them, in so many parts, or again.
+def rewrite(
+    folder,
+    change=lambda name: name,
+    dtype=torch.float32,
+    kind="safetensors",
+    parts=1,
+    constants=False,
+):
+    """Store the weights of a folder again, as a file of a kind, or as shards.
 
-    change: the new name of a tensor. parts: 0 for one safetensors file.
+    change: the new name of a tensor. constants: with the numbers of the positions, as
+    files of the first years have them.
     """
-    safe = folder / "model.safetensors"
-    tensors = {
-        change(name): tensor.to(dtype) for name, tensor in load_file(safe).items()
-    }
-    if not parts:
-        return save_file(tensors, safe)
-    safe.unlink()
+    stem = {"safetensors": "model", "bin": "pytorch_model"}[kind]
+    store = save_file if kind == "safetensors" else torch.save
+    tensors = {}
+    for name, tensor in load_file(folder / "model.safetensors").items():
+        tensors[change(name)] = tensor.to(dtype)
+        if constants and name.endswith("word_embeddings.weight"):
+            place = name.replace("word_embeddings.weight", "position_ids")
+            tensors[place] = torch.arange(40)[None]
+    (folder / "model.safetensors").unlink()
     if parts == 1:
-        return torch.save(tensors, folder / "pytorch_model.bin")
+        return store(tensors, folder / f"{stem}.{kind}")
     names, place = list(tensors), {}
     for part in range(parts):
-        file = f"pytorch_model-{part + 1:05}-of-{parts:05}.bin"
+        file = f"{stem}-{part + 1:05}-of-{parts:05}.{kind}"
         place |= dict.fromkeys(names[part::parts], file)
-        torch.save({name: tensors[name] for name in names[part::parts]}, folder / file)
+        store({name: tensors[name] for name in names[part::parts]}, folder / file)
     index = json.dumps({"metadata": {}, "weight_map": place})
-    (folder / "pytorch_model.bin.index.json").write_text(index)
+    (folder / f"{stem}.{kind}.index.json").write_text(index)
 
 
 def older(name):
@@ -112,12 +122,13 @@ def older(name):
 
 
 FILES = {  # in which published weights lie: how `rewrite` makes them
-    "bin": {"parts": 1},
     "shards": {"parts": 3},
+    "bin": {"kind": "bin"},
+    "bin, shards": {"kind": "bin", "parts": 3},
     "half": {"dtype": torch.float16},
     "float8": {"dtype": torch.float8_e4m3fn},
-    "of DataParallel": {"change": lambda name: f"module.{name}", "parts": 1},
-    "of the first years": {"change": older},
+    "of DataParallel": {"change": lambda name: f"module.{name}", "kind": "bin"},
+    "of the first years": {"change": older, "kind": "bin", "constants": True},
 }
 
 

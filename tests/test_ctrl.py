@@ -326,12 +326,12 @@ class Allocated(TorchDispatchMode):
         return result
 
 
-@pytest.mark.parametrize("parts", [0, 1, 3])
-def test_the_weights_are_held_in_memory_once(tmp_path, monkeypatch, parts):
+@pytest.mark.parametrize("way", ["bin", "shards", "bin, shards"])
+def test_the_weights_are_held_in_memory_once(tmp_path, monkeypatch, way):
     """The published file has 6.5 GB: what the library read is what the model has."""
     theirs = published(tmp_path, vocab_size=2000)
     size = 4 * parameters(theirs)
-    rewrite(tmp_path, parts=parts)
+    rewrite(tmp_path, **FILES[way])
     read, found, allocated = type(theirs).from_pretrained, [], Allocated()
 
     def by_library(*args, **kwargs):

@@ -623,7 +623,7 @@ def as_published(folder):
     }
     edit(folder, lambda tensors: tensors.update(more))
     configure(folder, architectures=None, legacy=None)
-    rewrite(folder, parts=1)
+    rewrite(folder, kind="bin")
     return theirs, table
 
 
