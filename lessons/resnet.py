@@ -454,20 +454,30 @@ def imagenet_net(
 
 
 # %%
-VARIANTS = {"resnet1202": partial(cifar_net, depth=1202, block=BasicBlock)}
-for kind, block in {"plain": PlainBlock, "resnet": BasicBlock}.items():
-    for depth in (20, 32, 44, 56, 110):
-        VARIANTS[f"{kind}{depth}"] = partial(cifar_net, depth=depth, block=block)
-    narrow = partial(imagenet_net, block=block, widths=(64, 128, 256, 512))
-    VARIANTS[f"{kind}18"] = partial(narrow, depths=(2, 2, 2, 2))
-    VARIANTS[f"{kind}34"] = partial(narrow, depths=(3, 4, 6, 3))
-
-wide = partial(imagenet_net, block=Bottleneck, widths=(256, 512, 1024, 2048))
-VARIANTS["resnet50"] = partial(wide, depths=(3, 4, 6, 3))
-VARIANTS["resnet101"] = partial(wide, depths=(3, 4, 23, 3))
-VARIANTS["resnet152"] = partial(wide, depths=(3, 8, 36, 3))
+BLOCKS = {"plain": PlainBlock, "resnet": BasicBlock}
+NARROW, WIDE = (64, 128, 256, 512), (256, 512, 1024, 2048)
 
 
+def imagenet(depths, block, widths):
+    return partial(imagenet_net, depths=depths, block=block, widths=widths)
+
+
+VARIANTS = {
+    f"{kind}{depth}": partial(cifar_net, depth=depth, block=block)
+    for kind, block in BLOCKS.items() for depth in (20, 32, 44, 56, 110)
+} | {
+    "resnet1202": partial(cifar_net, depth=1202, block=BasicBlock),
+    "plain18": imagenet((2, 2, 2, 2), PlainBlock, NARROW),
+    "plain34": imagenet((3, 4, 6, 3), PlainBlock, NARROW),
+    "resnet18": imagenet((2, 2, 2, 2), BasicBlock, NARROW),
+    "resnet34": imagenet((3, 4, 6, 3), BasicBlock, NARROW),
+    "resnet50": imagenet((3, 4, 6, 3), Bottleneck, WIDE),
+    "resnet101": imagenet((3, 4, 23, 3), Bottleneck, WIDE),
+    "resnet152": imagenet((3, 8, 36, 3), Bottleneck, WIDE),
+}
+
+
+# %%
 def build(name, **changes):
     """The paper's network `name` with random weights; `changes` go to its function.
 

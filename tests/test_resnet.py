@@ -325,7 +325,7 @@ def test_the_line_of_equality_tells_a_stride_in_another_layer(monkeypatch):
 
 
 def test_unknown_variant():
-    with pytest.raises(ValueError, match="no 'resnet21'; there are resnet1202"):
+    with pytest.raises(ValueError, match="no 'resnet21'; there are plain20"):
         build("resnet21")
     with pytest.raises(ValueError, match="no variant 'resnet20'; there are resnet18"):
         build_variant("resnet20")
@@ -339,7 +339,7 @@ def test_wrong_depth(depth):
 
 def test_depths_and_widths_of_different_length():
     with pytest.raises(ValueError, match="zip"):
-        imagenet_net((1, 1), BasicBlock, (8,))
+        imagenet_net((1, 1), BasicBlock, (64,))
 
 
 # ---- exercises
