@@ -623,6 +623,9 @@ def build(name, **changes):
 # )
 
 # %% [markdown]
+# (The dense network's best rate is the largest of the grid: a larger one might do it
+# more good.)
+#
 # ### The dose
 #
 # If it is the reading of *earlier* maps that helps, more of it should help more.
@@ -710,7 +713,7 @@ class SlotBlock(nn.Module):
 # Steps of all three, in turn:
 
 # %% tags=["active-ipynb"]
-# def seconds_of_steps(models, inputs, times=20):
+# def seconds_of_steps(models, inputs, times=12):
 #     """Median seconds of a forward and backward pass of each, run in turn."""
 #     seconds = []
 #     for _ in range(times):
@@ -939,6 +942,8 @@ def feature_use(model, number, in_total=False):
 # Sum and concatenation differ by a factor of a few, with some seeds this way and with
 # some that; their errors differ with every seed in the same way.
 # So the short way back is not what tells *them* apart.
+# (Their levels differ, too; that is what a learning rate makes up for: compare the
+# chosen ones.)
 #
 # ### Memory
 #
@@ -1043,7 +1048,7 @@ class FrugalBlock(DenseBlock):
 # channels.
 # Leave out the concatenation alone.
 # The ten layers of section 4, which add, against a ResNet of 8 layers and over half as
-# many parameters again, three seeds each:
+# many parameters again, two seeds each:
 
 # %% tags=["active-ipynb"]
 # def short_sum():
@@ -1056,7 +1061,7 @@ class FrugalBlock(DenseBlock):
 #
 # found = {}
 # for make in (short_sum, resnet8):
-#     models = [trained(make, 0.1, SEED + number, 10)[0] for number in range(3)]
+#     models = [trained(make, 0.1, SEED + number, 10)[0] for number in range(2)]
 #     found[make] = np.mean([train.error(model, test_set) for model in models])
 
 # %% tags=["active-ipynb"]

@@ -120,6 +120,7 @@ def errors_by_rate(errors, rates):
     return Layers(
         {"series": series, "labels": [f"{rate:g}" for rate in rates]},
         log=True,
+        y_range=(3, 100),
         x_label="learning rate",
         y_label="validation error, %",
         caption="The same four rates for each network, means of five seeds. The lowest "
@@ -137,6 +138,7 @@ def error_by_memory(errors):
             "labels": [*errors],
         },
         log=True,
+        y_range=(3, 40),
         x_label="how many of the maps before it a layer reads",
         y_label="test error, %",
         caption="The dose: 31 layers, about 7,800 parameters. From the chain (1) to "
@@ -196,6 +198,7 @@ def errors_on_imagenet(dense_sizes, dense_errors, residual_sizes, residual_error
         {"series": series},
         x_label="parameters, millions",
         y_label="top-1 error, %",
+        y_range=(21, 26),
         caption="ImageNet validation, one central crop. DenseNet-121, 169, 201, 264: "
         "Table 3. ResNet-50, 101, 152: the README of fb.resnet.torch, whose recipe the "
         "DenseNets took over.",
