@@ -88,7 +88,8 @@ def mnist_splits():
 # figures.one_digit_of_each(train_set)
 
 # %% [markdown]
-# There are three ways to join the layers $H_1, H_2, \ldots$ of a block:
+# There are three ways to join the layers $H_1, H_2, \ldots$ of a block whose input is
+# $\mathbf{x}_0$:
 #
 # - a **chain** reads the layer before: $\mathbf{x}_\ell = H_\ell(\mathbf{x}_{\ell-1})$
 # - a **sum** adds to what it has read, as in ResNet (Eq. 1):
