@@ -192,6 +192,20 @@ def test_a_layer_of_slots_changes_its_own_channel_only():
     assert torch.equal(after[:, :2], state[:, :2])
 
 
+def test_layers_that_share_slots_take_them_in_turn():
+    torch.manual_seed(0)
+    block, x = SlotBlock(3, 5, slots=2).eval(), torch.randn(2, 5, 6, 6)
+    after = block(x)
+    assert torch.equal(after[:, 2:], x[:, 2:])
+    first = torch.cat([x[:, :1] + block.layers[0](x), x[:, 1:]], 1)
+    second = torch.cat(
+        [first[:, :1], first[:, 1:2] + block.layers[1](first), first[:, 2:]], 1
+    )
+    assert torch.equal(after[:, :1], second[:, :1] + block.layers[2](second))
+    with pytest.raises(ValueError, match="4 slots do not fit in 3 channels"):
+        SlotBlock(4, 3)
+
+
 def test_a_memory_of_one_map_is_a_chain_and_longer_ones_shift():
     torch.manual_seed(0)
     chain, recent = chain31().blocks[0].eval(), RecentBlock(9, 4, 1).eval()
@@ -204,6 +218,11 @@ def test_a_memory_of_one_map_is_a_chain_and_longer_ones_shift():
 
 def test_the_other_networks_of_the_study_cost_about_as_much():
     costs = {name: cost(make()) for name, make in NETS.items()}
+    (dense, work), (added, other) = costs.pop("dense 13"), costs.pop("sum 13")
+    assert added == pytest.approx(dense, rel=0.01)
+    assert other == pytest.approx(work, rel=0.01)
+    for name in ("3 slots", "1 slot"):
+        assert costs[name] == costs["slots"]
     assert all(6_700 < count < 8_000 for count, _ in costs.values())
     macs = {name: one / 399_961 for name, (_, one) in costs.items()}
     assert all(0.85 < macs[name] < 1.05 for name in ("last 2", "last 3", "slots"))
@@ -293,11 +312,11 @@ def test_feature_use_on_weights_that_are_known():
     assert use.isnan().tolist() == nothing
     average = (11 * 1 + 3 * 3) / 14
     assert use[:2, 1].tolist() == pytest.approx([1 / average, 3 / average])
-    total = feature_use(model, 2, in_total=True)[:2, 1]
+    total = feature_use(model, 2, "in total")[:2, 1]
     assert total.tolist() == pytest.approx([11 / 20, 9 / 20])
     assert torch.equal(feature_use(model, 3)[:, 2], torch.ones(3))  # the classifier
     bottleneck = cifar_net(16, 3, BottleneckLayer, 0.5, stem_width=5)
-    shares = feature_use(bottleneck, 1, in_total=True)
+    shares = feature_use(bottleneck, 1, "in total")
     assert shares.nansum(0)[1:].tolist() == pytest.approx([1, 1])
 
 

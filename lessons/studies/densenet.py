@@ -1,4 +1,4 @@
-"""Eight networks of the DenseNet lesson, each with four learning rates and five seeds.
+"""Networks of the DenseNet lesson, each with four learning rates and five seeds.
 
 Every run trains on the 2,000 digits, and measures its error on the 1,000 that choose
 the learning rate and on the 2,000 that nobody chooses with.
@@ -11,6 +11,7 @@ from torch import nn
 
 from kit import train
 from lessons.densenet import (
+    DenseBlock,
     DenseLayer,
     SlotBlock,
     SumBlock,
@@ -51,14 +52,24 @@ def recent(memory, *widths):
     return on_digits(*(RecentBlock(9, width, memory) for width in widths))
 
 
-def slots():
+def slots(count=9):
     """31 layers that add one channel each; as wide as dense ones read on average."""
-    return on_digits(SlotBlock(9, 12), SlotBlock(9, 21), SlotBlock(9, 31))
+    return on_digits(*(SlotBlock(9, width, count) for width in (12, 21, 31)))
 
 
 def short_sum():
     """10 layers that add: shallow and wide."""
     return on_digits(SumBlock(2, 10), SumBlock(2, 11), SumBlock(2, 11))
+
+
+def dense13():
+    """13 dense layers, four channels each."""
+    return on_digits(DenseBlock(3, 8, 4), DenseBlock(3, 20, 4), DenseBlock(3, 32, 4))
+
+
+def sum13():
+    """13 layers that add, of the same cost."""
+    return on_digits(SumBlock(3, 8), SumBlock(3, 10), SumBlock(3, 14))
 
 
 NETS = {
@@ -69,6 +80,10 @@ NETS = {
     "last 3": partial(recent, 3, 2, 3, 4),
     "last 6": partial(recent, 6, 2, 2, 2),
     "slots": slots,
+    "3 slots": partial(slots, 3),
+    "1 slot": partial(slots, 1),
+    "dense 13": dense13,
+    "sum 13": sum13,
     "short sum": short_sum,
 }
 
