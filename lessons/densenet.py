@@ -701,7 +701,8 @@ class SlotBlock(nn.Module):
 #       map(row, ["sum", "dense", "slots", "3 slots", "1 slot"]))
 
 # %% [markdown]
-# So the operation does not matter.
+# So the operation does not matter, and the keeping apart does.
+# (Even with a single slot the errors are fewer than the sum's: the other channels still hold the block's input.)
 # What pays is *thin layers on a wide memory that keeps what each of them wrote*;
 # concatenation is the plain way to have one.
 #
