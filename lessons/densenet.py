@@ -716,7 +716,7 @@ class SlotBlock(nn.Module):
 
 # %% tags=["active-ipynb"]
 # gap = {"31": added - dense, "13": result("sum 13") - result("dense 13")}
-# claim("with 13 layers concatenation saves less than half the errors that it saves with 31",
+# claim("with 13 layers concatenation saves less than half of what it saves with 31",
 #       gap["13"].mean() < gap["31"].mean() / 2, "ours, the stored study")
 # claim(
 #     "ten wide layers with addition make no more errors than 31 dense ones",
@@ -804,7 +804,7 @@ class SlotBlock(nn.Module):
 # %%
 @torch.no_grad()
 def feature_use(model, number, measure="per map"):
-    """How much |weight| the readers of block `number` (from 1) spend on each source (§5).
+    """How much |weight| the readers of block `number` spend on each source (§5).
 
     Rows are sources, the block's input first, then its layers.
     Columns are readers: its layers, last what follows it (transition or classifier).
@@ -1059,11 +1059,6 @@ class FrugalBlock(DenseBlock):
 #
 # ## 7. What people get wrong
 #
-# ### "It must have more parameters, with all those connections"
-#
-# The figures of section 5 say otherwise.
-# A connection between two 3×3 layers costs $9k^2$ weights, and $k$ is small.
-#
 # ### "It saves parameters, and so it computes faster"
 #
 # Section 4 compared three networks of equal parameters *and* multiply-adds: the dense
@@ -1124,12 +1119,6 @@ class FrugalBlock(DenseBlock):
 # ResNet squeezes 256 channels to 64 and restores them to 256.
 # DenseNet's `BottleneckLayer(256, 32)` squeezes them to 128 and makes 32.
 # Nothing widens it again: the old channels are still there.
-#
-# ### "Its memory grows with the square of the depth"
-#
-# The straightforward program's does.
-# Section 6 computed the same gradients with linear memory: it is the implementation,
-# not the architecture.
 #
 # ### "5.92% or 4.51%: which is right?"
 #
