@@ -1,7 +1,7 @@
 # %% [markdown]
 # # DenseNet: what concatenation buys, and what it costs
 #
-# **Paper:** Huang et al., *Densely Connected Convolutional Networks*, CVPR 2017 ([arXiv:1608.06993](https://arxiv.org/abs/1608.06993))
+# **Paper:** Huang, Liu, van der Maaten, Weinberger: *Densely Connected Convolutional Networks*, CVPR 2017 ([arXiv:1608.06993](https://arxiv.org/abs/1608.06993))
 #
 # **You will see:** three networks of equal cost that join their layers in three ways, who reads whose maps, and the price in memory and time
 #
