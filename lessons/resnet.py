@@ -910,6 +910,16 @@ class HighwayBlock(PlainBlock):
 
 # %% [markdown]
 # The text says so, too (§4.2).
+# Table 1 prints multiply-adds, as "FLOPs".
+# Beside ours stand those of the variants that libraries publish: option B for 18 and 34 layers, and "v1.5",
+# which halves the map in the 3×3 layer instead of the first 1×1.
+
+# %% tags=["active-ipynb"]
+# table(["network", "Table 1, in 10⁹", "the paper's", "published"],
+#       published.multiply_adds_of_table_1())
+
+# %% [markdown]
+# Four of five agree; ResNet-50 has 3.858 · 10⁹, which is not the 3.8 that the paper prints.
 #
 # Equal counts do not prove equal networks.
 # So the ResNet of the transformers library gets random weights, our network reads its file, and both look at the same images.
@@ -921,8 +931,7 @@ class HighwayBlock(PlainBlock):
 
 # %% [markdown]
 # With a network connection, published weights come by name.
-# What timm, torchvision and transformers call ResNet-50 is "v1.5":
-# it halves the map in the 3×3 layer, the authors' own files in the first 1×1.
+# What timm, torchvision and transformers call ResNet-50 is v1.5; the authors' own files are not.
 # The two read each other's weights without complaint and give different answers (`tests/test_resnet.py`);
 # `lessons/published/resnet.py` builds the right one.
 #

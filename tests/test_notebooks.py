@@ -18,6 +18,7 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from nbval.plugin import get_sanitize_patterns
+from support import NARROW
 
 import kit.notebooks
 from kit.notebooks import (
@@ -39,8 +40,7 @@ from kit.view import Curves
 from kit.view.figure import viewer
 
 MAX_BYTES = 3 * 2**20
-# The lessons in which no line of code scrolls sideways or folds on a page.
-NARROW, WIDEST = ["resnet", "densenet"], 88
+WIDEST = 88
 
 
 def stored(name):

@@ -115,6 +115,13 @@ def test_counts_of_published_variants(name):
         check_counts(build_variant(name), *PUBLISHED[name])
 
 
+def test_table_1():
+    rows = {name: cells for name, *cells in published.multiply_adds_of_table_1()}
+    assert rows["resnet34"] == ["3.6", "3.6 ✓", "3.7 ✗"]
+    assert rows["resnet50"] == ["3.8", "3.9 ✗", "4.1 ✗"]
+    assert [paper[-1] for _, paper, _ in rows.values()].count("✓") == 4
+
+
 WIDENING = [(16, 32), (32, 64)]
 REST = [(16, 16)] * 3 + [(32, 32)] * 2 + [(64, 64)] * 2
 PROJECTIONS = {BasicBlockB: WIDENING, BasicBlockC: WIDENING + REST}

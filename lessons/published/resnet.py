@@ -10,6 +10,8 @@ from tempfile import TemporaryDirectory
 import torch
 from torch import nn
 
+from kit.probe import multiply_adds
+from kit.table import as_printed
 from kit.weights import (
     architecture,
     configuration,
@@ -73,6 +75,34 @@ def build_variant(name, **changes):
         raise ValueError(f"no variant {name!r}; there are {', '.join(VARIANTS)}")
     paper, block = VARIANTS[name]
     return build(paper, block=block, **changes)
+
+
+# --- what the paper prints of its ImageNet networks
+
+# Multiply-adds in 10⁹, which Table 1 calls FLOPs. 3.6 is option A's: B rounds to 3.7.
+# ResNet-50 has 3.858: no way of counting that we found prints all five.
+TABLE_1 = {
+    "resnet18": "1.8",
+    "resnet34": "3.6",
+    "resnet50": "3.8",
+    "resnet101": "7.6",
+    "resnet152": "11.3",
+}
+
+
+def multiply_adds_of_table_1():
+    """Rows (network, printed in 10⁹, the paper's network, the published variant).
+
+    Both are rounded as the paper rounds, with ✓ where that is what it prints.
+    """
+    rows = []
+    for name, printed in TABLE_1.items():
+        with torch.device("meta"):
+            nets = build(name), build_variant(name)
+            counts = [multiply_adds(net, 1, 3, 224, 224) for net in nets]
+        rounded = [as_printed(count, 1e9, printed) for count in counts]
+        rows.append([name, printed, *rounded])
+    return rows
 
 
 # --- weights
