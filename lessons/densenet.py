@@ -562,6 +562,7 @@ def build(name, **changes):
 # BC has a wider stem, too.)
 #
 # Turn the two knobs, and see what every layer of a network reads.
+# (With a kernel they have more positions: each network is built when you ask for it.)
 
 # %% tags=["active-ipynb"]
 # def network(growth_rate, compression):

@@ -98,11 +98,12 @@ def what_each_layer_reads(network):
             ]
         }
 
-    return Layers(
+    figure = Layers(
         frame,
         controls={"growth rate": [4, 8, 12, 16], "compression": [1.0, 0.5]},
         start={"growth rate": 12},
         kind="stacked",
+        y_range="frame",
         x_label="layer, from input to output",
         y_label="channels it reads",
         caption="A bar is a layer. Within a block each reads k channels more than the "
@@ -110,6 +111,8 @@ def what_each_layer_reads(network):
         alt="A saw-tooth of 36 bars in three blocks: within each block every bar is "
         "higher than the one before, by the growth rate.",
     )
+    more = {"growth rate": range(2, 41, 2), "compression": [1.0, 0.75, 0.5, 0.25]}
+    return figure.widget(controls=more)
 
 
 def errors_by_rate(errors, rates):
