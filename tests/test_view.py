@@ -840,6 +840,23 @@ def test_heatmap_reads_cells_and_columns(open_page):
     assert page.get_by_label("step").input_value() == "167"
 
 
+def test_the_cursor_still_moves_after_another_control(open_page):
+    values = {"up": [[1, 2, 4], [8, 16, 32]], "down": [[32, 16, 8], [4, 2, 1]]}
+    frames = {
+        name: {"panels": [{"title": "a", "values": one}]}
+        for name, one in values.items()
+    }
+    labels = dict(x_label="step", y_label="layer", value_label="norm", cursor="step")
+    figure = Heatmap(frames, controls={"way": ["up", "down"]}, **labels, **TEXT)
+    page = open_page().show(figure)
+    page.get_by_label("down").check()
+    profile = page.locator(".pcc-stage svg svg path").first
+    before = profile.get_attribute("d")
+    page.get_by_label("step").focus()
+    page.keyboard.press("ArrowRight")
+    assert profile.get_attribute("d") != before
+
+
 def test_curves_read_all_at_one_x(open_page):
     page = open_page().show(curves())
     box = page.locator(".pcc-stage svg").first.bounding_box()

@@ -9,7 +9,7 @@ const ringed = (make) => [make("#000", 4), make(SELECTED, 2)]; // orange on blac
 export default figure((ui) => {
   const { options } = ui, range = [...options.value_range], t = options.log ? Math.log10 : (v) => v;
   const unit = (v) => (t(v) - t(range[0])) / (t(range[1]) - t(range[0]) || 1);
-  let cell = null, column = 0, slider = null, walked = null;
+  let cell = null, column = 0, slider = null, walked = null, walk = null;
   return (frame) => {
     const panels = frame.panels.map((panel) => ({ ...panel, ...unpack(panel.values) }));
     for (const { values } of options.fixed ? [] : panels) for (const v of values) if (v > 0 || (!options.log && v <= 0)) {
@@ -99,10 +99,11 @@ export default figure((ui) => {
       Home: step(0, -columns), End: step(0, columns), Escape: () => pick(null),
     });
     cell = null;
+    walk = go; // the slider outlives this frame
     if (options.cursor && columnNames.join() !== walked) {
       const old = slider?.node;
       walked = columnNames.join();
-      slider = ui.slider(options.cursor, columnNames, column, go);
+      slider = ui.slider(options.cursor, columnNames, column, (c) => walk(c));
       old?.replaceWith(slider.node);
     }
     options.cursor ? go(column) : pick(null);
