@@ -371,6 +371,23 @@ def check_ids(ids, count, what):
         raise ValueError(f"{what} should be from 0 to {count - 1}, not {found}")
 
 
+def segments_of(input_ids, token_type_ids, embeddings):
+    """`token_type_ids`, or zeros for None, after a check of all that is looked up.
+
+    embeddings: a module with the tables `word`, `position` and `segment`.
+    Raises ValueError for ids that a table lacks, and for a text that is too long.
+    """
+    check_ids(input_ids, embeddings.word.num_embeddings, "input_ids")
+    tokens, most = input_ids.shape[1], embeddings.position.num_embeddings
+    if tokens > most:
+        found = f"the text has {tokens} tokens"
+        raise ValueError(f"{found}, the model knows {most} positions")
+    if token_type_ids is None:
+        return torch.zeros_like(input_ids)
+    check_ids(token_type_ids, embeddings.segment.num_embeddings, "token_type_ids")
+    return token_type_ids
+
+
 def real_tokens(attention_mask, ids, past=0):
     """`attention_mask`, 1 for tokens and 0 for padding, as bool; None stays None.
 

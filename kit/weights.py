@@ -12,6 +12,7 @@ import huggingface_hub
 import torch
 import transformers
 from safetensors.torch import load_file
+from torch import nn
 from transformers.models.auto.modeling_auto import MODEL_MAPPING_NAMES
 
 KINDS = ["*.safetensors", "pytorch_model*.bin", "*.pth"]  # the first that is there
@@ -20,16 +21,48 @@ KINDS = ["*.safetensors", "pytorch_model*.bin", "*.pth"]  # the first that is th
 BERT = [
     (r"embeddings\.(word|position)_embeddings\.", r"embeddings.\1."),
     (r"embeddings\.token_type_embeddings\.", "embeddings.segment."),
+    (r"encoder\.layer\.", "layers."),
+    (r"\.attention\.self\.", ".attention."),
+    (r"\.attention\.output\.dense\.", ".attention.output."),
+    (r"\.attention\.output\.LayerNorm\.", ".attention_norm."),
+    (r"\.intermediate\.dense\.", ".ffn.up."),
+    (r"(layers\.\d+)\.output\.dense\.", r"\1.ffn.down."),
+    (r"(layers\.\d+)\.output\.LayerNorm\.", r"\1.ffn_norm."),
     (r"\bLayerNorm\.", "norm."),
-    (r"encoder\.layer\.", "encoder.layers."),
-    (r"\.attention\.self\.", ".attention.inner."),
-    (r"\.attention\.output\.dense\.", ".attention.inner.output."),
-    (r"\.attention\.output\.norm\.", ".attention.norm."),
-    (r"\.intermediate\.dense\.", ".ffn.inner.up."),
-    (r"(layers\.\d+)\.output\.dense\.", r"\1.ffn.inner.down."),
-    (r"(layers\.\d+)\.output\.norm\.", r"\1.ffn.norm."),
     (r"\bpooler\.dense\.", "pooler."),
 ]
+SIZES = (  # fields of its configurations, and of our lessons'
+    "vocab_size",
+    "hidden_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "intermediate_size",
+    "max_position_embeddings",
+    "type_vocab_size",
+)
+ACTIVATIONS = {  # under the names of its configurations
+    "gelu": nn.GELU(),
+    "gelu_new": nn.GELU(approximate="tanh"),
+    "relu": nn.ReLU(),
+}
+
+
+def sizes(config):
+    """The SIZES of a configuration of the transformers library, {field: number}."""
+    return {name: getattr(config, name) for name in SIZES}
+
+
+def adjust(model, config):
+    """Give a model the activation and the eps of a configuration; returns it.
+
+    Lessons' models have those of the paper: every `activation` a GELU, eps 1e-12.
+    """
+    for module in model.modules():
+        if isinstance(module, nn.LayerNorm):
+            module.eps = config.layer_norm_eps
+        if hasattr(module, "activation"):
+            module.activation = ACTIVATIONS[config.hidden_act]
+    return model
 
 
 # ---- what the transformers library knows
