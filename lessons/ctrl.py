@@ -36,7 +36,7 @@ from torch import nn
 
 from kit import text, train
 from kit.config import check_fields, variant
-from lessons.albert import FeedForward, Layer, SelfAttention, init_weights
+from lessons.albert import FeedForward, SelfAttention, init_weights
 
 # %% tags=["active-ipynb", "parameters"]
 # from tempfile import TemporaryDirectory
@@ -462,6 +462,17 @@ class PreNorm(nn.Module):
         return (normed if self.literal else x) + self.dropout(self.inner(normed, *context))
 
 
+class Layer(nn.Module):
+    """Attention, then the feed-forward network, each with its norm: `(batch, tokens, hidden)` to the same. `context` goes to the first."""
+
+    def __init__(self, attention, ffn):
+        super().__init__()
+        self.attention, self.ffn = attention, ffn
+
+    def forward(self, x, *context):
+        return self.ffn(self.attention(x, *context))
+
+
 # %% [markdown]
 # A layer is again attention and then the feed-forward network, with a ReLU between its two parts (§3).
 # It is the layer of our model off the shelf, so torch's weights must do the same in it; once there is a `Config`, we try.
@@ -469,7 +480,8 @@ class PreNorm(nn.Module):
 # %%
 def layer(config):
     """One layer of CTRL, `(batch, tokens, n_embd)` to the same."""
-    attention, ffn = CausalAttention(config.n_embd, config.n_head), FeedForward(config.n_embd, config.dff, "relu")
+    attention, ffn = CausalAttention(config.n_embd, config.n_head), FeedForward(config.n_embd, config.dff)
+    ffn.activation = nn.ReLU()
     return Layer(*(PreNorm(part, config.n_embd, config.dropout, config.literal) for part in (attention, ffn)))
 
 

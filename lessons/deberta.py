@@ -39,12 +39,9 @@ from kit import text, train
 from kit.config import check_fields, variant
 from lessons import albert
 from lessons.albert import (
-    ACTIVATIONS,
-    Encoder,
     FeedForward,
     Layer,
     MaskedLMHead,
-    PostNorm,
     choose_ngrams,
     hide,
     init_weights,
@@ -158,10 +155,11 @@ def waves(positions, width):
 
 
 def small_bert():
-    """An Albert that shares nothing, with absolute positions: one layer, one head."""
-    bert = albert.Albert(albert.Config(
-        vocab_size=len(LETTERS) * (2 * REACH + 1), embedding_size=32, hidden_size=32, num_hidden_layers=1, num_attention_heads=1,
-        intermediate_size=64, share="none", hidden_act="gelu", max_position_embeddings=LONGER, initializer_range=0.1, pooler=False))
+    """The BERT of the ALBERT lesson, with absolute positions: one layer, one head."""
+    bert = albert.bert(albert.Config(
+        vocab_size=len(LETTERS) * (2 * REACH + 1), hidden_size=32, num_hidden_layers=1, num_attention_heads=1,
+        intermediate_size=64, max_position_embeddings=LONGER))
+    bert.apply(partial(init_weights, std=0.1))
     bert.embeddings.position.weight.data = waves(LONGER, 32)
     return bert
 
@@ -446,10 +444,10 @@ class Gathered(nn.Module):
 #
 # `parts` gives the terms one by one, already divided by $\sqrt{d(1 + \text{number of position terms})}$; their sum goes into the softmax.
 # Queries and keys come from `x`; the mask decoder below will take keys and values from elsewhere, hence `memory`.
-# `Heads` of the ALBERT lesson cuts vectors into heads of d channels.
+# `heads`, from the ALBERT lesson, cuts vectors into heads of d channels.
 
 # %%
-class Terms(albert.Heads):
+class Terms(nn.Module):
     """The scores of attention in terms (§3.1).
 
     terms: which of "c2p" and "p2c" are added to c2c. literal: p2c at δ(j, i), as Eq. 4 has it, not at δ(i, j), as in released code.
@@ -457,11 +455,16 @@ class Terms(albert.Heads):
     """
 
     def __init__(self, hidden_size, num_heads, terms=("c2p", "p2c"), literal=False, biased=False, share=False):
-        super().__init__(hidden_size, num_heads)
+        super().__init__()
+        if hidden_size % num_heads:
+            raise ValueError(f"the hidden size {hidden_size} is not a multiple of {num_heads} heads")
+        self.num_heads = num_heads
         self.terms, self.literal, self.share, linear = terms, literal, share, partial(nn.Linear, hidden_size, hidden_size)
         self.query, self.key, self.value, self.output = linear(), linear(bias=biased), linear(), linear()
         self.position_key = linear(bias=biased) if "c2p" in terms and not share else None
         self.position_query = linear() if "p2c" in terms and not share else None
+
+    heads = albert.SelfAttention.heads
 
     def parts(self, x, index=None, positions=None, memory=None):
         """The terms of the scaled scores, {"c2c", "c2p", "p2c": `(batch, heads, tokens, tokens)`}.
@@ -505,7 +508,7 @@ class DisentangledAttention(Terms):
 # %% [markdown]
 # ### The encoder
 #
-# The rest is a BERT: the post-norm, the feed-forward network and the stack come from the ALBERT lesson.
+# The rest is a BERT: the feed-forward network and the layer come from the ALBERT lesson.
 # The last six fields of the configuration belong to DeBERTa-v2 and V3; section 4 explains them.
 
 # %%
@@ -534,10 +537,6 @@ class Config:
     conv_kernel_size: int | None = None
     conv_act: str = "tanh"
     biased_keys: bool = False
-
-    @property
-    def embedding_size(self):
-        return self.hidden_size
 
     def __post_init__(self):
         faults(self)
@@ -606,15 +605,20 @@ class MaskDecoder(nn.Module):
 # Now all together.
 
 # %%
-def stack_of(c):
-    """The layers of a Deberta."""
-    H, eps = c.hidden_size, c.layer_norm_eps
-    attention = partial(DisentangledAttention, H, c.num_attention_heads, c.terms, c.literal, c.biased_keys, c.share_projections)
-    feed_forward = partial(FeedForward, H, c.intermediate_size, c.hidden_act)
-    stack = Encoder(lambda: PostNorm(attention(), H, eps), lambda: PostNorm(feed_forward(), H, eps), c.num_hidden_layers)
+ACTIVATIONS = {"gelu": nn.GELU(), "gelu_new": nn.GELU(approximate="tanh"), "relu": nn.ReLU()}
+
+
+def layers_of(c):
+    """The layers of a Deberta, a list."""
+    layers, H = [], c.hidden_size
+    for _ in range(c.num_hidden_layers):
+        attention = DisentangledAttention(H, c.num_attention_heads, c.terms, c.literal, c.biased_keys, c.share_projections)
+        ffn = FeedForward(H, c.intermediate_size)
+        ffn.activation = ACTIVATIONS[c.hidden_act]
+        layers.append(Layer(attention, ffn, H, c.layer_norm_eps))
     if c.conv_kernel_size:
-        stack.layers[0] = ConvolvedLayer(stack.layers[0], c)
-    return stack
+        layers[0] = ConvolvedLayer(layers[0], c)
+    return layers
 
 # %%
 def rows_of(tokens, c):
@@ -637,7 +641,7 @@ class Deberta(nn.Module):
         H, self.embeddings = c.hidden_size, Embeddings(c)
         self.positions = nn.Embedding(2 * (c.position_buckets or c.max_relative_positions), H) if c.terms else None       # P
         self.position_norm = nn.LayerNorm(H, c.layer_norm_eps) if c.norm_positions and c.terms else None
-        self.encoder = stack_of(c)
+        self.layers = nn.ModuleList(layers_of(c))
         self.decoder = MaskDecoder(c.max_position_embeddings, H) if c.decoder else None
         self.apply(partial(init_weights, std=c.initializer_range))
 
@@ -651,12 +655,14 @@ class Deberta(nn.Module):
 
     def states(self, input_ids, attention_mask=None, token_type_ids=None):
         """The input and the output of every layer, a list of tensors `(batch, tokens, hidden)`."""
-        x = self.embeddings(input_ids, attention_mask, token_type_ids)
-        return self.encoder.states(x, *self.context(input_ids.shape[1], attention_mask))
+        states, context = [self.embeddings(input_ids, attention_mask, token_type_ids)], self.context(input_ids.shape[1], attention_mask)
+        for layer in self.layers:
+            states.append(layer(states[-1], *context))
+        return states
 
     def forward(self, input_ids, attention_mask=None, token_type_ids=None):
         x, context = self.embeddings(input_ids, attention_mask, token_type_ids), self.context(input_ids.shape[1], attention_mask)
-        *below, last = self.encoder.layers
+        *below, last = self.layers
         for layer in below:
             x = layer(x, *context)                      # (batch, tokens, hidden)
         return last(x, *context) if self.decoder is None else self.decoder(x, last, context)
@@ -703,7 +709,7 @@ class ConvolvedLayer(Layer):
     """DeBERTa-v2's first layer: a convolution over the tokens beside it, and a normalisation of the sum."""
 
     def __init__(self, layer, c):
-        super().__init__(layer.attention, layer.ffn)
+        super().__init__(layer.attention, layer.ffn, c.hidden_size, c.layer_norm_eps)
         self.conv = nn.Conv1d(c.hidden_size, c.hidden_size, c.conv_kernel_size, padding=(c.conv_kernel_size - 1) // 2)
         self.norm, self.activation = nn.LayerNorm(c.hidden_size, c.layer_norm_eps), CONV_ACTIVATIONS[c.conv_act]
 
@@ -732,7 +738,7 @@ VARIATIONS = {"none": (), "c2p": ("c2p",), "p2c": ("p2c",), "c2p + p2c": ("c2p",
 def small_deberta(name, **changes):
     """A Deberta of one layer and one head with k = 8 and the position terms that VARIATIONS names."""
     return Deberta(replace(Config(
-        vocab_size=len(LETTERS) * (2 * REACH + 1), hidden_size=32, num_hidden_layers=1, num_attention_heads=1, intermediate_size=64,
+        vocab_size=len(LETTERS) * (2 * REACH + 1), hidden_size=32, num_hidden_layers=1, num_attention_heads=1, intermediate_size=64, hidden_act="gelu_new",
         terms=VARIATIONS[name], max_relative_positions=8, initializer_range=0.1), **changes))
 
 # %% tags=["active-ipynb"]
@@ -812,7 +818,7 @@ def taken_apart(model, ids, tokens, layer=1, head=1, note=None):
     """A frame for `kit.view.Apart`: the terms of one head's scores in a text; layer and head counted from 1."""
     states = model.states(train.placed(ids[None], model))
     _, index, positions = model.context(len(ids))
-    parts = model.encoder.layers[layer - 1].attention.inner.parts(states[layer - 1], index, positions)
+    parts = model.layers[layer - 1].attention.parts(states[layer - 1], index, positions)
     return {"tokens": list(tokens), "terms": {name: scores[0, head - 1] for name, scores in parts.items()}, "note": note}
 
 # %% tags=["active-ipynb"]
@@ -888,7 +894,7 @@ def build(name, **changes):
 #     """Parameters of base with all that Table 13 seems to count: absolute positions, a pooler (H · H + H) and the head."""
 #     with torch.device("meta"):
 #         encoder, H = build("deberta-base", decoder=True, **changes), 768
-#         return parameters(encoder) + parameters(MaskedLMHead(encoder.config)) + H * H + H
+#         return parameters(encoder) + parameters(MaskedLMHead(H, H, encoder.config.vocab_size)) + H * H + H
 #
 #
 # shared = dict(share_projections=True)
@@ -959,7 +965,8 @@ class MaskedLM(nn.Module):
 
     def __init__(self, config):
         super().__init__()
-        self.deberta, self.head = Deberta(config), MaskedLMHead(config)
+        self.deberta, self.head = Deberta(config), MaskedLMHead(config.hidden_size, config.hidden_size, config.vocab_size)
+        self.head.activation, self.head.norm.eps = ACTIVATIONS[config.hidden_act], config.layer_norm_eps
         self.head.apply(partial(init_weights, std=config.initializer_range))
 
     def forward(self, *args, **kwargs):
@@ -1035,8 +1042,8 @@ class Classifier(nn.Module):
 
 # %% tags=["active-ipynb"]
 # def to_the_letter(model):
-#     for layer in model.encoder.layers:
-#         layer.attention.inner.literal = True
+#     for layer in model.layers:
+#         layer.attention.literal = True
 #
 #
 # off = compare(DebertaModel, to_the_letter)
@@ -1141,13 +1148,13 @@ def term_gradients(attention, loss):
 #
 #
 # def text_gradients(model, layer):
-#     attention = model.deberta.encoder.layers[layer - 1].attention.inner
+#     attention = model.deberta.layers[layer - 1].attention
 #     return term_gradients(attention, lambda: hidden_losses(model, model.deberta(probe_ids), probe_targets))
 #
 #
 # model = text_model("c2p + p2c", SEED)
 # hidden_losses(model, model.deberta(probe_ids), probe_targets).backward()
-# inner = model.deberta.encoder.layers[0].attention.inner
+# inner = model.deberta.layers[0].attention
 # whole = torch.cat([maker.weight.grad.flatten() for maker in (inner.query, inner.key, inner.position_key, inner.position_query)])
 # claim("the gradients through the three terms add up to the gradient",
 #       torch.allclose(sum(text_gradients(model, 1).values()), whole, atol=1e-5), "ours")
@@ -1365,7 +1372,7 @@ def preference(attention, x, positions, term):
 #
 #
 # def liking(token, term, layer, head, k):
-#     curves, heights, attention = [], [], reader_of_code.encoder.layers[layer - 1].attention.inner
+#     curves, heights, attention = [], [], reader_of_code.layers[layer - 1].attention
 #     place = torch.arange(-15, 17) if term == "c2p" else torch.arange(-16, 16)       # j − i or i − j: seen from the reader or the sender
 #     full, cut = (short_sighted(reader_of_code, limit) for limit in (16, k))
 #     for name, where, role in (("all tokens", sample > 0, "control"), (token, sample == vocabulary.index(token), "idea")):
@@ -1417,7 +1424,7 @@ def preference(attention, x, positions, term):
 def mean_scores(model, windows, layer):
     """The scores of every pair of positions, averaged over texts, rows shifted to mean 0: `(heads, tokens, tokens)`."""
     states, (_, index, positions) = model.states(windows), model.context(windows.shape[1])
-    parts = model.encoder.layers[layer - 1].attention.inner.parts(states[layer - 1], index, positions)
+    parts = model.layers[layer - 1].attention.parts(states[layer - 1], index, positions)
     mean = sum(parts.values()).mean(0)
     return mean - mean.mean(-1, keepdim=True)
 
@@ -1471,7 +1478,7 @@ def explained_by_distance(scores):
 #
 #     def watch(step, loss, solver, task=task, ids=ids, answers=answers):
 #         if step % 10 == 0:
-#             attention = solver.encoder.encoder.layers[0].attention.inner
+#             attention = solver.encoder.layers[0].attention
 #             found = term_gradients(attention, lambda: answer_loss(solver(ids), answers))
 #             signal[task].append({term: gradient.norm().item() for term, gradient in found.items()})
 #
@@ -1530,7 +1537,7 @@ def explained_by_distance(scores):
 #
 # theirs = DebertaModel(DebertaConfig(**SMALL))
 # claim("in training mode every layer runs at every step, in our network",
-#       layers_run(model, model.encoder.layers) == [0, 1] * 50, "ours")
+#       layers_run(model, model.layers) == [0, 1] * 50, "ours")
 # claim("and in the reference, where dropout is on", layers_run(theirs, theirs.encoder.layer) == [0, 1, 2] * 50, "transformers")
 
 # %% [markdown]

@@ -352,7 +352,7 @@ def test_the_decoder_finds_a_position():
 def test_terms_of_the_gradient_add_up():
     torch.manual_seed(0)
     solver = Solver(small_deberta("c2p + p2c"))
-    attention = solver.encoder.encoder.layers[0].attention.inner
+    attention = solver.encoder.layers[0].attention
     ids, answers = puzzle("reader", 8, 24, torch.Generator().manual_seed(0))
     parts = term_gradients(attention, lambda: answer_loss(solver(ids), answers))
     assert list(parts) == ["c2c", "c2p", "p2c"]
@@ -387,7 +387,7 @@ def test_taken_apart_sums_to_the_models_weights():
     model, ids = tiny(), torch.randint(97, (12,))
     frame = taken_apart(model, ids, [str(i) for i in range(12)], layer=2, head=3)
     attention, states, (_, index, positions) = (
-        model.encoder.layers[1].attention.inner,
+        model.layers[1].attention,
         model.states(ids[None]),
         model.context(12),
     )
@@ -669,8 +669,8 @@ def test_hidden_states_of_every_layer_are_the_references(tmp_path):
 def test_the_letter_of_equation_4_is_not_what_the_reference_computes(tmp_path):
     theirs = reference("DebertaModel", tmp_path, **REFERENCE)
     ours, ids = from_pretrained(tmp_path), torch.randint(97, (2, 20))
-    for layer in ours.encoder.layers:
-        layer.attention.inner.literal = True
+    for layer in ours.layers:
+        layer.attention.literal = True
     with torch.no_grad():
         assert (ours(ids) - theirs(ids)[0]).abs().max() > 0.01
 

@@ -22,22 +22,11 @@ HEADS = {
         "ForSequenceClassification": Classifier,
     }.items()
 }
-SAME = (
-    "vocab_size",
-    "hidden_size",
-    "num_hidden_layers",
-    "num_attention_heads",
-    "intermediate_size",
-    "hidden_act",
-    "max_position_embeddings",
-    "type_vocab_size",
-    "layer_norm_eps",
-)
 NAMES = [
-    *weights.BERT,
     (r"encoder\.rel_embeddings\.", "positions."),
-    (r"encoder\.norm\.", "position_norm."),
-    (r"encoder\.conv\.", "encoder.layers.0."),
+    (r"encoder\.LayerNorm\.", "position_norm."),
+    (r"encoder\.conv\.", "layers.0."),
+    *weights.BERT,
     (r"\.(query|key|value)_proj\.", r".\1."),
     (r"\.(pos_key_proj|pos_proj)\.", ".position_key."),
     (r"\.(pos_query_proj|pos_q_proj)\.", ".position_query."),
@@ -103,8 +92,9 @@ def unsupported(config):
 def fields(config):
     """The fields of the lesson's Config."""
     longest, most = config.max_relative_positions, config.max_position_embeddings
-    shape = {name: getattr(config, name) for name in SAME}
-    shape |= {
+    shape = weights.sizes(config) | {
+        "hidden_act": config.hidden_act,
+        "layer_norm_eps": config.layer_norm_eps,
         "terms": tuple(config.pos_att_type or ()),
         "absolute": config.position_biased_input,
         "max_relative_positions": longest if longest > 0 else most,
