@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 # The lessons in which no line of code scrolls sideways or folds on a page.
-NARROW = ["resnet", "densenet"]
+NARROW = ["resnet", "densenet", "albert", "electra"]
 
 
 def randomise(model):
