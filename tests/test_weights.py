@@ -1,11 +1,12 @@
 """Published weights: what the library does not know, strictness, and quiet."""
 
+import importlib
 import json
 
 import pytest
 import torch
 from safetensors.torch import save_file
-from support import configure, reference
+from support import configure, edit, reference
 from torch import nn
 
 from kit import weights
@@ -170,3 +171,37 @@ def test_tables_of_two_shapes_are_not_equal():
     given = published() | {"out.weight": torch.zeros(2, 3)}
     with pytest.raises(ValueError, match="in.weight and out.weight differ"):
         weights.fill(Tied(), given, NAMES)
+
+
+# ---- in every lesson
+
+LESSONS = ["resnet", "densenet", "albert", "electra", "deberta", "ctrl"]
+
+
+def from_pretrained(lesson, name_or_folder):
+    published = importlib.import_module(f"lessons.published.{lesson}")
+    return published.from_pretrained(name_or_folder)
+
+
+@pytest.mark.parametrize("lesson", LESSONS)
+def test_every_lesson_tells_of_a_name_that_cannot_be_had(monkeypatch, lesson):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(ValueError, match="'no-one/nothing' is no folder here, and the"):
+        from_pretrained(lesson, "no-one/nothing")
+
+
+@pytest.mark.parametrize(
+    ("lesson", "kind", "table"),
+    [
+        ("albert", "Albert", "predictions.decoder.weight"),
+        ("albert", "Bert", "cls.predictions.decoder.weight"),
+        ("electra", "Electra", "generator_lm_head.weight"),
+        ("deberta", "Deberta", "cls.predictions.decoder.weight"),
+    ],
+)
+def test_an_output_table_of_its_own_is_named(tmp_path, lesson, kind, table):
+    theirs = reference(f"{kind}ForMaskedLM", tmp_path, **TINY)
+    width = theirs.get_input_embeddings().weight.shape
+    edit(tmp_path, lambda tensors: tensors.update({table: torch.zeros(width)}))
+    with pytest.raises(ValueError, match=f"{table} differ"):
+        from_pretrained(lesson, tmp_path)
