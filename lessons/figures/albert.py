@@ -46,7 +46,8 @@ def budget(bill, work):
         ]
         totals = [sum(parts[name].values()) / unit for name in ideas]
         factor = totals[0] / totals[-1]
-        note = f"{SHOWN[show]}: {totals[0]:,.4g} become {totals[-1]:,.4g} ({factor:.2f}×)"
+        change = f"{totals[0]:,.4g} become {totals[-1]:,.4g}"
+        note = f"{SHOWN[show]}: {change}, a factor of {factor:.2f}"
         return {"series": series, "labels": list(ideas), "note": note}
 
     figure = Layers(
@@ -149,7 +150,12 @@ def live_losses(steps, earlier=None, what="training loss"):
 
 # --- sharing
 
-SHARED = {"none": "nothing", "attention": "attention", "ffn": "feed-forward", "all": "all"}
+SHARED = {
+    "none": "nothing",
+    "attention": "attention",
+    "ffn": "feed-forward",
+    "all": "everything",
+}
 TABLE_4 = {  # mean score at E = 768 and at E = 128
     "none": (82.3, 81.6),
     "attention": (81.6, 81.7),
@@ -173,7 +179,7 @@ def what_is_shared(stored):
 def the_bet(stored):
     """Held-out loss against parameters and against work, of several widths."""
     drawing, axes = plt.subplots(1, 2, figsize=(8.6, 3.3), sharey=True)
-    nets = {"none": (32, 48), "all": (32, 72, 96)}
+    nets = {"none": (32, 48), "all": (32, 72)}
     for axis, against in zip(axes, ("parameters", "multiply-adds")):
         for share, widths in nets.items():
             kind = "idea" if share == "all" else "control"
@@ -196,9 +202,9 @@ def the_bet(stored):
     axes[0].set_ylabel("held-out loss")
     axes[0].set_title("what it stores")
     axes[1].set_title("what it computes")
-    axes[1].text(0.98, 0.9, "all shared", transform=axes[1].transAxes, ha="right", c=BLUE)
-    axes[1].text(0.98, 0.8, "nothing shared", transform=axes[1].transAxes, ha="right",
-                 c=GREY)
+    look = {"transform": axes[1].transAxes, "ha": "right"}
+    axes[1].text(0.98, 0.9, "everything shared", c=BLUE, **look)
+    axes[1].text(0.98, 0.8, "nothing shared", c=GREY, **look)
     return Picture(
         drawing,
         caption="Lower is better; bars are standard deviations of five seeds.",
@@ -307,7 +313,8 @@ def one_change_at_a_time():
     axes[1].legend(frameon=False, fontsize=10)
     axes[1].set_title("what is shared (Table 4)", fontsize=11)
     tasks = {"none": 79.0, "NSP": 79.2, "SOP": 80.1}
-    bars = axes[2].bar(tasks.keys(), tasks.values(), color=[GREY, GREY, BLUE], width=0.6)
+    colours = [GREY, GREY, BLUE]
+    bars = axes[2].bar(tasks.keys(), tasks.values(), 0.6, color=colours)
     axes[2].bar_label(bars, fmt="%.1f")
     axes[2].set_title("second task (Table 5)", fontsize=11)
     for axis in axes:
@@ -328,7 +335,8 @@ def score_size_speed():
     for axis, column in zip(axes, (0, 2)):
         for family, colour, marker in (("BERT", GREY, "s"), ("ALBERT", BLUE, "o")):
             own = {n: one for n, one in TABLE_2.items() if n.startswith(f"{family}-")}
-            x, y = [one[column] for one in own.values()], [one[1] for one in own.values()]
+            x = [one[column] for one in own.values()]
+            y = [one[1] for one in own.values()]
             axis.plot(x, y, c=colour, marker=marker)
             for name, place, height in zip(own, x, y):
                 right = column == 0 and place > 200
@@ -388,8 +396,8 @@ def inside(snapshots):
         y_label="distance, angle or gradient norm",
         caption="How far each layer moves a token, mean over held-out windows. Go back "
         "to step 0: what was there before any training?",
-        alt="Two lines over six layers. The shared network's falls smoothly, but not to "
-        "0; BERT's goes up and down.",
+        alt="Two lines over six layers. The shared network's falls smoothly, but not "
+        "to 0; BERT's goes up and down.",
     )
 
 
@@ -411,9 +419,9 @@ def heads(maps_of, tokenizer, sentences):
         partial(looked_up, maps_of, tokenizer),
         controls={"sentence": sentences},
         picked=(4, 2),
-        caption="All 72 heads of MiniLM: rows look, columns are looked at. Pick a head, "
-        "then point at a token. Head 3 of layer 1 looks at the token before; find one "
-        "that looks at the token after.",
+        caption="All 72 heads of MiniLM: rows look, columns are looked at. Pick a "
+        "head, then point at a token. Head 3 of layer 1 looks at the token before; "
+        "find one that looks at the token after.",
         alt="A grid of 6 by 12 small maps of attention, and the tokens of the sentence "
         "twice with lines between them.",
     )

@@ -69,7 +69,7 @@ def trained(config, steps, seed, learning_rate=2e-3, model=None):
 
 
 # Section 4: the same width with more and less shared (Table 4), then other widths.
-STEPS = 2000
+STEPS = 1500
 SHARING = {}
 for width, share in [*((32, share) for share in SHARES), (72, "all"), (48, "none")]:
     SHARING[f"H = {width}, {share} shared"] = partial(
