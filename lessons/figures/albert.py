@@ -339,11 +339,14 @@ def score_size_speed():
             y = [one[1] for one in own.values()]
             axis.plot(x, y, c=colour, marker=marker)
             for name, place, height in zip(own, x, y):
-                right = column == 0 and place > 200
+                size = name.split("-")[1]
+                left = place > 200 if column == 0 else family == "ALBERT"
+                side = (-7, "right") if left and size != "xxlarge" else (7, "left")
+                if column == 0 and size == "xxlarge":
+                    side = (-7, "right")
                 axis.annotate(
-                    name.split("-")[1], (place, height), (-6 if right else 7, -4),
+                    size, (place, height), (side[0], -4), ha=side[1],
                     textcoords="offset points", color=colour,
-                    ha="right" if right else "left",
                 )
         axis.set_xscale("log")
         axis.minorticks_off()
