@@ -74,6 +74,7 @@ from lessons.albert import (
 # small = Config(vocab_size=VOCABULARY, hidden_size=64, num_hidden_layers=2,
 #                num_attention_heads=4, intermediate_size=256)
 # model = MaskedLM(bert(small))
+# model.apply(partial(init_weights, std=0.2))         # so that attention carries more
 # ids = figures.example()                             # (1, tokens)
 #
 # places = torch.randperm(ids.shape[1])[: math.ceil(0.15 * ids.shape[1])]
@@ -181,7 +182,7 @@ MASK = 4
 
 
 def choose(ids, share=0.15):
-    """⌈share · n⌉ of the n tokens of each row (§2), as bool; special ones are left out."""
+    """⌈share · n⌉ of the n tokens of each row (§2), as bool, but no special ones."""
     count = math.ceil(share * ids.shape[1] - 1e-9)  # 0.07 · 100 is 7.000000000000001
     lots = torch.rand(ids.shape, device=ids.device).masked_fill(ids < 5, -1)
     places = lots.argsort(1, descending=True)[:, :count]        # (batch, count)
@@ -410,8 +411,8 @@ def work(model, loss_of):
 # electras = work(small_electra(), electra_loss)
 # masked_lms = work(small_masked_lm(), masked_lm_loss)
 # mlm_steps = round(STEPS * electras / masked_lms)
-# print(f"millions a step: {electras / 1e6:.0f} for ELECTRA, {masked_lms / 1e6:.0f} for MLM")
-# print(f"{STEPS} steps of ELECTRA are the work of {mlm_steps} of MLM")
+# print(f"{STEPS} steps of ELECTRA, {electras / 1e6:.0f} million operations each, "
+#       f"are the work of {mlm_steps} of MLM, {masked_lms / 1e6:.0f} million each")
 
 # %% tags=["active-ipynb", "nbval-ignore-output"]
 # torch.manual_seed(SEED)
@@ -811,6 +812,7 @@ VARIANTS = {
 }
 
 
+# %%
 def build(name, **changes):
     """A network of VARIANTS with random weights: a Discriminator, or a MaskedLM.
 
@@ -856,7 +858,7 @@ def build(name, **changes):
 # %% tags=["active-ipynb"]
 # kinds = "ElectraModel", "ElectraForPreTraining", "ElectraForMaskedLM"
 # differences = [published.difference_from_reference(kind, SEED) for kind in kinds]
-# claim("hidden states, discriminator and generator give the reference's outputs, to 1e-5",
+# claim("encoder, discriminator and generator give the reference's outputs, to 1e-5",
 #       max(differences) < 1e-5, "transformers")
 
 # %% [markdown]

@@ -252,10 +252,10 @@ def two_tasks(judging, roles):
     axes[0].set(ylabel="% right", ylim=(0, 100))
     return Picture(
         drawing,
-        caption="One seed. Pre-trained at equal work, then fine-tuned. Left ELECTRA is "
-        "ahead; right it is not. Dashed: the same encoder without pre-training.",
-        alt="Two bar charts. Judging: ELECTRA far above MLM, MLM above untrained. "
-        "Roles: MLM and ELECTRA both above untrained, MLM not below ELECTRA.",
+        caption="One seed. Pre-trained at equal work, then fine-tuned. Which one is "
+        "ahead? Dashed: the same encoder without pre-training.",
+        alt="Two bar charts with two bars each. Judging: ELECTRA far above MLM, which "
+        "is above untrained. Roles: both far above untrained.",
     )
 
 
@@ -347,7 +347,7 @@ def judging_in_detail(stored):
     for offset, (way, colour) in enumerate({"MLM": GREY, "ELECTRA": BLUE}.items()):
         runs = [scores(stored, way + more) for more in labels.values()]
         axes[0].errorbar(
-            labels, [mean(run) for run in runs], [stdev(run) for run in runs],
+            list(labels), [mean(run) for run in runs], [stdev(run) for run in runs],
             c=colour, marker="o", capsize=3, label=way,
         )
         found = [mean(scores(stored, way, kind)) for kind in kinds]
@@ -503,13 +503,13 @@ def distances(encoder, reach=8):
         middle = learned.shape[1] // 2
         near = learned[:, middle - reach : middle + reach + 1]
         values.append(near - near.mean(1, keepdim=True))
-        rows += [f"layer {number}, head {head + 1}" for head in range(len(near))]
+        rows += [f"{number}.{head + 1}" for head in range(len(near))]
     columns = [f"{place:+d}" if place else "0" for place in range(-reach, reach + 1)]
     return Heatmap(
         {"panels": [{"title": "discriminator", "values": torch.cat(values)}],
          "rows": rows, "columns": columns},
         x_label="where the token looked at stands",
-        y_label="head",
+        y_label="layer.head",
         value_label="added to the score",
         caption="What was learned for each distance (less the mean of the row); all "
         "were 0 at first. −1 is the token before.",
