@@ -316,7 +316,7 @@ def all_ways(stored):
         axis.set_xlabel("average score" if axis is axes[0] else "% right")
     return Picture(
         drawing,
-        caption="Equal work (the paper: equal steps). Ours: means and each of five "
+        caption="Equal work. Ours: means and each of five "
         "seeds on test windows; dashed: no pre-training. The axes do not begin at 0.",
         alt="Three bar charts of seven ways to pre-train. In the paper and in our "
         "judging task ELECTRA is first; in the roles of names it is not.",
@@ -337,6 +337,23 @@ def tuning(stored):
         used = first["judging: rate"], first["judging: rate of fine-tuning"]
         rows.append([way, *cells, " / ".join(f"{rate:g}" for rate in used)])
     return table(["judging, validation, %", *rates, "used"], rows)
+
+
+def number_of_answers(stored):
+    """Judging by the tokens asked about in a step: which tokens, and how many?"""
+    rows = [
+        ["all", "3", "96", "ELECTRA, batches of 3"],
+        ["all", "16", "512", "ELECTRA"],
+        ["a random 15%", "16", "80", "ELECTRA random 15%"],
+        ["a random 15%", "107", "535", "ELECTRA random 15%, batches of 107"],
+    ]
+    cells = [[*row[:3], summary(stored, row[3])] for row in rows]
+    return table(["asked about", "windows", "answers a step", "judging, %"], cells)
+
+
+def summary(stored, name):
+    found = scores(stored, name)
+    return f"{mean(found):.1f} ± {stdev(found):.1f}"
 
 
 def judging_in_detail(stored):
@@ -377,18 +394,16 @@ def judging_in_detail(stored):
 
 def other_settings(stored):
     """Judging with one thing changed, as a table of means and standard deviations."""
-    def cell(name):
-        if name not in stored:
-            return "–"
-        found = scores(stored, name)
-        return f"{mean(found):.1f} ± {stdev(found):.1f}"
-
-    rows = [
-        ["as above", cell("MLM"), cell("ELECTRA")],
-        ["the head sees the mean of the states only", cell("MLM, mean"),
-         cell("ELECTRA, mean")],
-        ["40% hidden instead of 15%", cell("MLM, 40% hidden"), "–"],
-    ]
+    settings = {
+        "as above": ("MLM", "ELECTRA"),
+        "the head sees the mean of the states only": ("MLM, mean", "ELECTRA, mean"),
+        "40% hidden instead of 15%": ("MLM, 40% hidden", None),
+        "no number for each distance": (None, "ELECTRA, no distances"),
+    }
+    rows = []
+    for what, names_of in settings.items():
+        cells = [summary(stored, name) if name else "–" for name in names_of]
+        rows.append([what, *cells])
     return table(["judging, %", "MLM", "ELECTRA"], rows)
 
 

@@ -101,7 +101,14 @@ def lone_discriminator():
     return model.apply(partial(init_weights, std=0.1))
 
 
-MANY = 107  # windows of which 15% of the tokens are as many as all tokens of 16
+def electra_without_distances():
+    model = small_electra()
+    for network in (model.discriminator, model.generator):
+        for layer in network.encoder.layers:
+            layer.attention = layer.attention.attention
+    return model
+
+
 WAYS = {
     "MLM": (small_masked_lm, masked_lm_loss),
     "MLM, 40% hidden": (small_masked_lm, partial(masked_lm_loss, share=0.4)),
@@ -112,6 +119,7 @@ WAYS = {
     "unigram generator": (lone_discriminator, unigram_loss),
     "ELECTRA": (small_electra, electra_loss),
 }
+ALSO = {"ELECTRA, no distances": (electra_without_distances, electra_loss)}
 
 
 def encoder_of(model):
@@ -124,15 +132,15 @@ def encoder_of(model):
 @cache
 def steps_for(way):
     """How many steps cost what 500 of ELECTRA cost."""
-    (make, loss_of), (make_electra, _) = WAYS[way], WAYS["ELECTRA"]
-    electras = work(make_electra(), electra_loss)
+    make, loss_of = (WAYS | ALSO)[way]
+    electras = work(small_electra(), electra_loss)
     return round(500 * electras / work(make(), loss_of))
 
 
 @cache
 def pretrained(way, seed, rate, batch_size=16):
     """(the encoder, the mean loss of the first 50 steps); untrained where rate is 0."""
-    make, loss_of = WAYS["MLM" if way == "untrained" else way]
+    make, loss_of = (WAYS | ALSO)["MLM" if way == "untrained" else way]
     torch.manual_seed(seed)
     model, losses = make(), [0.0]
     if rate:
@@ -233,9 +241,9 @@ def studied(way, seed):
     return found | {"steps": steps}
 
 
-def judging(way, seed, batch_size=16, **settings):
-    """The first task only, with other settings."""
-    rate, fine = tuned(way, "judging")
+def judging(way, seed, batch_size=16, rates_of=None, **settings):
+    """The first task only, with other settings, and with the rates of a way."""
+    rate, fine = tuned(rates_of or way, "judging")
     encoder, _ = pretrained(way, seed, rate, batch_size)
     times = TASKS["judging"]
     found = repeated(encoder, "judging", fine, seed, times, **settings)
@@ -262,6 +270,12 @@ for way in ("MLM", "ELECTRA"):
     many = partial(judging, way, count=4000, steps=400)
     results[f"{way}, 300 labels"], results[f"{way}, 4000 labels"] = few, many
     results[f"{way}, mean"] = partial(judging, way, head=MeanJudge(64, 2))
+# Of 107 windows 15% of the tokens are as many as all tokens of 16; of 3, the reverse.
 results["ELECTRA, batches of 3"] = partial(judging, "ELECTRA", batch_size=3)
+as_electra = partial(judging, rates_of="ELECTRA")
+results["ELECTRA random 15%, batches of 107"] = partial(
+    as_electra, "ELECTRA random 15%", batch_size=107
+)
+results["ELECTRA, no distances"] = partial(as_electra, "ELECTRA, no distances")
 STUDY |= results
 SEEDS |= dict.fromkeys(results, range(5))
