@@ -3,7 +3,8 @@
 ``make study-LESSON`` does the same.
 
 ``lessons/studies/LESSON.py`` has ``STUDY``, {name: function(seed)}, each of which gives
-{measurement: number}, and ``SEEDS``. Runs of one name measure the same things.
+{measurement: number}, and ``SEEDS``, for all of them or as {name: its seeds}.
+Runs of one name measure the same things.
 Every run is stored in ``lessons/studies/LESSON.json`` as soon as it is over, so an
 interrupted study goes on where it stopped. Lessons plot what is stored.
 """
@@ -29,6 +30,11 @@ FOLDER = LESSONS / "studies"
 
 
 MADE_WITH = ("data", "probe", "text", "train")  # what of kit can change a measurement
+WHERE_IMPORTED = ("kit.programs",)  # the same, but for those who use it only
+
+
+def counts(module):
+    return module.startswith("lessons.") or module in WHERE_IMPORTED
 
 
 def code_hash(lesson):
@@ -39,7 +45,7 @@ def code_hash(lesson):
     files = [FOLDER / f"{lesson}.py"]
     for path in files:  # grows: an imported lesson may import others
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-            if isinstance(node, ast.ImportFrom) and node.module.startswith("lessons."):
+            if isinstance(node, ast.ImportFrom) and counts(node.module):
                 path = LESSONS.parent.joinpath(*node.module.split("."))
                 found = path.with_suffix(".py")
                 files += [found] if found not in files else []
@@ -68,9 +74,16 @@ def read(lesson, folder=FOLDER):
     return load(Path(folder) / f"{lesson}.json")["runs"]
 
 
+def seeds_of(studied, seeds):
+    """{name: its seeds}; `seeds` are those of all names, or already such a dict."""
+    return seeds if isinstance(seeds, dict) else dict.fromkeys(studied, list(seeds))
+
+
 def run(lesson, studied, seeds, folder=FOLDER):
     """Run what is not yet stored of ``studied``, {name: function(seed)}, for each seed.
 
+    seeds: for all names, or {name: its seeds}: what is tuned on a seed that is left out
+    of the results has that one only.
     Raises ValueError when the stored runs were made with other versions, by other code
     or measured other things: numbers of different origin do not mix.
     """
@@ -87,7 +100,9 @@ def run(lesson, studied, seeds, folder=FOLDER):
         )
     stored_runs = stored["runs"].items()
     done = {(name, one["seed"]) for name, runs in stored_runs for one in runs}
-    due = [(name, seed) for seed in dict.fromkeys(seeds) for name in studied]
+    seeds = seeds_of(studied, seeds)
+    every = dict.fromkeys(seed for own in seeds.values() for seed in own)
+    due = [(name, seed) for seed in every for name in studied if seed in seeds[name]]
     due = [one for one in due if one not in done]
     for name, seed in (bar := tqdm(due, desc=lesson)):
         bar.set_postfix_str(f"{name}, seed {seed}")

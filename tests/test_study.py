@@ -66,6 +66,11 @@ def test_an_interrupted_study_goes_on_where_it_stopped(folder, studied, ran):
     assert {path.name for path in folder.iterdir()} == {"x.py", "x.json"}
 
 
+def test_a_name_may_have_seeds_of_its_own(folder, studied, ran):
+    study.run("x", studied, {"a": [0, 1], "bb": [7]}, folder)
+    assert ran == [("a", 0), ("a", 1), ("bb", 7)]
+
+
 def test_numbers_of_other_versions_or_of_another_study_do_not_mix(
     folder, studied, ran, monkeypatch
 ):
@@ -152,5 +157,6 @@ def test_what_is_no_number_is_not_stored(folder):
 def test_a_stored_study_is_complete(name):
     made, stored = importlib.import_module(f"lessons.studies.{name}"), study.read(name)
     assert stored.keys() == made.STUDY.keys()
-    for runs in stored.values():
-        assert sorted(run["seed"] for run in runs) == list(made.SEEDS)
+    seeds = study.seeds_of(made.STUDY, made.SEEDS)
+    for name, runs in stored.items():
+        assert sorted(run["seed"] for run in runs) == list(seeds[name])

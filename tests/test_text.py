@@ -10,8 +10,8 @@ import sys
 import pytest
 import torch
 
-from kit import text
-from lessons import ctrl, electra
+from kit import programs, text
+from lessons import ctrl
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def test_a_corpus_is_the_same_everywhere(name, expected):
 
 
 def roles():
-    return [[electra.roles(one) for one in part] for part in text.corpus("code")]
+    return [[programs.roles(one) for one in part] for part in text.corpus("code")]
 
 
 def pieces(tokenizer):

@@ -197,6 +197,21 @@ def test_committing_moves_nothing(open_page, width):
     assert max(heights) - min(heights) < 1, heights
 
 
+def test_a_line_end_breaks_the_line(open_page):
+    tokens = ["a", "\n", "b", "c"]
+    one = {"tokens": tokens, "originals": tokens, "values": np.zeros(4)}
+    page = open_page().show(Spot(one, judge="the judge", **TEXT))
+
+    def lines():
+        chips = page.locator("figure [data-i]").all()[:4]
+        tops = [chip.bounding_box()["y"] for chip in chips]
+        return [top > tops[0] + 5 for top in tops]
+
+    assert lines() == [False, False, True, True]
+    page.get_by_role("button", name="Commit").click()
+    assert lines() == [False, False, True, True]
+
+
 def test_two_quizzes_do_not_mix(open_page):
     page = open_page().show(spot(), spot(caption="Another one."))
     page.get_by_role("button", name="Commit").first.click()

@@ -3,6 +3,7 @@
 export default figure((ui) => {
   const { judge } = ui.options, games = new Map(); // frame -> { picked, done }, so that one may go to another text and back
   const line = "border-bottom:3px solid currentColor";
+  const inLines = (nodes, tokens) => nodes.flatMap((node, i) => (tokens[i] === "\n" ? [node, h("br")] : node));
   let shown = null, at = 0;
   const wrong = ({ tokens, originals }, i) => tokens[i] !== originals[i];
   function score(frame, says) { // what a player found, what was none, and how many tokens were judged rightly
@@ -36,7 +37,7 @@ export default figure((ui) => {
       reserve(frame);
     };
     const step = (to) => () => { at = within(to(at), 0, tokens.length - 1); mark(); buttons[at].focus(); };
-    const board = h("div", { class: "pcc-tokens", role: "group", "aria-label": ui.alt, style: "padding:2px 3px" }, buttons);
+    const board = h("div", { class: "pcc-tokens", role: "group", "aria-label": ui.alt, style: "padding:2px 3px" }, inLines(buttons, tokens));
     arrows(board, { ArrowLeft: step((i) => i - 1), ArrowRight: step((i) => i + 1), Home: step(() => 0), End: step(() => 1e9) });
     const commit = () => { game.done = true; tell(frame); ui.stage.querySelector("[role=application]").focus(); };
     at = within(at, 0, tokens.length - 1);
@@ -54,11 +55,11 @@ export default figure((ui) => {
   }
   function told(frame) {
     const game = games.get(frame), { tokens, originals, values } = frame, [you, it] = both(frame), its = suspects(frame);
-    const strip = (title, texts, value, role) => h("div", { style: "margin-bottom:6px" }, h("div", { style: "font-weight:600" }, title), texts.map((text, i) => {
+    const strip = (title, texts, value, role) => h("div", { style: "margin-bottom:6px" }, h("div", { style: "font-weight:600" }, title), inLines(texts.map((text, i) => {
       const node = chip(text, i, value(i), role);
       if (wrong(frame, i)) node.style = `${node.style.cssText};${line}`;
       return node;
-    }));
+    }), texts));
     const board = h("div", { class: "pcc-tokens", style: "padding:2px 3px", ...explorable(ui.alt) },
       strip("your picks", tokens, (i) => +game.picked.has(i), "selected"), strip(`${judge}: probability of “replaced”${its.size ? `; its ${its.size > 1 ? `${its.size} picks are` : "pick is"} the highest` : ""}`, tokens, (i) => values[i], "idea"),
       strip("what stood there", originals, () => 0, "idea"));

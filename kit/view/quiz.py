@@ -7,15 +7,16 @@ from kit.view.text import _shares, _tokens
 
 
 class Spot(Figure):
-    """The reader picks the tokens that look replaced, commits, and sees the truth.
+    r"""The reader picks the tokens that look replaced, commits, and sees the truth.
 
     Beside it stand a judge's probabilities, and both scores.
 
     frame: {"tokens": [str], "originals": [str], "values": the judge's probability of
     "replaced" per token, in 0…1, "note"}; a token was replaced where it is not the
-    original. judge: who gave the values, such as "the discriminator"; it gets as many
-    picks as the reader took (one for each replaced token, if none) and takes those of
-    the highest probability.
+    original. After a token that is a line end, "\n", a new line begins.
+    judge: who gave the values, such as "the discriminator"; it gets as many picks as
+    the reader took (one for each replaced token, if none) and takes those of the
+    highest probability.
     """
 
     script = "quiz.js"
