@@ -1,5 +1,6 @@
 """Networks and helpers on other devices and in other types; masks and padding."""
 
+from dataclasses import replace
 from functools import partial
 from types import SimpleNamespace
 
@@ -143,12 +144,12 @@ TINY = dict(
     num_attention_heads=4,
     intermediate_size=32,
     max_position_embeddings=40,
-    initializer_range=0.3,
 )
 SMALL = TINY | dict(embedding_size=16)
-ALBERT = albert.Config(**SMALL)
-ELECTRA = albert.Config(**SMALL, hidden_act="gelu", share="none", pooler=False)
-DEBERTA = partial(deberta.Config, **TINY, max_relative_positions=8)
+BERT, ALBERT = albert.Config(**TINY), albert.AlbertConfig(**SMALL)
+ELECTRA = electra.ElectraConfig(**SMALL)
+WIDE = dict(initializer_range=0.3)
+DEBERTA = partial(deberta.Config, **TINY, **WIDE, max_relative_positions=8)
 V2 = DEBERTA(
     position_buckets=6,
     norm_positions=True,
@@ -168,6 +169,11 @@ TINY_CTRL = dict(
 CTRL = ctrl.Config(**TINY_CTRL)
 
 
+def started(model):
+    """With first weights as large as the other networks here have them."""
+    return model.apply(partial(albert.init_weights, std=0.3))
+
+
 class Both(albert.PreTraining):
     """ALBERT in training, its two answers in one tensor."""
 
@@ -180,9 +186,14 @@ class Frugal(nn.Sequential):
         super().__init__(densenet.FrugalBlock(2, 3, 4), nn.Flatten())
 
 
+def detective():
+    return started(electra.Discriminator(electra.new_encoder(ELECTRA)))
+
+
 def pair():
-    generator = albert.MaskedLM(electra.generator_config(ELECTRA, 12))
-    return electra.Electra(electra.Discriminator(ELECTRA), generator)
+    narrow = replace(ELECTRA, hidden_size=12)
+    generator = albert.MaskedLM(electra.new_encoder(narrow))
+    return electra.Electra(detective(), started(generator))
 
 
 def bottleneck():
@@ -199,10 +210,11 @@ IMAGES = {
     "frugal": Frugal,
 }
 TEXTS = {
-    "ALBERT": lambda: albert.Albert(ALBERT),
-    "ALBERT, words": lambda: albert.MaskedLM(ALBERT),
-    "ELECTRA": lambda: electra.Discriminator(ELECTRA),
-    "ELECTRA, small": lambda: electra.settle(electra.Discriminator(electra.SMALL)),
+    "BERT": lambda: started(albert.bert(BERT)),
+    "ALBERT": lambda: started(albert.albert(ALBERT)),
+    "ALBERT, words": lambda: started(albert.MaskedLM(albert.albert(ALBERT))),
+    "ELECTRA": detective,
+    "ELECTRA, small": lambda: electra.small_electra().discriminator,
     "DeBERTa": lambda: deberta.Deberta(DEBERTA(absolute=True, type_vocab_size=2)),
     "DeBERTa, words": lambda: deberta.MaskedLM(DEBERTA(decoder=True)),
     "DeBERTa V2": lambda: deberta.Deberta(V2),
@@ -210,8 +222,8 @@ TEXTS = {
     "CTRL, words": lambda: ctrl.CtrlLM(CTRL),
 }
 LABELS = {
-    "ALBERT, label": lambda: albert.Classifier(ALBERT),
-    "ALBERT in training": lambda: Both(ALBERT),
+    "ALBERT, label": lambda: started(albert.Classifier(albert.albert(ALBERT))),
+    "ALBERT in training": lambda: started(Both(albert.albert(ALBERT))),
     "DeBERTa, label": lambda: deberta.Classifier(DEBERTA()),
 }
 OFF_THE_SHELF = {"off the shelf": lambda: ctrl.OffTheShelf(97, 40, 24)}
@@ -255,28 +267,17 @@ def in_two_parts(model, ids):
     return model(ids[:, 3:], torch.ones_like(ids), cache=cache)
 
 
-def losses(on, ids):
-    model = seeded(pair).to(on)
-    return torch.stack(model(ids, CHOSEN.to(on), MASK.to(on)))
+def loss(on, ids):
+    return electra.electra_loss(seeded(pair).to(on), ids)
 
 
-def offset_attention(model):
-    return model.albert.encoder.layers[0].attention.inner
-
-
-def offset_weights(on, ids):
-    attention = offset_attention(network("ELECTRA, small", on))
-    x = torch.ones(2, 7, 64, device=on)
-    return attention.weights(x, MASK[:, None, None].to(on))
+def masked_lm_loss(on, ids):
+    return electra.masked_lm_loss(electra.small_masked_lm().to(on), ids)
 
 
 def taken_apart(on, ids):
     found = deberta.taken_apart(network("DeBERTa", on), IDS[0], "abcdefg")
     return found["terms"]["p2c"]
-
-
-def judged(on, ids):
-    return albert.counting_judge([ids] * 2, 97)(ids, ids.flip(0))
 
 
 def by_distance(on, ids):
@@ -294,8 +295,8 @@ def small_ctrl(on):
 
 HELPERS = {  # each with a device, and ids that are there
     "hide": lambda on, ids: torch.stack(albert.hide(ids, CHOSEN.to(on), 97)),
-    "choose": lambda on, ids: electra.choose(ids),
-    "OffsetAttention.weights": offset_weights,
+    "choose": lambda on, ids: albert.choose(ids),
+    "choose, ELECTRA": lambda on, ids: electra.choose(ids),
     "Deberta.states": lambda on, ids: network("DeBERTa", on).states(ids)[-1],
     "taken_apart": taken_apart,
     "short_sighted": lambda on, ids: deberta.short_sighted(network("DeBERTa", on), 2),
@@ -310,10 +311,9 @@ HELPERS = {  # each with a device, and ids that are there
 }
 WITH_VALUES = {  # they hand numbers to Python, which `meta` has not
     "choose_ngrams": lambda on, ids: albert.choose_ngrams(ids.argsort(1)),
-    "hide_tokens": lambda on, ids: torch.stack(albert.hide_tokens(ids, None)),
     "hide_tokens, DeBERTa": lambda on, ids: torch.stack(deberta.hide_tokens(ids, None)),
-    "counting_judge": judged,
-    "Electra.losses": losses,
+    "electra_loss": loss,
+    "masked_lm_loss": masked_lm_loss,
     "explained_by_distance": by_distance,
 }
 
@@ -334,8 +334,22 @@ def held_out(on):
     return deberta.held_out(model, 7)[1].tolist()
 
 
-def held_out_loss(on):
-    return albert.held_out_loss(albert.small_model("all", 0).to(on))
+WINDOWS = torch.arange(5, 69).view(4, 16)
+
+
+def small_bert(on):
+    return albert.MaskedLM(albert.bert(albert.SMALL)).to(on)
+
+
+PAIRS = [([5, 6, 7], [8, 9]), ([10, 11], [12, 13, 14])] * 8
+
+
+def asked(on):
+    model = albert.PreTraining(albert.albert(albert.PAIRS)).to(on)
+    seen = []
+    wrong = albert.turned(PAIRS)
+    albert.fit_pairs(model, PAIRS, wrong, 2, 0, lambda step, loss: seen.append(loss))
+    return [*seen, albert.percent_right(model, PAIRS, wrong)]
 
 
 def steering(on):
@@ -345,7 +359,10 @@ def steering(on):
 NUMBERS = {
     "percent_right": percent_right,
     "held_out": held_out,
-    "held_out_loss": held_out_loss,
+    "fit, ALBERT": lambda on: albert.fit(small_bert(on), WINDOWS, 2, 0),
+    "fit_pairs": asked,
+    "held_out_loss": lambda on: albert.held_out_loss(small_bert(on), WINDOWS),
+    "movement": lambda on: albert.movement(small_bert(on).encoder, WINDOWS.to(on))[0],
     "error": lambda on: train.error(network("ResNet", on), SPLIT),
     "fit": fitted,
     "multiply_adds": lambda on: probe.multiply_adds(network("ResNet", on), 1, 3, 8, 8),
@@ -376,19 +393,6 @@ def test_a_number_is_the_same_on_any_device(name, on, monkeypatch):
     monkeypatch.setattr(ctrl, "trigrams", lambda: judge)
     expected = seeded(NUMBERS[name], "cpu")
     assert seeded(NUMBERS[name], on) == pytest.approx(expected, abs=1e-4)
-
-
-@away
-@pytest.mark.parametrize("objective", electra.OBJECTIVES)
-def test_every_way_to_learn_works_where_the_network_is(objective, on, monkeypatch):
-    pool = torch.arange(96).view(3, 32)
-    monkeypatch.setattr(electra, "programs", lambda: (pool, None))
-    rows = torch.arange(5, 69).view(2, 32)
-    expected = electra.Learner(objective, 0, 8)(rows)
-    found = electra.Learner(objective, 0, 8).to(on)(rows.to(on))
-    assert found.device.type == on
-    # the generator of a real accelerator draws other numbers
-    assert on != FAR or found.item() == pytest.approx(expected.item(), abs=1e-3)
 
 
 def test_a_generator_stays_where_it_is_or_goes_on_elsewhere():
@@ -440,10 +444,8 @@ def test_a_network_runs_in_any_floating_type(name, kind):
 
 @floating
 def test_helpers_work_in_any_floating_type(kind):
-    one, other = pair().to(kind)(IDS, CHOSEN, MASK.to(kind))
-    assert one.dtype == other.dtype == kind and one.isfinite() and other.isfinite()
-    attention = offset_attention(network("ELECTRA, small").to(kind))
-    assert attention.weights(torch.ones(1, 7, 64, dtype=kind)).dtype == kind
+    loss = electra.electra_loss(pair().to(kind), IDS)
+    assert loss.dtype == kind and loss.isfinite()
     model = network("CTRL, words").to(kind)
     ids, p = ctrl.generate(model, IDS, 3)
     assert ids.shape == (2, 10) and p.dtype == kind
@@ -493,8 +495,10 @@ def test_parts_take_masks_of_any_type(kind):
     x, mask = torch.randn(2, 7, 24), MASK[:, None, None]
     attention, causal = albert.SelfAttention(24, 4), ctrl.CausalAttention(24, 4)
     terms = deberta.DisentangledAttention(24, 4, terms=())
-    for part in (attention, attention.weights, terms):
+    for part in (attention.weights, terms):
         assert torch.equal(part(x, mask.to(kind)), part(x, mask.bool()))
+    added = torch.zeros(mask.shape).masked_fill(mask == 0, -torch.inf)
+    assert torch.allclose(attention(x, added), attention(x, mask.bool()), atol=1e-6)
     assert torch.equal(causal(x, None, MASK.to(kind)), causal(x, None, MASK.bool()))
 
 
@@ -621,13 +625,13 @@ def nothing_to_answer():
 
 UNCHOSEN = "no token is chosen, so nothing can be learned: choose one or more"
 EMPTY = {
-    "losses": (lambda: pair().losses(IDS, NONE), UNCHOSEN),
+    "electra_loss": (lambda: loss("cpu", torch.ones_like(IDS)), UNCHOSEN),
+    "masked_lm_loss": (lambda: masked_lm_loss("cpu", torch.ones_like(IDS)), UNCHOSEN),
+    "hide": (lambda: albert.hide(IDS, NONE, 97), UNCHOSEN),
     "told by int": (
-        lambda: pair().losses(IDS, MASK),
+        lambda: albert.hide(IDS, MASK, 97),
         "the chosen tokens should be told by bool, not torch.int64",
     ),
-    "Learner": (lambda: electra.Learner("MLM", 0)(torch.ones_like(IDS)), UNCHOSEN),
-    "hide": (lambda: albert.hide(IDS, NONE, 97), UNCHOSEN),
     "hidden_losses": (hidden_losses, UNCHOSEN),
     "fit": (nothing_to_answer, "the loss of step 0 is not a number"),
     "windows": (lambda: text.windows([[1, 2], []], 3), "no document of 3 tokens"),
@@ -651,7 +655,7 @@ def test_ids_out_of_range_are_refused(name, place):
         network(name)(torch.tensor([[5, place]]))
 
 
-@pytest.mark.parametrize("name", ["ALBERT", "ELECTRA", "DeBERTa", "CTRL"])
+@pytest.mark.parametrize("name", ["BERT", "ALBERT", "ELECTRA", "DeBERTa", "CTRL"])
 def test_segments_out_of_range_are_refused(name):
     with refused("token_type_ids should be from 0 to"):
         network(name)(IDS, None, SEGMENTS + 97)
@@ -665,8 +669,8 @@ def test_bool_is_no_number_of_a_token():
 # ---- compiled and exported
 
 TRACED = [
-    "ResNet", "DenseNet-BC", "ALBERT", "ALBERT, label", "ELECTRA", "ELECTRA, small",
-    "DeBERTa", "DeBERTa, words", "DeBERTa V2", "CTRL, words", "off the shelf",
+    "ResNet", "DenseNet-BC", "BERT", "ALBERT", "ALBERT, label", "ELECTRA",
+    "ELECTRA, small", "DeBERTa", "DeBERTa, words", "DeBERTa V2", "CTRL, words", "off the shelf",
 ]
 
 
@@ -682,13 +686,12 @@ def test_a_network_compiles_in_one_graph(name):
     assert torch.allclose(found, model(*given), atol=1e-5)
 
 
-def test_the_losses_of_electra_and_the_cache_of_ctrl_compile():
+def test_the_loss_of_electra_and_the_cache_of_ctrl_compile():
     model = network("CTRL, words")
     found = in_one_graph(in_two_parts, model, IDS)
     assert torch.allclose(found, in_two_parts(model, IDS), atol=1e-5)
     with torch._dynamo.config.patch(capture_dynamic_output_shape_ops=True):
-        found = in_one_graph(pair(), IDS, CHOSEN, MASK)
-        assert all(one.isfinite() for one in found)
+        assert in_one_graph(electra.electra_loss, pair(), IDS).isfinite()
 
 
 class Called(nn.Module):
