@@ -670,7 +670,8 @@ def test_bool_is_no_number_of_a_token():
 
 TRACED = [
     "ResNet", "DenseNet-BC", "BERT", "ALBERT", "ALBERT, label", "ELECTRA",
-    "ELECTRA, small", "DeBERTa", "DeBERTa, words", "DeBERTa V2", "CTRL, words", "off the shelf",
+    "ELECTRA, small", "DeBERTa", "DeBERTa, words", "DeBERTa V2", "CTRL, words",
+    "off the shelf",
 ]
 
 
