@@ -274,6 +274,7 @@ WAYS = (
     "unigram generator",
     "ELECTRA",
 )
+EVERYWHERE = ("All-Tokens MLM", "unigram generator", "ELECTRA")
 TABLE_5 = {
     "MLM": 82.2,
     "Replace MLM": 82.4,
