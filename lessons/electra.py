@@ -638,7 +638,10 @@ def percent_right(model, ids, labels):
 # ### How far does it carry?
 
 # %% tags=["active-ipynb"]
-# figures.judging_in_detail(stored)
+# figures.judging_by_labels(stored)
+
+# %% tags=["active-ipynb"]
+# figures.judging_by_error(stored)
 
 # %% tags=["active-ipynb"]
 # lead = {way: (by_seed(f"ELECTRA{way}") - by_seed(f"MLM{way}")).mean()
