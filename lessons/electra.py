@@ -617,7 +617,7 @@ def percent_right(model, ids, labels):
 # The random one is asked about the same mixture of tokens as ELECTRA, so it is not *which* tokens.
 # But in so few steps the gradient of a seventh of the answers may just be too noisy.
 # So give it batches of 107 windows: then a step brings as many answers as ELECTRA's does (and reads, and works, nearly seven times as much).
-# And give ELECTRA batches of 3: then a step brings as few.
+# And give ELECTRA batches of 3: then a step brings as few (and its generator learns from less, too).
 
 # %% tags=["active-ipynb"]
 # figures.number_of_answers(stored)
@@ -638,7 +638,10 @@ def percent_right(model, ids, labels):
 # ### How far does it carry?
 
 # %% tags=["active-ipynb"]
-# figures.judging_in_detail(stored)
+# figures.judging_by_labels(stored)
+
+# %% tags=["active-ipynb"]
+# figures.judging_by_error(stored)
 
 # %% tags=["active-ipynb"]
 # lead = {way: (by_seed(f"ELECTRA{way}") - by_seed(f"MLM{way}")).mean()
