@@ -548,10 +548,11 @@ def fit(model, windows, steps, seed, on_step=None, learning_rate=2e-3):
 
     Returns the loss of every step. on_step: called as `on_step(step, loss)`.
     """
-    generator = torch.Generator().manual_seed(seed)
+    device = model.head.bias.device
+    generator = torch.Generator(device).manual_seed(seed)
     optimizer, schedule = recipe(model, steps, learning_rate)
     vocab_size, losses = model.encoder.config.vocab_size, []
-    for step, ids in enumerate(text.batches(windows, 32, steps, seed)):
+    for step, ids in enumerate(text.batches(windows.to(device), 32, steps, seed)):
         chosen = choose(ids, generator=generator)           # (32, tokens), bool
         read, _ = hide(ids, chosen, vocab_size, generator=generator)
 
@@ -635,8 +636,10 @@ def layer_gradients(model, ids, chosen):
 @torch.no_grad()
 def held_out_loss(model, windows):
     """(loss, percent right) on hidden tokens of 2,000 windows, always the same ones."""
-    generator = torch.Generator().manual_seed(12345)
-    ids = windows[torch.randperm(len(windows), generator=generator)[:2000]]
+    device = model.head.bias.device
+    generator = torch.Generator(device).manual_seed(12345)
+    order = torch.randperm(len(windows), generator=generator, device=device)
+    ids = windows.to(device)[order[:2000]]
     chosen = choose(ids, generator=generator)
     vocab_size = model.encoder.config.vocab_size
     read, _ = hide(ids, chosen, vocab_size, generator=generator)
@@ -1016,13 +1019,14 @@ def fit_pairs(model, pairs, wrong, steps, seed, on_step=None):
 
     wrong: as long as `pairs`. on_step: called as `on_step(step, loss of the question)`.
     """
-    generator = torch.Generator().manual_seed(seed)
+    device = model.head.bias.device
+    generator = torch.Generator(device).manual_seed(seed)
     optimizer, schedule = recipe(model, steps)
-    answers = torch.tensor([0] * 16 + [1] * 16)
+    answers = torch.tensor([0] * 16 + [1] * 16, device=device)
     order = text.batches(torch.arange(len(pairs)), 16, steps, seed)
     for step, index in enumerate(order):
         batch = [kind[i] for kind in (pairs, wrong) for i in index.tolist()]
-        ids, segments = join(batch)                         # (32, tokens)
+        ids, segments = (one.to(device) for one in join(batch))     # (32, tokens)
         chosen = choose(ids, 0.15, generator)
         read = ids.masked_fill(chosen, MASK)
 
@@ -1044,9 +1048,10 @@ def fit_pairs(model, pairs, wrong, steps, seed, on_step=None):
 @torch.no_grad()
 def percent_right(model, pairs, wrong):
     """How often a PreTraining tells `pairs` from as many `wrong` ones, in percent."""
-    ids, segments = join(pairs + wrong)
+    device = model.head.bias.device
+    ids, segments = (one.to(device) for one in join(pairs + wrong))
     logits = model.label(model.encoder(ids, ids != PAD, segments))
-    answers = torch.arange(2).repeat_interleave(len(pairs))
+    answers = torch.arange(2, device=device).repeat_interleave(len(pairs))
     return 100 * (logits.argmax(1) == answers).float().mean().item()
 
 
