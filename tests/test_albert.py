@@ -32,7 +32,6 @@ from lessons.albert import (
     SMALL,
     VARIANTS,
     AlbertConfig,
-    Classifier,
     Encoder,
     FeedForward,
     Layer,
@@ -65,6 +64,7 @@ from lessons.albert import (
 )
 from lessons.figures.albert import budget, looked_up
 from lessons.published.albert import (
+    Classifier,
     counted,
     differences_from_reference,
     from_pretrained,
@@ -430,8 +430,10 @@ def test_pairs_are_joined_turned_and_mismatched():
     assert {tuple(second) for _, second in wrong} == {(7,), (9,)}
 
 
-class Orderly(nn.Module):
+class Orderly:
     """Stands for a PreTraining: says 1, wrong, where the second line begins lower."""
+
+    head = nn.Linear(1, 1)
 
     def encoder(self, ids, mask, segments):
         second = segments.argmax(1, keepdim=True)
@@ -890,7 +892,7 @@ def needs_an_end(found, place, n):
             "a list of 15 bool",
         ),
         ("hidden_pieces", needs_an_end, "IndexError"),
-        ("hidden_pieces", pieces(word_start=False), "its beginning included"),
+        ("hidden_pieces", pieces(word_start=False), "its beginning, too"),
         ("hidden_pieces", pieces(stop=False), r"ends before \[SEP\]"),
         ("hidden_pieces", pieces(count_pieces=True), "hidden whole"),
         ("hidden_pieces", pieces(special=False, stop=False), r"ends before \[SEP\]"),

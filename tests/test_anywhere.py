@@ -186,6 +186,10 @@ class Frugal(nn.Sequential):
         super().__init__(densenet.FrugalBlock(2, 3, 4), nn.Flatten())
 
 
+def labelled():
+    return started(published_albert.Classifier(albert.albert(ALBERT)))
+
+
 def detective():
     return started(electra.Discriminator(electra.new_encoder(ELECTRA)))
 
@@ -222,7 +226,7 @@ TEXTS = {
     "CTRL, words": lambda: ctrl.CtrlLM(CTRL),
 }
 LABELS = {
-    "ALBERT, label": lambda: started(albert.Classifier(albert.albert(ALBERT))),
+    "ALBERT, label": labelled,
     "ALBERT in training": lambda: started(Both(albert.albert(ALBERT))),
     "DeBERTa, label": lambda: deberta.Classifier(DEBERTA()),
 }
@@ -344,12 +348,9 @@ def small_bert(on):
 PAIRS = [([5, 6, 7], [8, 9]), ([10, 11], [12, 13, 14])] * 8
 
 
-def asked(on):
+def percent_of_pairs(on):
     model = albert.PreTraining(albert.albert(albert.PAIRS)).to(on)
-    seen = []
-    wrong = albert.turned(PAIRS)
-    albert.fit_pairs(model, PAIRS, wrong, 2, 0, lambda step, loss: seen.append(loss))
-    return [*seen, albert.percent_right(model, PAIRS, wrong)]
+    return albert.percent_right(model, PAIRS, albert.turned(PAIRS))
 
 
 def steering(on):
@@ -359,8 +360,7 @@ def steering(on):
 NUMBERS = {
     "percent_right": percent_right,
     "held_out": held_out,
-    "fit, ALBERT": lambda on: albert.fit(small_bert(on), WINDOWS, 2, 0),
-    "fit_pairs": asked,
+    "percent_right, ALBERT": percent_of_pairs,
     "held_out_loss": lambda on: albert.held_out_loss(small_bert(on), WINDOWS),
     "movement": lambda on: albert.movement(small_bert(on).encoder, WINDOWS.to(on))[0],
     "error": lambda on: train.error(network("ResNet", on), SPLIT),

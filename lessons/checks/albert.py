@@ -42,8 +42,8 @@ def masked_attention(answer):
     found, right, mask = ask([[1] * 5] * 2)
     kind = f"your function should return a tensor, not {type(found).__name__}"
     yield isinstance(found, torch.Tensor), kind
-    shapes = f"{tuple(right.shape)}, not {tuple(found.shape)}"
-    yield found.shape == right.shape, f"the shape should be that of the values, {shapes}"
+    shapes = f"that of the values, {tuple(right.shape)}, not {tuple(found.shape)}"
+    yield found.shape == right.shape, f"the shape should be {shapes}"
     yield same(found, right, mask), (
         "without padding it is softmax(QKᵀ/√d) V: "
         "look at the division by √d and the axis of the softmax"
@@ -64,7 +64,8 @@ def masked_attention(answer):
         "mask the scores of padded keys, before the softmax"
     )
     yield same(*ask([[0, 1, 1, 0, 1]])), (
-        "with padding at the start and in the middle it is wrong: a 0 may stand anywhere"
+        "with padding at the start and in the middle it is wrong: "
+        "a 0 may stand anywhere"
     )
     found, right, mask = ask([[1, 1, 1, 0, 0]], key_of_padding=100)
     yield not real(found, mask).isnan().any(), (
@@ -120,7 +121,7 @@ def hidden_pieces(answer):
     cases = [
         (1, 1, [1], "one word of one piece"),
         (2, 1, [2, 3, 4], "a word of three pieces is hidden whole"),
-        (4, 1, [2, 3, 4], "a place inside a word hides it whole, its beginning included"),
+        (4, 1, [2, 3, 4], "a place inside a word hides all of it, its beginning, too"),
         (1, 2, [1, 2, 3, 4], "n counts words, not pieces"),
         (5, 3, [5, 6, 7], "three words of one piece each"),
         (7, 2, [7, 8, 9], "the last word of the run is hidden to its end"),

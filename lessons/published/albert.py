@@ -5,6 +5,7 @@ from tempfile import TemporaryDirectory
 
 import torch
 from tokenizers import Tokenizer
+from torch import nn
 
 from kit import text, weights
 from kit.probe import parameters
@@ -12,12 +13,12 @@ from kit.table import as_printed
 from lessons.albert import (
     VARIANTS,
     AlbertConfig,
-    Classifier,
     Config,
     Encoder,
     MaskedLM,
     NarrowEmbeddings,
     PreTraining,
+    TextHead,
     bert,
     build,
     new_layer,
@@ -25,6 +26,21 @@ from lessons.albert import (
 )
 
 # --- weights
+
+
+class Classifier(nn.Module):
+    """Inputs as of its Encoder, to logits `(batch, num_labels)`: for fine-tuning."""
+
+    def __init__(self, encoder, num_labels=2):
+        super().__init__()
+        self.encoder = encoder
+        self.label = TextHead(encoder.config.hidden_size, num_labels)
+
+    def forward(self, input_ids, attention_mask=None, token_type_ids=None):
+        states = self.encoder(input_ids, attention_mask, token_type_ids)
+        text.check_start(attention_mask)
+        return self.label(states)
+
 
 HEADS = {  # what stands on the encoder, by the class that a checkpoint names
     "Model": lambda encoder, labels: encoder,
