@@ -196,12 +196,12 @@ def the_bet(stored):
             bars = [stdev(one) for one in losses]
             axis.errorbar(x, y, bars, c=colour, marker=marker, capsize=3)
             for place, height, width in zip(x, y, widths):
-                up = share == "all"
+                offset = {72: (-9, -16), 48: (9, 5)}.get(width, (9, 11))
                 axis.annotate(
-                    f"H = {width}", (place, height), (-7, 7 if up else -16), ha="right",
-                    textcoords="offset points", color=colour, fontsize=10,
+                    f"H = {width}", (place, height), offset, color=colour, fontsize=10,
+                    textcoords="offset points", ha="right" if width == 72 else "left",
                 )
-        axis.margins(x=0.16, y=0.18)
+        axis.margins(x=0.22, y=0.18)
     axes[0].set_xlabel("parameters, thousands")
     axes[1].set_xlabel("multiply-adds of a window, millions")
     axes[0].set_ylabel("held-out loss")
