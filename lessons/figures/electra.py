@@ -1,5 +1,6 @@
 """The figures of the ELECTRA lesson: one function each, named after what it shows."""
 
+import math
 from statistics import mean, stdev
 
 import matplotlib.pyplot as plt
@@ -50,10 +51,11 @@ def where_the_loss_teaches(masked, at_output, at_input):
     ):
         norms = gradient[0].norm(dim=-1)
         row = {"title": title, "tokens": names(masked[0]), "role": "control"}
-        rows.append(row | {"values": norms / norms.max()})
+        # The root, so that the weakest do not look like none at all.
+        rows.append(row | {"values": (norms / norms.max()).sqrt()})
     return Tokens(
         {"rows": rows},
-        value_label="norm of the gradient, as a share of the largest in the row",
+        value_label="root of the gradient's norm, as a share of the row's largest",
         caption="Above: only the hidden tokens are asked for, so only their outputs "
         "are taught. Below: all are read, so attention carries some of it everywhere.",
         alt="The tokens of a program twice. Above, only the masked ones are shaded; "
@@ -80,7 +82,7 @@ def two_networks():
     """Text, mask, generator, draw, discriminator, a mark for each token (Figure 2)."""
     columns = {
         0.6: ("the text", ["the", "chef", "cooked", "the", "meal"]),
-        2.2: ("15% hidden", ["[MASK]", "chef", "[MASK]", "the", "meal"]),
+        2.2: ("some hidden", ["[MASK]", "chef", "[MASK]", "the", "meal"]),
         5.6: ("drawn", ["the", "chef", "ate", "the", "meal"]),
         9.0: ("replaced?", ["no", "no", "yes", "no", "no"]),
     }
@@ -144,8 +146,8 @@ def detective_at_work(losses):
         y_label="loss per token",
         y_range=(0, 0.8),
         caption="The discriminator on new programs. Grey falls as the generator gets "
-        "better and fewer of its words are fakes. Blue starts above grey, learns to "
-        "say “a tenth” everywhere, and then leaves it.",
+        "better and fewer of its words are fakes. Blue starts above grey and ends "
+        "below it: then the discriminator knows more than how many fakes there are.",
         alt="Two falling curves; the discriminator's ends well below the other.",
     )
 
@@ -176,7 +178,8 @@ def quiz(model):
         judge="the discriminator",
         controls={"program": range(1, 9)},
         caption="Which tokens were replaced? Click, commit, compare. The discriminator "
-        "picks as many tokens as you do, its most suspected.",
+        "picks as many tokens as you do, its most suspected. It misses some: try "
+        "several programs.",
         alt="A few lines of a program; some tokens were replaced.",
     )
     return figure.widget(controls={"program": range(1, len(programs) + 1)})
@@ -304,13 +307,13 @@ def all_ways(stored):
             colour = BLUE if way == "ELECTRA" else GREY
             axis.barh(place, mean(found), color=colour, height=0.6, alpha=0.75)
             axis.plot(found, [place] * len(found), "o", c="#111111", ms=3)
-            right = max(found) + 1
-            axis.text(right, place, f"{mean(found):.1f}", va="center", fontsize=10)
+            look = {"ha": "right", "va": "center", "fontsize": 10}
+            axis.text(100, place, f"{mean(found):.1f}", **look)
         untrained_line(axis.axvline, mean(scores(stored, "untrained", task)))
     axes[0].set(yticks=list(places.values()), yticklabels=list(places))
     axes[0].set_xlim(80, 86)
-    axes[1].set_xlim(40, 96)
-    axes[2].set_xlim(40, 96)
+    axes[1].set_xlim(40, 100)
+    axes[2].set_xlim(40, 100)
     titles = ("the paper: GLUE (Table 5)", *TITLES.values())
     for axis, title in zip(axes, titles):
         axis.set_title(title, fontsize=11)
@@ -319,14 +322,20 @@ def all_ways(stored):
         drawing,
         caption="Equal work. Ours: means and each of five "
         "seeds on test windows; dashed: no pre-training. The axes do not begin at 0.",
-        alt="Three bar charts of seven ways to pre-train. In the paper and in our "
-        "judging task ELECTRA is first; in the roles of names it is not.",
+        alt="Three bar charts of seven ways to pre-train. In the paper ELECTRA is "
+        "first; at judging the unigram generator and ELECTRA lead; at the roles of "
+        "names MLM is first.",
     )
+
+
+def tuned_rates(stored):
+    """The rates of pre-training in the grid, as they are written."""
+    return [name.split(", ")[1] for name in stored if "tuning: ELECTRA," in name]
 
 
 def tuning(stored):
     """Judging on validation windows for each rate of pre-training, as a table."""
-    rates = [name.split(", ")[1] for name in stored if "tuning: ELECTRA," in name]
+    rates = tuned_rates(stored)
     rows = []
     for way in WAYS:
         cells = []
@@ -341,15 +350,27 @@ def tuning(stored):
 
 
 def number_of_answers(stored):
-    """Judging by the tokens asked about in a step: which tokens, and how many?"""
+    """Judging by the answers of a step and of all steps, as a table."""
+    usual = stored["ELECTRA"][0]
+    steps, rate = round(usual["steps"]), usual["judging: rate"]
+    lowest, longer = tuned_rates(stored)[0], round(steps * 16 / 3)
+    of_3, at_random = "ELECTRA, batches of 3", "ELECTRA random 15%"
     rows = [
-        ["all", "3", "96", "ELECTRA, batches of 3"],
-        ["all", "16", "512", "ELECTRA"],
-        ["a random 15%", "16", "80", "ELECTRA random 15%"],
-        ["a random 15%", "107", "535", "ELECTRA random 15%, batches of 107"],
+        ["all", 16, steps, rate, "ELECTRA"],
+        ["all", 3, steps, rate, of_3],
+        ["all", 3, longer, rate, f"{of_3}, as many texts"],
+        ["all", 3, longer, lowest, f"{of_3}, as many texts, lowest rate"],
+        ["a random 15%", 16, steps, rate, f"{at_random}, rates of ELECTRA"],
+        ["a random 15%", 107, steps, rate, f"{at_random}, batches of 107"],
     ]
-    cells = [[*row[:3], summary(stored, row[3])] for row in rows]
-    return table(["asked about", "windows", "answers a step", "judging, %"], cells)
+    cells = []
+    for asked, batch, steps, rate, name in rows:
+        answers = batch * (LENGTH if asked == "all" else math.ceil(0.15 * LENGTH))
+        total = f"{steps * answers:,}"
+        before = [asked, str(batch), f"{steps:,}", str(rate), str(answers), total]
+        cells.append([*before, summary(stored, name)])
+    head = ["asked about", "windows", "steps", "rate", "answers a step", "in all"]
+    return table([*head, "judging, %"], cells)
 
 
 def summary(stored, name):
@@ -371,8 +392,9 @@ def judging_by_labels(stored):
         x_label="labelled windows",
         y_label="judged rightly, %",
         y_range=(45, 95),
-        caption="Judging after learning from more or fewer labelled windows. Dotted: "
-        "the lowest and the highest of five seeds.",
+        caption="Judging after learning from more or fewer labelled windows: 200 steps "
+        "for 300 and 1,000 of them, 400 for 4,000. Dotted: the lowest and the highest "
+        "of five seeds.",
         alt="ELECTRA's line lies above MLM's; they come close at 4,000 labels.",
     )
 
@@ -404,6 +426,7 @@ def other_settings(stored):
     """Judging with one thing changed, as a table of means and standard deviations."""
     settings = {
         "as above": ("MLM", "ELECTRA"),
+        "fine-tuned for 400 steps, not 200": ("MLM, 400 steps", "ELECTRA, 400 steps"),
         "the head sees the mean of the states only": ("MLM, mean", "ELECTRA, mean"),
         "40% hidden instead of 15%": ("MLM, 40% hidden", None),
         "no number for each distance": (None, "ELECTRA, no distances"),
@@ -438,7 +461,8 @@ GLUE = {  # training FLOPs, average on the GLUE development sets: Tables 1 and 2
 def glue_against_work():
     """Tables 1 and 2 in one picture, as in the paper's Figure 1."""
     drawing, axis = plt.subplots(figsize=(8, 4))
-    places = {"XLNet": ("left", (8, -2))}  # all else of the others stands below right
+    # All else of the others stands below right.
+    places = {"XLNet": ("left", (8, -2)), "RoBERTa": ("right", (0, -22))}
     for colour, (family, models) in zip((BLUE, GREY), GLUE.items()):
         for name, points in models.items():
             work, found = zip(*points)
@@ -496,21 +520,22 @@ def suspicion(snapshots):
             same = "drawn, and right" if here else ""
             marks.append("replaced" if corrupted[0, i] != ids[0, i] else same)
         values = snapshots[step].discriminator(corrupted)[0].sigmoid()
-        return {"rows": [
+        note = f"the darkest: probability {values.max():.2f}"
+        return {"note": note, "rows": [
             {"title": "the generator reads", "tokens": masked, "role": "control"},
             {"title": f"the discriminator after {step} steps", "tokens": drawn,
-             "marks": marks, "values": values, "role": "idea",
+             "marks": marks, "values": values / values.max(), "role": "idea",
              "notes": ["read as [UNK], never drawn" if i == 1 else "" for i in ids[0]]},
         ]}
 
     figure = Tokens(
         frame,
         controls={"step": list(snapshots), "program": OWN},
-        start={"step": max(snapshots), "program": OWN[2]},
-        value_label="probability of “replaced”",
-        caption="Move the step from 0 to the end. At first all look alike; later some "
-        "fakes stand out, and some originals are suspected, too. With a kernel, write "
-        "a line of Python yourself, and hide more of it.",
+        start={"step": max(snapshots), "program": OWN[0]},
+        value_label="probability of “replaced”, as a share of the largest here",
+        caption="Move the step from 0 to the end, and compare the programs: sometimes "
+        "a fake stands out, sometimes it is missed and an original is suspected. With "
+        "a kernel, write a line of Python yourself, and hide more of it.",
         alt="Two rows of tokens: a program with some masked, and the same filled by "
         "the generator, shaded by suspicion.",
     )
@@ -535,6 +560,7 @@ def distances(encoder, reach=8):
         y_label="layer.head",
         value_label="added to the score",
         caption="What was learned for each distance (less the mean of the row); all "
-        "were 0 at first. −1 is the token before.",
+        "were 0 at first. −1 is the token before. Most heads prefer a token near by; "
+        "which one differs from head to head.",
         alt="A matrix of heads by distances, with a few bright cells near the middle.",
     )

@@ -138,13 +138,13 @@ def steps_for(way):
 
 
 @cache
-def pretrained(way, seed, rate, batch_size=16):
+def pretrained(way, seed, rate, batch_size=16, steps=None):
     """(the encoder, the mean loss of the first 50 steps); untrained where rate is 0."""
     make, loss_of = (WAYS | ALSO)["MLM" if way == "untrained" else way]
     torch.manual_seed(seed)
     model, losses = make(), [0.0]
     if rate:
-        steps, losses = steps_for(way), []
+        steps, losses = steps or steps_for(way), []
 
         def keep(step, loss):
             losses.append(loss)
@@ -241,10 +241,16 @@ def studied(way, seed):
     return found | {"steps": steps}
 
 
-def judging(way, seed, batch_size=16, rates_of=None, **settings):
-    """The first task only, with other settings, and with the rates of a way."""
+def judging(
+    way, seed, batch_size=16, rates_of=None, pretraining=(None, None), **settings
+):
+    """The first task only, with other settings, and with the rates of a way.
+
+    pretraining: (rate, steps) where they are not the usual ones.
+    """
     rate, fine = tuned(rates_of or way, "judging")
-    encoder, _ = pretrained(way, seed, rate, batch_size)
+    other, steps = pretraining
+    encoder, _ = pretrained(way, seed, other or rate, batch_size, steps)
     times = TASKS["judging"]
     found = repeated(encoder, "judging", fine, seed, times, **settings)
     return {"judging": found["judging"]}
@@ -269,10 +275,18 @@ for way in ("MLM", "ELECTRA"):
     few = partial(judging, way, count=300)
     many = partial(judging, way, count=4000, steps=400)
     results[f"{way}, 300 labels"], results[f"{way}, 4000 labels"] = few, many
+    results[f"{way}, 400 steps"] = partial(judging, way, steps=400)
     results[f"{way}, mean"] = partial(judging, way, head=MeanJudge(64, 2))
 # Of 107 windows 15% of the tokens are as many as all tokens of 16; of 3, the reverse.
 results["ELECTRA, batches of 3"] = partial(judging, "ELECTRA", batch_size=3)
+for more, rate in {"": None, ", lowest rate": RATES[0]}.items():
+    results[f"ELECTRA, batches of 3, as many texts{more}"] = partial(
+        judging, "ELECTRA", batch_size=3, pretraining=(rate, round(500 * 16 / 3))
+    )
 as_electra = partial(judging, rates_of="ELECTRA")
+results["ELECTRA random 15%, rates of ELECTRA"] = partial(
+    as_electra, "ELECTRA random 15%"
+)
 results["ELECTRA random 15%, batches of 107"] = partial(
     as_electra, "ELECTRA random 15%", batch_size=107
 )
