@@ -130,7 +130,7 @@ from lessons.albert import (
 # $$\mathcal L_{\text{MLM}} = -\frac1k \sum_{\text{hidden}} \log p, \qquad \mathcal L_{\text{Disc}} = -\frac1n \sum_{\text{all}} \big(r \log d + (1-r) \log(1-d)\big)$$
 #
 # (The paper writes sums, its code takes means: section 7.)
-# The factor λ is there because a yes or no costs less than a choice among thousands of words (appendix A).
+# The second numbers are much smaller; 50 was chosen among 1, 10, 20, 50 and 100 (the appendix on pre-training).
 #
 # ## 3. Build it, train it
 #
@@ -696,7 +696,7 @@ def percent_right(model, ids, labels):
 # ## 5. What the paper found
 #
 # At the paper's scale the gain does not hang on one task.
-# It shows in the average of GLUE, nine tasks of understanding English, of which the paper takes eight.
+# It shows in the average score of GLUE, a collection of tasks of understanding English.
 
 # %% tags=["active-ipynb"]
 # figures.glue_against_work()

@@ -16,7 +16,7 @@ def is_whole(tensor):
 def corrupt_and_label(answer):
     ids = torch.tensor([[10, 11, 12, 10, 13], [14, 15, 16, 17, 18]])
     chosen = torch.tensor([[1, 0, 1, 0, 0], [0, 1, 0, 0, 1]]).bool()
-    drawn = torch.tensor([10, 99, 14, 18])  # the first and the last are what stood there
+    drawn = torch.tensor([10, 99, 14, 18])  # the first and the last are no fakes
     before, shape = ids.clone(), tuple(ids.shape)
     found = answer(ids, chosen, drawn)
     yield torch.equal(ids, before), "ids has changed: work on a copy"
