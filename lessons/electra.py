@@ -770,7 +770,7 @@ def percent_right(model, ids, labels):
 # generator_loss = F.cross_entropy(guesses, ids[chosen]).item()
 # discriminator_term = 50 * losses[STEPS][0]
 # print(f"generator {generator_loss:.1f}, discriminator with λ {discriminator_term:.1f}")
-# claim("with λ the discriminator's term is three to ten times the generator's, not fifty",
+# claim("with λ the discriminator's term is 3 to 10 times the generator's, not fifty",
 #       3 < discriminator_term / generator_loss < 10, "ours")
 
 # %% [markdown]
