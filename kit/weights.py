@@ -7,6 +7,7 @@ rest, and `fill` puts the tensors into a model of ours.
 import re
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import huggingface_hub
 import torch
@@ -244,3 +245,27 @@ def fill(model, tensors, names=()):
     except RuntimeError as error:
         raise ValueError(f"the weights do not fit the model: {error}") from None
     return model.eval()
+
+
+# ---- and does it compute the same?
+
+
+def difference(read, kind, seed=0, **changes):
+    """Largest difference between the first outputs of a library's model and of ours.
+
+    kind: the name of a class of transformers, which gets random weights and is saved.
+    read: the `from_pretrained` that reads it. changes: fields of its small
+    configuration. Both read the same texts, with padding and two segments.
+    """
+    kind, small = getattr(transformers, kind), (97, 48, 4, 6, 96, 40, 2)
+    sizes = dict(zip(SIZES, small))
+    torch.manual_seed(seed)
+    theirs = kind(kind.config_class(**sizes | changes)).eval()
+    ids, segments = torch.randint(97, (3, 20)), torch.randint(2, (3, 20))
+    mask = torch.arange(20) < torch.tensor([[20], [12], [3]])
+    with TemporaryDirectory() as folder, quiet(), torch.no_grad():
+        for weight in theirs.parameters():  # biases, too: zeros would hide a swap
+            weight.add_(0.1 * torch.randn_like(weight))
+        theirs.save_pretrained(folder)
+        expected = theirs(ids, attention_mask=mask.long(), token_type_ids=segments)[0]
+        return (read(folder)(ids, mask, segments) - expected).abs().max().item()

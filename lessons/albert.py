@@ -1128,14 +1128,6 @@ def choose_ngrams(words, share=0.15, longest=3, generator=None):
     return chosen
 
 
-# %% tags=["active-ipynb"]
-# words = torch.arange(512).expand(2000, -1)                  # every token is a word
-# generator = torch.Generator().manual_seed(SEED)
-# few = choose_ngrams(words, share=3 / 512, generator=generator)    # room for three
-# run_of_3 = (few[:, 2:] & few[:, 1:-1] & few[:, :-2]).any(1).float().mean()
-# claim("where three words may be hidden, they are one run of three in 2/11 of the texts",
-#       abs(run_of_3 - 2 / 11) < 0.04, "§4.1")
-
 # %% [markdown]
 # How much is hidden?
 # The authors' code (`create_pretraining_data.py`) takes BERT's 15% *or* `max_predictions_per_seq` tokens, whichever is less.
