@@ -306,6 +306,10 @@ def test_padding_is_no_text_to_hide():
 def test_runs_are_as_long_as_the_paper_says():
     assert ngram_probabilities().tolist() == pytest.approx([6 / 11, 3 / 11, 2 / 11])
     assert ngram_probabilities(1).tolist() == [1]
+    torch.manual_seed(0)  # where three words may be hidden, they are one run or more
+    few = choose_ngrams(torch.arange(512).expand(2000, -1), share=3 / 512)
+    threes = (few[:, 2:] & few[:, 1:-1] & few[:, :-2]).any(1)
+    assert abs(threes.float().mean() - 2 / 11) < 0.04
 
 
 # ---- training, and what is measured
