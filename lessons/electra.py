@@ -766,7 +766,7 @@ def percent_right(model, ids, labels):
 # Most weights get a gradient from one of the two losses only, and Adam divides by its size: there λ hardly matters.
 # It weighs the two where they meet, in the shared tables.
 
-# %% tags=["active-ipynb"]
+# %% tags=["active-ipynb", "nbval-ignore-output"]
 # generator_loss = F.cross_entropy(guesses, ids[chosen]).item()
 # discriminator_term = 50 * losses[STEPS][0]
 # print(f"generator {generator_loss:.1f}, discriminator with λ {discriminator_term:.1f}")
