@@ -358,7 +358,8 @@ def lesson_table(root, folder):
             lesson = f"[{info['title']}]({path.relative_to(folder).as_posix()})"
             time, gigabytes = f"{run.seconds}\u00a0s", run.memory_mb / 1024
             memory = f"{gigabytes:.1f}\u00a0GB"
-            cells = [lesson, info["paper"], info["see"], time, memory]
+            paper = re.sub(r": \*[^*]+\*", "", info["paper"])  # its title is long
+            cells = [lesson, paper, info["see"], time, memory]
             escaped = (cell.replace("|", "\\|") for cell in cells)
             rows.append("| " + " | ".join(escaped) + " |")
     return "\n".join(rows)

@@ -211,13 +211,14 @@ def attention_weights(query, key, mask=None):
 # %% [markdown]
 # One mixture for each token is little.
 # So the H numbers are cut into *heads*, each of which attends by itself, and a last matrix mixes what they found.
-# Training uses torch's function, which does not keep the weights of attention; to look at them, we compute them.
+# Training uses torch's function, which does not keep the attention weights; to look at them, we compute them.
 
 # %%
 class SelfAttention(nn.Module):
     """Multi-head self-attention: `(batch, tokens, hidden_size)` to the same.
 
-    mask: bool, `(batch, heads, tokens, tokens)` or what broadcasts to it.
+    mask: bool, or numbers that are added to the scores; `(batch, heads, tokens, tokens)`
+    or what broadcasts to it.
     Raises ValueError where the heads cannot share out the hidden size.
     """
 
@@ -266,7 +267,7 @@ class SelfAttention(nn.Module):
 # The activation is GELU, a rounded ReLU; ALBERT's code computes it by a tanh.
 # (An exact form exists, too: the transformers library's configurations of some checkpoints name it.)
 #
-# Around each of the two parts goes what ResNet taught: add the input.
+# Around each of the two parts goes what [ResNet](resnet.ipynb) taught: add the input.
 # Then a *layer normalisation* brings each token's vector to mean 0 and variance 1.
 
 # %%
@@ -1097,42 +1098,11 @@ PAIRS = AlbertConfig(
 # One more change, a small one: ALBERT hides *runs* of up to three whole words, short ones more often (§4.1):
 #
 # $$p(n) = \frac{1/n}{\sum_{k=1}^{N} 1/k}, \qquad N = 3: \quad \tfrac{6}{11},\ \tfrac{3}{11},\ \tfrac{2}{11}$$
-
-# %%
-def ngram_probabilities(longest=3):
-    """p(n) for n = 1 … `longest` (§4.1)."""
-    weights = 1 / torch.arange(1.0, longest + 1)
-    return weights / weights.sum()
-
-
-def choose_ngrams(words, share=0.15, longest=3, generator=None):
-    """Which tokens to hide: runs of whole words, bool of the shape of `words` (§4.1).
-
-    At most `share` of the tokens of a row, but at least one.
-    words: `(batch, tokens)`, the number of the word that a token belongs to, from 0 on;
-    -1 for special tokens, which no run crosses; -2 for padding, which does not count.
-    """
-    batch, segment = len(words), (words < 0).cumsum(1)      # grows at special tokens
-    budget = (share * (words > -2).sum(1, keepdim=True)).round().clamp(min=1)
-    lengths = ngram_probabilities(longest).to(words.device)
-    chosen = torch.zeros_like(words, dtype=torch.bool)
-    for _ in range(4 * int(budget.max())):                  # tries
-        n = 1 + torch.multinomial(lengths, batch, replacement=True, generator=generator)
-        place = torch.rand(batch, generator=generator, device=words.device)
-        start = (place * (words.max(1).values + 1)).long()[:, None]
-        run = (words >= start) & (words < start + n[:, None])
-        own = (segment * (words == start)).amax(1, keepdim=True)
-        run &= segment == own                               # it ends at a special token
-        fits = (chosen | run).sum(1, keepdim=True) <= budget
-        chosen |= run & fits
-    return chosen
-
-
-# %% [markdown]
+#
 # How much is hidden?
 # The authors' code (`create_pretraining_data.py`) takes BERT's 15% *or* `max_predictions_per_seq` tokens, whichever is less.
 # That is 20 by default: of a text of 512 tokens 3.9%.
-# (And where a run does not fit, it tries a shorter one; ours leaves it out.)
+# (And where a run does not fit, it tries a shorter one; ours, `choose_ngrams` in `lessons/published/albert.py`, leaves it out.)
 #
 # ## 7. What the paper found
 #
@@ -1450,7 +1420,7 @@ def attention_maps(encoder, ids):
 # ```
 #
 # To train at the paper's scale, give `PreTraining(build("albert-base"))` batches of `[CLS] x₁ [SEP] x₂ [SEP]`
-# hidden by `choose_ngrams` and `hide`, and add the two losses:
+# hidden by `published.choose_ngrams` and `hide`, and add the two losses:
 #
 # ```python
 # words, order = model.both(read, attention_mask, segments)

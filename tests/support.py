@@ -11,9 +11,6 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-# The lessons in which no line of code scrolls sideways or folds on a page.
-NARROW = ["resnet", "densenet", "albert", "electra"]
-
 
 def randomise(model):
     """Statistics and scales of a trained network: 0 and 1 would hide a swap."""

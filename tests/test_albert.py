@@ -45,7 +45,6 @@ from lessons.albert import (
     bill,
     build,
     choose,
-    choose_ngrams,
     fit,
     fit_pairs,
     for_training,
@@ -57,7 +56,6 @@ from lessons.albert import (
     mismatched,
     movement,
     neighbours,
-    ngram_probabilities,
     percent_right,
     turned,
     work,
@@ -65,9 +63,11 @@ from lessons.albert import (
 from lessons.figures.albert import budget, looked_up
 from lessons.published.albert import (
     Classifier,
+    choose_ngrams,
     counted,
     differences_from_reference,
     from_pretrained,
+    ngram_probabilities,
     printed_counts,
     read_minilm,
 )
@@ -286,7 +286,8 @@ def test_ngrams_hide_whole_words_within_the_budget():
 def test_no_run_goes_on_behind_a_special_token(monkeypatch):
     """With runs of three only, word 3 is hidden with 4 and 5, not with 1 and 2."""
     threes = torch.tensor([0.0, 0.0, 1.0])
-    monkeypatch.setattr(lesson, "ngram_probabilities", lambda longest: threes)
+    place = "lessons.published.albert.ngram_probabilities"
+    monkeypatch.setattr(place, lambda longest: threes)
     torch.manual_seed(0)
     words = torch.tensor([-1, 0, 1, 2, -1, 3, 4, 5, -1]).expand(2000, -1)
     chosen = choose_ngrams(words, share=3 / 9)

@@ -314,7 +314,7 @@ HELPERS = {  # each with a device, and ids that are there
     "feature_use": lambda on, ids: densenet.feature_use(network("DenseNet", on), 1),
 }
 WITH_VALUES = {  # they hand numbers to Python, which `meta` has not
-    "choose_ngrams": lambda on, ids: albert.choose_ngrams(ids.argsort(1)),
+    "choose_ngrams": lambda on, ids: published_albert.choose_ngrams(ids.argsort(1)),
     "hide_tokens, DeBERTa": lambda on, ids: torch.stack(deberta.hide_tokens(ids, None)),
     "electra_loss": loss,
     "masked_lm_loss": masked_lm_loss,

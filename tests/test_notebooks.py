@@ -18,7 +18,6 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from nbval.plugin import get_sanitize_patterns
-from support import NARROW
 
 import kit.notebooks
 from kit.notebooks import (
@@ -40,7 +39,6 @@ from kit.view import Curves
 from kit.view.figure import viewer
 
 MAX_BYTES = 3 * 2**20
-WIDEST = 88
 
 
 def stored(name):
@@ -127,15 +125,6 @@ def faults(nb):
             yield from ("text: " + fault for fault in Pictures(cell.source).lacking)
 
 
-def wide_lines(nb):
-    """The lines of code that are too wide, one sentence each."""
-    code = [cell for cell in nb.cells if cell.cell_type == "code"]
-    for number, cell in enumerate(code, 1):
-        for line in cell.source.splitlines():
-            if len(line) > WIDEST:
-                yield f"cell [{number}]: {len(line)} columns: {line.strip()[:40]} …"
-
-
 def pairing_faults(nb, text):
     """Where a notebook differs from its module ``text``."""
     if jupytext.writes(nb, "py:percent") != text:
@@ -159,11 +148,6 @@ def test_notebook_is_its_module_executed(name):
 @pytest.mark.parametrize("name", lessons())
 def test_notebook_keeps_the_house_style(name):
     assert list(faults(stored(name))) == []
-
-
-@pytest.mark.parametrize("name", NARROW)
-def test_no_line_of_code_is_too_wide(name):
-    assert list(wide_lines(stored(name))) == []
 
 
 @pytest.mark.parametrize("path", ["README.md", "notebooks/index.md"])
@@ -247,15 +231,6 @@ def test_planted_fault_is_found(fault):
     assert list(faults(nb)) == []
     PLANTED[fault](nb)
     assert any(fault in found for found in faults(nb)), list(faults(nb))
-
-
-def test_a_wide_line_is_found():
-    nb = good()
-    nb.cells[0].source = "x" * 99  # text folds
-    nb.cells[2].source = f"print(\n    {'x' * 84})"
-    assert list(wide_lines(nb)) == [f"cell [2]: 89 columns: {'x' * 40} …"]
-    nb.cells[2].source = f"print(\n    {'x' * 84}\n)"
-    assert list(wide_lines(nb)) == []
 
 
 def test_pairing_sees_a_changed_cell_a_changed_tag_and_a_foreign_id():

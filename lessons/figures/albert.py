@@ -39,10 +39,12 @@ def budget(bill, work):
     def frame(show, H, E, layers, V=30_000):
         ideas = {"neither": (H, layers), f"E = {E}": (E, layers)}
         ideas |= {"shared": (H, 1), "both": (E, 1)}
-        if show == "parameters":
-            parts = {name: bill(V, *one[:1], H, one[1]) for name, one in ideas.items()}
-        else:
-            parts = {name: work(one[0], H, layers) for name, one in ideas.items()}
+        parts = {}
+        for name, (columns, different) in ideas.items():
+            if show == "parameters":
+                parts[name] = bill(V, columns, H, different)
+            else:
+                parts[name] = work(columns, H, layers)
         unit = 1e6 if show == "parameters" else 1e9
         series = [
             {"name": part, "values": [parts[name][part] / unit for name in ideas]}

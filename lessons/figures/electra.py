@@ -201,12 +201,11 @@ def errors():
 
     def frame(error):
         spoiled = spoil(window, error, torch.Generator().manual_seed(0))
-        changed = ["changed" if a != b else "" for a, b in zip(window, spoiled)]
-        if error in ERRORS[2:]:  # all that follows has moved
-            changed = None
         shown = {"title": error, "tokens": names(spoiled), "role": "idea"}
-        rows = [{"title": "as written", "tokens": names(window[:31])}]
-        return {"rows": [*rows, shown | ({"marks": changed} if changed else {})]}
+        if error in ERRORS[:2]:  # by the others, all that follows has moved
+            marks = ["changed" if a != b else "" for a, b in zip(window, spoiled)]
+            shown["marks"] = marks
+        return {"rows": [{"title": "as written", "tokens": names(window[:31])}, shown]}
 
     return Tokens(
         frame,

@@ -230,3 +230,35 @@ def printed_counts():
         count, H = counted(config), config.hidden_size
         rows.append([row, H, n, f"{count:,}", as_printed(count, 1e6, n)])
     return rows
+
+
+# --- runs of words to hide
+
+
+def ngram_probabilities(longest=3):
+    """p(n) for n = 1 … `longest` (§4.1)."""
+    weights = 1 / torch.arange(1.0, longest + 1)
+    return weights / weights.sum()
+
+
+def choose_ngrams(words, share=0.15, longest=3, generator=None):
+    """Which tokens to hide: runs of whole words, bool of the shape of `words` (§4.1).
+
+    At most `share` of the tokens of a row, but at least one.
+    words: `(batch, tokens)`, the number of the word that a token belongs to, from 0 on;
+    -1 for special tokens, which no run crosses; -2 for padding, which does not count.
+    """
+    batch, segment = len(words), (words < 0).cumsum(1)      # grows at special tokens
+    budget = (share * (words > -2).sum(1, keepdim=True)).round().clamp(min=1)
+    lengths = ngram_probabilities(longest).to(words.device)
+    chosen = torch.zeros_like(words, dtype=torch.bool)
+    for _ in range(4 * int(budget.max())):                  # tries
+        n = 1 + torch.multinomial(lengths, batch, replacement=True, generator=generator)
+        place = torch.rand(batch, generator=generator, device=words.device)
+        start = (place * (words.max(1).values + 1)).long()[:, None]
+        run = (words >= start) & (words < start + n[:, None])
+        own = (segment * (words == start)).amax(1, keepdim=True)
+        run &= segment == own                               # it ends at a special token
+        fits = (chosen | run).sum(1, keepdim=True) <= budget
+        chosen |= run & fits
+    return chosen

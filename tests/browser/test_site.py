@@ -7,7 +7,6 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
-from support import NARROW
 
 ROOT = Path(__file__).parents[2]
 LESSONS = [path.stem for path in sorted((ROOT / "lessons").glob("[!_]*.py"))]
@@ -216,9 +215,8 @@ def test_the_sidebar_folds_by_keyboard(visit):
     sidebar.wait_for(state="visible")
 
 
-@pytest.mark.parametrize(("lesson", "width"), [("resnet", 360), ("deberta", 1280)])
-def test_code_keeps_its_lines_and_scrolls_by_keyboard(visit, lesson, width):
-    page = visit(lesson, width=width)
+def test_on_a_phone_code_keeps_its_lines_and_scrolls_by_keyboard(visit):
+    page = visit("resnet", width=360)
     blocks = page.locator("main pre > code")
     folded = blocks.evaluate_all(
         """blocks => blocks.filter(code => {
@@ -231,11 +229,11 @@ def test_code_keeps_its_lines_and_scrolls_by_keyboard(visit, lesson, width):
     block = page.locator("main pre > code[tabindex='0']").first
     block.press("ArrowRight")
     page.wait_for_function("code => code.scrollLeft > 0", arg=block.element_handle())
-    assert page.url.endswith(f"/{lesson}.html")
+    assert page.url.endswith("/resnet.html")
 
 
-@pytest.mark.parametrize("lesson", NARROW)
-def test_narrow_code_does_not_scroll_on_a_desk(visit, lesson):
+@pytest.mark.parametrize("lesson", LESSONS)
+def test_code_does_not_scroll_on_a_desk(visit, lesson):
     page = visit(lesson, width=1280)
     assert page.locator("main pre > code").count() > 50
     assert page.locator("main pre > code[tabindex='0']").count() == 0
@@ -293,8 +291,7 @@ def nothing_is_cut(page):
         assert figure.evaluate(STYLE) == ["avoid", "exact"]
     rows = page.locator("main pre > code").evaluate_all(ROWS)
     assert all(lines == begun for lines, begun, _ in rows)
-    folded = any(drawn > lines for lines, _, drawn in rows)
-    assert folded == (Path(urlsplit(page.url).path).stem not in NARROW)
+    assert all(drawn == lines for lines, _, drawn in rows)
 
 
 def it_is_black_on_white(page):
