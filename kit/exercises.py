@@ -15,19 +15,25 @@ def check(answer, checker):
 
 def verdict(answer, checker):
     """The line that `check` prints; it begins with …, ✗ or ✓."""
+    return progress(answer, checker)[1]
+
+
+def progress(answer, checker):
+    """(checks passed before one failed, the line that `check` prints)."""
     passed = 0
     try:
         for holds, hint in checker(answer):
             if not holds:
-                return f"✗ {hint}"
+                return passed, f"✗ {hint}"
             passed += 1
     except NotImplementedError:
-        return "… not yet: write your own code in place of `raise NotImplementedError`"
+        own = "write your own code in place of `raise NotImplementedError`"
+        return passed, f"… not yet: {own}"
     except Exception as error:
         frames = traceback.extract_tb(error.__traceback__)
         own = [frame for frame in frames if "site-packages" not in frame.filename]
         where = (own or frames)[-1]  # not inside torch
         what = f"{type(error).__name__}: {error}"
         line = f"line {where.lineno}: {where.line or where.name}"
-        return f"✗ your code stopped with {what} ({line})"
-    return f"✓ {passed} checks passed"
+        return passed, f"✗ your code stopped with {what} ({line})"
+    return passed, f"✓ {passed} checks passed"

@@ -108,3 +108,124 @@ def start_as_identity(answer):
     count = f"{len(changed)} tensors have changed"
     right = len(changed) == len(blocks)
     yield right, f"{count}; one in each of the {len(blocks)} blocks is enough"
+
+
+def layers(answer):
+    for blocks, bottleneck, right in [
+        ([3, 4, 6, 3], False, 34),
+        ([3, 4, 6, 3], True, 50),
+        ([3, 8, 36, 3], True, 152),
+        ([9, 9, 9], False, 56),
+    ]:
+        found = answer(blocks, bottleneck)
+        slips = {
+            right - 2: "the first convolution and the last linear layer count, too",
+            right - 1: "both the first convolution and the last linear layer count",
+            sum(blocks): "each block has several layers",
+            2 * sum(blocks) + 2: "a bottleneck has three convolutions",
+            3 * sum(blocks) + 2: "a basic block has two convolutions",
+            right + len(blocks): "projections are not counted",
+            right + len(blocks) - 1: "projections are not counted",
+        }
+        kind = "bottlenecks" if bottleneck else "basic blocks"
+        hint = slips.get(found, "count the layers of one block first")
+        both = f"{blocks} of {kind} make {right} layers, not {found!r}"
+        yield found == right, f"{both}: {hint}"
+
+
+def receptive_field(answer):
+    for layers, right, hint in [
+        ([(3, 1)], 3, "a 3×3 layer sees three pixels of a row"),
+        ([(3, 1), (3, 1)], 5, "each further 3×3 layer adds one pixel on either side"),
+        ([(5, 1), (3, 1)], 7, "a layer adds its size minus one"),
+        ([(3, 2), (3, 1)], 7, "behind a stride of 2, neighbours are two pixels apart"),
+        ([(3, 1), (3, 2)], 5, "a stride counts for the layers after it, not for its own"),
+        ([(3, 2), (3, 2), (3, 1)], 15, "strides multiply"),
+        ([(7, 2), (3, 2), (3, 1), (3, 1)], 27, "count from input to output"),
+        ([(1, 2), (3, 1)], 5, "a 1×1 layer sees one pixel, but its stride counts"),
+    ]:
+        found = answer(layers)
+        given = f"for {layers} it is {right}, not {found!r}"
+        yield found == right, f"{given}: {hint}"
+
+
+def without_block(answer):
+    torch.manual_seed(0)
+    model = cifar_net(14, BasicBlock, in_channels=1, width=4).eval()
+    blocks = [block for stage in model.stages for block in stage]
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    x = torch.rand(5, 1, 8, 8)
+    whole = model(x)
+
+    shorter = answer(model, 1)
+    is_model = isinstance(shorter, nn.Module)
+    yield is_model, f"it should return a model, not {type(shorter).__name__}"
+    after = model.state_dict()
+    same = list(after) == list(before) and all(
+        torch.equal(after[name], before[name]) for name in before
+    )
+    same = same and torch.equal(model(x), whole)
+    yield same and shorter is not model, "the model given has changed: copy it first"
+    for number in (0, 1, 3, 5):
+        found = answer(model, number).eval()(x)
+        expected = model.stem(x)
+        for i, block in enumerate(blocks):
+            expected = expected if i == number else block(expected)
+        rest = model.fc(model.pool(expected))
+        gone = not torch.equal(found, whole)
+        yield gone, f"without block {number} the outputs are those of the whole network"
+        hint = "a block that is out passes on its input, no zeros, and no others go"
+        yield torch.allclose(found, rest, atol=1e-6), f"block {number}: {hint}"
+    try:
+        answer(model, 2)
+        refused = False
+    except ValueError:
+        refused = True
+    yield refused, "block 2 changes the shape: a ValueError is expected"
+
+
+def folded(answer):
+    torch.manual_seed(0)
+    for bias in (False, True):
+        convolution = nn.Conv2d(3, 5, 3, stride=2, padding=1, bias=bias)
+        norm = nn.BatchNorm2d(5, eps=0.1)
+        nn.init.uniform_(norm.weight, 0.5, 2)
+        nn.init.normal_(norm.bias)
+        norm.running_mean.normal_()
+        norm.running_var.uniform_(0.5, 3)
+        layers = nn.ModuleList([convolution, norm])
+        before = [value.clone() for value in layers.state_dict().values()]
+        x = torch.randn(4, 3, 9, 9)
+        with torch.no_grad():
+            one = answer(convolution, norm)
+            kind = isinstance(one, nn.Conv2d)
+            yield kind, f"it should return an nn.Conv2d, not {type(one).__name__}"
+            yield one.bias is not None, "it needs a bias: the norm also shifts"
+            after = layers.state_dict().values()
+            same = all(torch.equal(a, b) for a, b in zip(before, after))
+            yield same, "the given convolution or batch norm has been changed"
+            right, found = norm.eval()(convolution(x)), one(x)
+            shapes = f"{tuple(found.shape)} in place of {tuple(right.shape)}"
+            hint = "take over stride and padding"
+            yield found.shape == right.shape, f"it gives {shapes}: {hint}"
+            yield torch.allclose(found, right, atol=1e-4), fold_hint(
+                one, convolution, norm
+            )
+
+
+def fold_hint(one, convolution, norm):
+    deviation = (norm.running_var + norm.eps).sqrt()
+    factor = norm.weight / deviation
+    close = dict(atol=1e-4, rtol=1e-4)
+    weight = one.weight / convolution.weight
+    if torch.allclose(weight[:, 0, 0, 0], 1 / deviation, **close):
+        return "the norm's own scale, norm.weight, is missing"
+    if torch.allclose(weight[:, 0, 0, 0], norm.weight / norm.running_var.sqrt(), **close):
+        return "norm.eps is added to the variance before the root"
+    if torch.allclose(weight[:, 0, 0, 0], norm.weight / (deviation**2), **close):
+        return "divide by the standard deviation, not by the variance"
+    if torch.allclose(weight[:, 0, 0, 0], factor, **close):
+        if convolution.bias is not None:
+            return "the weights are right; the convolution's own bias is scaled, too"
+        return "the weights are right; the bias is norm.bias minus the scaled mean"
+    return "each output channel is scaled by norm.weight / sqrt(running_var + eps)"

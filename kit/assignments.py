@@ -1,0 +1,149 @@
+"""The students' edition of the exercises: `python -m kit.assignments` makes a course.
+
+`lessons/assignments/x.py` holds the exercises of a lesson with their solutions, the
+lecturer's edition. A course is a folder as nbgrader has it: `source`, `release`, and a
+configuration by which `nbgrader autograde` uses the lesson's own checks.
+"""
+
+import argparse
+import importlib
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import jupytext
+import nbformat
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
+from kit.exercises import progress
+from kit.notebooks import ROOT, lessons
+
+ANSWER = re.compile(r"^(?:def|class) (\w+)", re.M)
+POINTS = re.compile(r"^\*(easy|medium|hard), (\d+) points?\*$", re.M)
+OPENING = """# {title}: exercises
+
+Replace every `raise NotImplementedError` by your own code and run the cell behind it:
+it tells you what is wrong, or ✓. The cells with the checks cannot be changed.
+A partly right answer gets part of the points. You may add cells and functions."""
+IMPORTS = """from kit.exercises import check
+from lessons.checks import {name} as checks
+from lessons.{name} import *"""
+CONFIG = '''"""nbgrader's settings of this course; see its documentation for more."""
+
+c = get_config()
+c.CourseDirectory.course_id = "papers-cell-by-cell"
+c.IncludeHeaderFooter.header = ""
+c.ClearSolutions.code_stub = {"python": "raise NotImplementedError"}
+c.Autograde.autograde_preprocessors = [
+    "kit.grading.Checks",  # in place of Execute
+    "nbgrader.preprocessors.SaveAutoGrades",
+    "nbgrader.preprocessors.AssignLatePenalties",
+    "nbgrader.preprocessors.CheckCellMetadata",
+]
+c.Checks.seconds = 60  # for one exercise
+c.Checks.gigabytes = 4
+'''
+
+
+def exercises(name, root=ROOT):
+    """Yield (text, code, answer, points) for each exercise of a lesson.
+
+    Raises ValueError naming the exercise for one without points or without an answer.
+    """
+    path = root / "lessons" / "assignments" / f"{name}.py"
+    cells = jupytext.read(path, fmt="py:percent").cells
+    for text, code in zip(cells, cells[1:]):
+        if text.source.startswith("### ") and code.cell_type == "code":
+            where = f"{path.name}, {text.source.splitlines()[0]!r}"
+            points, answers = POINTS.search(text.source), ANSWER.findall(code.source)
+            if not points:
+                raise ValueError(f"{where}: a line such as *easy, 2 points* is missing")
+            if len(answers) != 1 or "### BEGIN SOLUTION" not in code.source:
+                raise ValueError(f"{where}: it needs one function or class to solve")
+            yield text.source, code.source, answers[0], int(points[2])
+
+
+def locked(cell, name, **marks):
+    """A cell with nbgrader's marks."""
+    cell.metadata.nbgrader = {
+        "schema_version": 3, "grade_id": name, "locked": True, "grade": False,
+        "solution": False, "task": False, **marks,
+    }
+    return cell
+
+
+def source_notebook(name, title):
+    """The lecturer's edition of a lesson's exercises: solutions, checks, points."""
+    lesson = importlib.import_module(f"lessons.{name}")
+    checks = importlib.import_module(f"lessons.checks.{name}")
+    opening = new_markdown_cell(OPENING.format(title=title))
+    cells = [locked(opening, "opening")]
+    cells.append(locked(new_code_cell(IMPORTS.format(name=name)), "imports"))
+    for number, (text, code, answer, points) in enumerate(exercises(name), 1):
+        solved = dict(vars(lesson))
+        exec(code, solved)
+        count, line = progress(solved[answer], getattr(checks, answer))
+        if not line.startswith("✓"):
+            raise ValueError(f"{name}: the solution of {answer} fails: {line}")
+        text = re.sub("^#+ ", f"## Exercise {number}: ", text)
+        test = f"check({answer}, checks.{answer})  # {count} checks"
+        cells += [
+            locked(new_markdown_cell(text), f"text-{answer}"),
+            locked(new_code_cell(code), answer, locked=False, solution=True),
+            locked(new_code_cell(test), f"check-{answer}", grade=True, points=points),
+        ]
+    nb = new_notebook(cells=cells)
+    nb.metadata.kernelspec = {
+        "name": "python3", "language": "python", "display_name": "Python 3",
+    }
+    return nb
+
+
+def make(names, course, root=ROOT):
+    """Write the course and let nbgrader make the students' edition of it."""
+    course.mkdir(parents=True, exist_ok=True)
+    config = course / "nbgrader_config.py"
+    if not config.exists():  # the lecturer's own settings stay
+        config.write_text(CONFIG, "utf-8")
+    for name in names:
+        stored = nbformat.read(root / "notebooks" / f"{name}.ipynb", as_version=4)
+        title = stored.cells[0].source.splitlines()[0].lstrip("# ").partition(":")[0]
+        folder = course / "source" / name
+        folder.mkdir(parents=True, exist_ok=True)
+        nbformat.write(source_notebook(name, title), folder / f"{name}.ipynb")
+        nbgrader(course, "generate_assignment", name, "--force", "--create")
+
+
+def nbgrader(course, *command):
+    """Run nbgrader in a course. Raises ValueError with what it said where it fails."""
+    command = [sys.executable, "-m", "nbgrader", *command]
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # of alembic
+    settings = {"cwd": course, "env": os.environ | {"PATH": path}}
+    run = subprocess.run(command, capture_output=True, text=True, **settings)
+    if run.returncode:
+        raise ValueError(f"{' '.join(command[1:])} failed:\n{run.stderr}")
+    return run.stderr
+
+
+def main(args=None, root=ROOT):
+    parser = argparse.ArgumentParser(
+        prog="python -m kit.assignments", description="Make a course for nbgrader."
+    )
+    parser.add_argument("lesson", nargs="*", help="only these (default: all)")
+    parser.add_argument("-o", "--output", type=Path, default=root / "course")
+    options = parser.parse_args(args)
+    known = lessons(root)
+    if unknown := [name for name in options.lesson if name not in known]:
+        lacking, there = ", ".join(unknown), ", ".join(known)
+        parser.error(f"no lesson named {lacking}; the lessons are: {there}")
+    try:
+        make(options.lesson or known, options.output, root)
+    except ValueError as error:
+        sys.exit(f"error: {error}")
+    print(f"for students: {options.output / 'release'}")
+
+
+if __name__ == "__main__":
+    main()

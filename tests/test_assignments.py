@@ -1,0 +1,112 @@
+"""A whole course of nbgrader: made, handed in eight times, marked, fed back, exported."""
+
+import csv
+import re
+
+import nbformat
+import pytest
+
+from kit import assignments
+
+LESSON = "resnet"
+
+
+def edition(course, kind):
+    return nbformat.read(course / kind / LESSON / f"{LESSON}.ipynb", as_version=4)
+
+
+def by_name(nb):
+    return {cell.metadata.nbgrader.grade_id: cell for cell in nb.cells}
+
+
+def hand_in(course, student, nb):
+    folder = course / "submitted" / student / LESSON
+    folder.mkdir(parents=True)
+    text = nb if isinstance(nb, str) else nbformat.writes(nb)
+    (folder / f"{LESSON}.ipynb").write_text(text, "utf-8")
+
+
+def changed(course, **sources):
+    """The solved notebook with other sources in some of its cells."""
+    nb = edition(course, "source")
+    for name, source in sources.items():
+        by_name(nb)[name.replace("check_", "check-")].source = source
+    return nb
+
+
+PARTLY = "def layers(blocks, bottleneck):\n    return 2 * sum(blocks) + 2"
+FOREVER = "def layers(blocks, bottleneck):\n    while True:\n        pass"
+HUNGRY = "def layers(blocks, bottleneck):\n    x = []\n    while True:\n        x.append(bytearray(2**24))"
+FORGED = """import kit.exercises
+from lessons.checks import resnet
+resnet.layers = lambda answer: iter([(True, "")])
+kit.exercises.progress = kit.exercises.verdict = lambda *of: (9, "✓ 9 checks passed")
+print("✓ 4 checks passed")
+def check(answer, checker):
+    print("✓ 4 checks passed")
+def layers(blocks, bottleneck):
+    return 0"""
+
+
+@pytest.fixture(scope="module")
+def course(tmp_path_factory):
+    course = tmp_path_factory.mktemp("course")
+    assignments.make([LESSON], course)
+    hand_in(course, "right", edition(course, "source"))
+    hand_in(course, "untouched", edition(course, "release"))
+    hand_in(course, "partly", changed(course, layers=PARTLY))
+    hand_in(course, "loops", changed(course, layers=FOREVER))
+    hand_in(course, "hungry", changed(course, layers=HUNGRY))
+    hand_in(course, "syntax", changed(course, layers="def layers(blocks, bottleneck)"))
+    hand_in(course, "nothing", "this is no notebook")
+    forged = changed(course, layers=FORGED, check_layers="print('✓ 4 checks passed')")
+    hand_in(course, "forged", forged)
+    settings = course / "nbgrader_config.py"
+    limits = "c.Checks.seconds = 6\nc.Checks.gigabytes = 1.5\n"
+    settings.write_text(settings.read_text("utf-8") + limits, "utf-8")
+    try:
+        assignments.nbgrader(course, "autograde", LESSON, "--create")
+    except ValueError as error:  # of the one that is no notebook
+        assert "nothing" in str(error)
+    assignments.nbgrader(course, "generate_feedback", LESSON)
+    assignments.nbgrader(course, "export")
+    return course
+
+
+def scores(course):
+    with open(course / "grades.csv", encoding="utf-8") as file:
+        return {row["student_id"]: row for row in csv.DictReader(file)}
+
+
+def test_everyone_gets_what_they_deserve(course):
+    table = scores(course)
+    found = {student: float(row["score"] or 0) for student, row in table.items()}
+    everything = sum(points for *_, points in assignments.exercises(LESSON))
+    first = everything - 2
+    partly = first + 0.5
+    assert found == {
+        "right": everything, "untouched": 0, "partly": partly, "loops": first,
+        "hungry": first, "syntax": first, "forged": first, "nothing": 0,
+    }
+
+
+def test_the_feedback_has_the_hint(course):
+    for student, hint in [
+        ("partly", "a bottleneck has three convolutions"),
+        ("loops", "no answer after 6 seconds"),
+        ("hungry", "more than 1.5 GB of memory"),
+        ("syntax", "SyntaxError"),
+        ("forged", "make 34 layers, not 0"),
+        ("right", "checks passed"),
+    ]:
+        page = course / "feedback" / student / LESSON / f"{LESSON}.html"
+        assert hint in page.read_text("utf-8"), student
+
+
+def test_students_get_no_solution(course):
+    cells = edition(course, "release").cells
+    text = "\n".join(cell.source for cell in cells)
+    assert "SOLUTION" not in text
+    count = len(list(assignments.exercises(LESSON)))
+    assert text.count("raise NotImplementedError") == count + 1  # and in the opening
+    assert len(re.findall(r"^## Exercise \d", text, re.M)) == count
