@@ -92,7 +92,7 @@ class PlainBlock(nn.Module):
 
 # %% [markdown]
 # A stack of such blocks between a first layer and a last one.
-# Its first weights are random, of a size that keeps the size of the signal on average
+# Its initial weights are random, of a size that keeps the size of the signal on average
 # (§3.4 refers to He et al. 2015, [arXiv:1502.01852](https://arxiv.org/abs/1502.01852)).
 
 # %%
@@ -253,7 +253,7 @@ class ResidualBlock(PlainBlock):
 # The authors do not say that the identity is the best a block can do; they call that unlikely.
 # But if the best function is nearer to the identity than to zero, it should be easier to find from there (§3.1).
 #
-# Now the same data, batches, recipe and first weights. Only the plus sign is new.
+# Now the same data, batches, recipe and initial weights. Only the plus sign is new.
 
 # %% tags=["active-ipynb"]
 # plain = {name: losses[name] for name in ("plain-14", "plain-32")}
@@ -604,7 +604,7 @@ class HighwayBlock(PlainBlock):
 # Now switch batch norm off.
 # The plain network's gradients are tiny, and *all alike*, first layers and last.
 # It is the signal that dies, on its way forward.
-# But were the first weights not made to keep its size? They are, for a kernel that reads values everywhere.
+# But were the initial weights not made to keep its size? They are, for a kernel that reads values everywhere.
 # On these small maps much of what a 3×3 kernel reads is the zeros beyond the border.
 # The control: let the map go round in a circle, so that there is no border.
 
