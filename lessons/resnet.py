@@ -666,14 +666,15 @@ class HighwayBlock(PlainBlock):
 #
 #
 # longer = norms["plain-56"].weights[0, -1] / norms["plain-56"].weights[0, 0]
-# claim("plain-56's first weights have grown more than 50-fold", longer > 50, "ours")
+# claim("the weights of plain-56's first layer have grown more than 50-fold",
+#       longer > 50, "ours")
 # claim("its first layer then turns less than a tenth as fast as its last",
 #       first_to_last(norms["plain-56"]) < 0.1, "ours")
 # claim("in ResNet-56 the two turn at speeds within a factor of 10",
 #       0.1 < first_to_last(norms["ResNet-56"]) < 10, "ours")
 
 # %% [markdown]
-# The explosion lasts a few steps, and it throws the first weights far out.
+# The explosion lasts a few steps, and it throws the first layer's weights far out.
 # From there each step hardly turns them: plain-56's first layers are nearly frozen.
 # Is *that* why it fails? The control: the same training with every gradient cut to a norm of at most 1.
 
