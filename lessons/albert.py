@@ -499,7 +499,7 @@ def hide(ids, chosen, vocab_size, mask_id=MASK, first_id=5, generator=None):
 
 # %% [markdown]
 # Two things are ours, to help so narrow a network along.
-# Its first weights are as large for its width as BERT's 0.02 are for H = 768; for H = 32 that is 0.1.
+# Its initial weights are as large for its width as BERT's 0.02 are for H = 768; for H = 32 that is 0.1.
 # And the table of positions starts as sine waves: neighbours resemble each other from the first step on.
 
 # %%
@@ -512,7 +512,7 @@ def waves(count, width):
 
 
 def for_training(model):
-    """Give a narrow MaskedLM its first weights, as large for its width as BERT's are.
+    """Give a narrow MaskedLM its initial weights, as large for its width as BERT's are.
 
     That is 0.02 at 768 and 0.1 at 32 columns. Positions start as waves.
     """
@@ -839,7 +839,7 @@ def albert(config):
 # %% [markdown]
 # Does that hurt? With 1,000 tokens there is nothing to save.
 # So the study takes 8,000, H = 128, one layer used twice, and 1,200 steps: the table outweighs everything else.
-# Only E differs (with first weights as large for each width as BERT's).
+# Only E differs (with initial weights as large for each width as BERT's).
 # One row has the map though E = H, to tell its effect from that of the narrowness.
 
 # %% tags=["active-ipynb"]
@@ -1438,7 +1438,7 @@ def attention_maps(encoder, ids):
 # | words | SentencePiece, 30,000 | tokens of Python's grammar, 1,000 or 8,000 |
 # | length | up to 512 | 16; pairs of lines up to 35 |
 # | encoder | 12 or 24 layers, H from 768 to 4,096 | 6 layers of H = 32 to 72; 2 of H = 64 and 128 |
-# | first weights | deviation 0.02 | as large for each width as 0.02 is for 768 (0.1 for 32); positions from waves |
+# | initial weights | deviation 0.02 | as large for each width as 0.02 is for 768 (0.1 for 32); positions from waves |
 # | hiding | 15%, runs of up to three words | 20%, single tokens (pairs: 15%, always `[MASK]`) |
 # | segments | long stretches of text | single lines of programs |
 # | a wrong next segment | from another document | from anywhere in the corpus |

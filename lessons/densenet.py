@@ -908,7 +908,7 @@ def feature_use(model, number, measure="per map"):
 
 # %% [markdown]
 # Does any reader leave out a source?
-# Without the data 4% of its first weights would be left; so much for a source that nobody needs.
+# Without the data 4% of its initial weights would be left; so much for a source that nobody needs.
 
 # %% tags=["active-ipynb"]
 # left = torch.cat([

@@ -994,7 +994,7 @@ def build(name, **changes):
 # | discriminator | 12 or 24 layers, H = 256 to 1,024 | 2 layers, H = 64 |
 # | generator | same depth, a quarter to a third of the width | same depth, a quarter |
 # | positions | a learned table | the same, and a number for each head and distance |
-# | first weights | standard deviation 0.02 | 0.1, as the networks are narrow |
+# | initial weights | standard deviation 0.02 | 0.1, as the networks are narrow |
 # | gradient | clipped at norm 1 (released code) | not clipped |
 # | steps | 400,000 to 1,750,000 | 500 |
 # | shared | tables of words and positions (§3.2); in the released code that of segments and a normalisation, too | words and positions |

@@ -92,7 +92,7 @@ class PlainBlock(nn.Module):
 
 # %% [markdown]
 # A stack of such blocks between a first layer and a last one.
-# Its first weights are random, of a size that keeps the size of the signal on average
+# Its initial weights are random, of a size that keeps the size of the signal on average
 # (§3.4 refers to He et al. 2015, [arXiv:1502.01852](https://arxiv.org/abs/1502.01852)).
 
 # %%
@@ -253,7 +253,7 @@ class ResidualBlock(PlainBlock):
 # The authors do not say that the identity is the best a block can do; they call that unlikely.
 # But if the best function is nearer to the identity than to zero, it should be easier to find from there (§3.1).
 #
-# Now the same data, batches, recipe and first weights. Only the plus sign is new.
+# Now the same data, batches, recipe and initial weights. Only the plus sign is new.
 
 # %% tags=["active-ipynb"]
 # plain = {name: losses[name] for name in ("plain-14", "plain-32")}
@@ -604,7 +604,7 @@ class HighwayBlock(PlainBlock):
 # Now switch batch norm off.
 # The plain network's gradients are tiny, and *all alike*, first layers and last.
 # It is the signal that dies, on its way forward.
-# But were the first weights not made to keep its size? They are, for a kernel that reads values everywhere.
+# But were the initial weights not made to keep its size? They are, for a kernel that reads values everywhere.
 # On these small maps much of what a 3×3 kernel reads is the zeros beyond the border.
 # The control: let the map go round in a circle, so that there is no border.
 
@@ -666,14 +666,15 @@ class HighwayBlock(PlainBlock):
 #
 #
 # longer = norms["plain-56"].weights[0, -1] / norms["plain-56"].weights[0, 0]
-# claim("plain-56's first weights have grown more than 50-fold", longer > 50, "ours")
+# claim("the weights of plain-56's first layer have grown more than 50-fold",
+#       longer > 50, "ours")
 # claim("its first layer then turns less than a tenth as fast as its last",
 #       first_to_last(norms["plain-56"]) < 0.1, "ours")
 # claim("in ResNet-56 the two turn at speeds within a factor of 10",
 #       0.1 < first_to_last(norms["ResNet-56"]) < 10, "ours")
 
 # %% [markdown]
-# The explosion lasts a few steps, and it throws the first weights far out.
+# The explosion lasts a few steps, and it throws the first layer's weights far out.
 # From there each step hardly turns them: plain-56's first layers are nearly frozen.
 # Is *that* why it fails? The control: the same training with every gradient cut to a norm of at most 1.
 

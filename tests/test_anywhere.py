@@ -170,7 +170,7 @@ CTRL = ctrl.Config(**TINY_CTRL)
 
 
 def started(model):
-    """With first weights as large as the other networks here have them."""
+    """With initial weights as large as the other networks here have them."""
     return model.apply(partial(albert.init_weights, std=0.3))
 
 

@@ -331,7 +331,7 @@ def test_the_grid_is_the_same_for_all_and_the_best_was_used():
 
 @pytest.mark.parametrize("way", ways.WAYS)
 def test_the_stored_study_is_what_the_code_gives(way):
-    """The first 50 steps: first weights, windows, chosen tokens, draws and recipe."""
+    """The first 50 steps: initial weights, windows, chosen tokens, draws and recipe."""
     steps = {run["steps"] for run in study.read("electra")[way]}
     assert steps == {ways.steps_for(way)}
     rate, _ = ways.tuned(way, "judging")
