@@ -7,10 +7,12 @@
 #   make seeds      run the lessons with four other seeds     ONLY="resnet"
 #   make study-densenet   the long experiment behind a lesson's table; goes on where it stopped
 #   make book       the site, in site/
+#   make slides     a deck for each lesson, in slides/         ONLY="resnet"
+#   make assignments   a course for nbgrader, in course/       ONLY="resnet"
 PYTHON ?= python3
 BIN := .venv/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 
-.PHONY: lab edit test test-lessons notebooks seeds book asked-for
+.PHONY: lab edit test test-lessons notebooks seeds book slides assignments asked-for
 .DELETE_ON_ERROR:
 
 lab: .venv/lab.stamp
@@ -38,6 +40,12 @@ study-%: .venv/lab.stamp
 book: .venv/test.stamp
 	PATH="$(CURDIR)/$(BIN):$$PATH" mdbook build
 
+slides: .venv/test.stamp
+	$(BIN)/python -m kit.slides $(ONLY)
+
+assignments: .venv/test.stamp
+	$(BIN)/python -m kit.assignments $(ONLY)
+
 # A .venv of another Python than PYTHON=… asks for is not used in silence.
 asked-for:
 	@test "$(origin PYTHON)" = file || test ! -e .venv || \
@@ -56,5 +64,5 @@ NO_BUILD := { echo "If there is no build of a package for this Python: tested ar
 
 .venv/test.stamp: .venv/lab.stamp tests/requirements.txt
 	$(BIN)/python -m pip install -r tests/requirements.txt || $(NO_BUILD)
-	$(BIN)/python -m pip install --no-deps pytorchcv==0.0.74
+	$(BIN)/python -m pip install --no-deps pytorchcv==0.0.74 sphinx-revealjs==3.2.1
 	touch $@

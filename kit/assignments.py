@@ -119,8 +119,8 @@ def make(names, course, root=ROOT):
 def nbgrader(course, *command):
     """Run nbgrader in a course. Raises ValueError with what it said where it fails."""
     command = [sys.executable, "-m", "nbgrader", *command]
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # of alembic
-    settings = {"cwd": course, "env": os.environ | {"PATH": path}}
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    settings = {"cwd": course, "env": os.environ | {"PATH": path}}  # it calls alembic
     run = subprocess.run(command, capture_output=True, text=True, **settings)
     if run.returncode:
         raise ValueError(f"{' '.join(command[1:])} failed:\n{run.stderr}")

@@ -9,7 +9,7 @@ import json
 import re
 import string
 import sys
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 import nbformat
 from math_core import LatexError, LatexToMathML
@@ -150,6 +150,39 @@ def page(notebook, path):
     return f"{title}\n\n{download}\n\n{body.lstrip()}\n"
 
 
+INCLUDED = re.compile(r"^<!-- (code|output) of (\w+): (.+) -->$", re.M)
+
+
+def include(text, where, folder):
+    """A page of Markdown with what it takes over from the executed lessons.
+
+    `<!-- code of resnet: class ResidualBlock -->` is that definition, and
+    `<!-- output of resnet: figures.journey( -->` what the cell with these words put
+    out. Raises ValueError where not exactly one cell of the lesson has them.
+    """
+
+    def taken(match):
+        kind, lesson, words = match.groups()
+        nb = nbformat.read(folder / f"{lesson}.ipynb", as_version=4)
+        code = [cell for cell in nb.cells if cell.cell_type == "code"]
+        found = [cell for cell in code if words in cell.source]
+        if len(found) != 1:
+            cells = f"{len(found)} cells of {lesson}"
+            raise ValueError(f"{where}: {cells} have {words!r}, one should")
+        if kind == "output":
+            return "\n\n".join(output(out, where) for out in found[0].outputs)
+        lines, start = found[0].source.splitlines(), found[0].source.index(words)
+        first = found[0].source[:start].count("\n")
+        block = [lines[first]]
+        for line in lines[first + 1 :]:
+            if line and not line[0].isspace():
+                break
+            block.append(line)
+        return fenced("\n".join(block))
+
+    return INCLUDED.sub(taken, text)
+
+
 def chapters(items):
     """Yield every chapter below a list of mdBook's book items."""
     for item in items:
@@ -161,11 +194,15 @@ def chapters(items):
 def main():
     if sys.argv[1:2] == ["supports"]:
         sys.exit(sys.argv[2] != "html")
-    _context, book = json.load(sys.stdin.buffer)
+    context, book = json.load(sys.stdin.buffer)
+    folder = Path(context["root"], context["config"]["book"]["src"])
     for chapter in chapters(book["items"]):
-        convert = page if (chapter["path"] or "").endswith(".ipynb") else markdown
+        path, text = chapter["path"] or "", chapter["content"]
         try:
-            chapter["content"] = convert(chapter["content"], chapter["path"])
+            if path.endswith(".ipynb"):
+                chapter["content"] = page(text, path)
+            else:
+                chapter["content"] = include(markdown(text, path), path, folder)
         except ValueError as error:
             sys.exit(f"error: {error}")
     print(json.dumps(book))

@@ -34,6 +34,8 @@ from tqdm import tqdm
 
 ROOT = Path(__file__).parents[1]
 WIDGET = "application/vnd.jupyter.widget-view+json"
+# What tags make of a cell on the slides, in JupyterLab's words.
+ON_SLIDES = {"slide": "slide", "on-slide": "-", "speaker": "notes"}
 
 
 def sha(text):
@@ -193,11 +195,19 @@ def stable_ids(nb):
     return nb
 
 
+def slide_type(cell):
+    """What a cell is on the slides, in JupyterLab's words; its tags say it in ours."""
+    tags = cell.metadata.get("tags", [])
+    return next((kind for tag, kind in ON_SLIDES.items() if tag in tags), "skip")
+
+
 def to_notebook(name, root=ROOT):
     """The lesson as a notebook without outputs."""
     text = (root / "lessons" / f"{name}.py").read_text("utf-8")
     nb = stable_ids(jupytext.reads(text, "py:percent"))
     nb.nbformat_minor = 5
+    for cell in nb.cells:
+        cell.metadata.slideshow = {"slide_type": slide_type(cell)}
     # The filters of jupytext.toml, for tools that read a notebook without it.
     filters = {"cell_metadata_filter": "tags,-all", "notebook_metadata_filter": "-all"}
     kernel = {"display_name": "Python 3 (ipykernel)", "language": "python"}

@@ -19,10 +19,10 @@ from pygments.formatters import HtmlFormatter
 from pygments.lexers import PythonLexer
 
 from kit import book
-from kit.notebooks import ROOT, lessons
+from kit.notebooks import ON_SLIDES, ROOT, lessons
 
-TYPES = {"slide": "slide", "on-slide": "-", "speaker": "notes"}  # as JupyterLab says
-TO_HTML = MarkdownIt("commonmark", {"html": True}).enable("table")
+# A sentence stands on a line of its own in the lessons, and on a slide it stays there.
+TO_HTML = MarkdownIt("commonmark", {"html": True, "breaks": True}).enable("table")
 FORMAT = HtmlFormatter(nowrap=True)
 REVEAL = ("dist/reveal.js", "dist/reveal.css", "plugin/notes/notes.js", "LICENSE")
 
@@ -31,7 +31,7 @@ def reveal():
     """The folder of reveal.js in the package that brings it."""
     package = find_spec("sphinx_revealjs")
     if package is None:
-        command = "pip install --no-deps -r tests/slides.txt"
+        command = "pip install --no-deps sphinx-revealjs==3.2.1"
         raise ValueError(f"reveal.js is missing: {command}")
     return Path(package.origin).parent / "_static" / "revealjs"
 
@@ -56,7 +56,7 @@ def slides(nb, where):
     found = []
     for number, cell in enumerate(nb.cells, 1):
         tags = set(cell.metadata.get("tags", []))
-        kinds = [kind for kind in TYPES if kind in tags]
+        kinds = [kind for kind in ON_SLIDES if kind in tags]
         if not kinds:
             continue
         place = f"{where}, cell {number}"
@@ -68,7 +68,7 @@ def slides(nb, where):
             found.append([])
         elif not found:
             raise ValueError(f"{place}: the tag {kind} before the first slide")
-        found[-1].append((TYPES[kind], cell_html(cell, place)))
+        found[-1].append((ON_SLIDES[kind], cell_html(cell, place)))
     return found
 
 

@@ -1,4 +1,4 @@
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # # ResNet: why deeper was worse, and the plus sign that mended it
 #
 # **Paper:** He, Zhang, Ren, Sun: *Deep Residual Learning for Image Recognition*, CVPR 2016 ([arXiv:1512.03385](https://arxiv.org/abs/1512.03385))
@@ -44,7 +44,7 @@ from kit import train
 # SEED = train.seed()
 # torch.set_num_threads(1)  # networks this small run fastest on one core
 
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # ## 1. The problem
 #
 # In 2015 the leading networks on ImageNet had sixteen to thirty layers (§1).
@@ -53,15 +53,17 @@ from kit import train
 #
 # Our data are 1,797 handwritten digits of 8×8 pixels: 1,400 to learn from, 397 to test with.
 
-# %% tags=["active-ipynb"]
+# %% tags=["active-ipynb", "on-slide", "figure-only"]
 # train_set, test_set = digits()
 # figures.one_of_each(train_set)
 
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # The brick: two 3×3 convolutions, each with batch normalisation (§3.3, §3.4).
+
+# %% [markdown]
 # Everything before the last ReLU is a method of its own, `branch`: you will soon see why.
 
-# %%
+# %% tags=["on-slide"]
 def conv(in_channels, out_channels, size, stride=1):
     """A `size`×`size` convolution that keeps the map, or halves it with stride 2."""
     padding = size // 2
@@ -136,7 +138,7 @@ def fit(model, batches, on_step=None, learning_rate=0.1):
     return train.fit(model, batches, F.cross_entropy, optimizer, schedule, on_step)
 
 
-# %% tags=["active-ipynb"]
+# %% tags=["active-ipynb", "slide", "figure-only"]
 # guess = Predict(
 #     "Two stacks, trained alike: 14 layers and 32. On new digits the deeper one does "
 #     "worse. And on the digits that it was trained on?",
@@ -145,7 +147,7 @@ def fit(model, batches, on_step=None, learning_rate=0.1):
 # )
 # guess
 
-# %% tags=["active-ipynb"]
+# %% tags=["active-ipynb", "slide", "figure-only"]
 # EPOCHS = 24
 # batches = minibatches(train_set, 64, EPOCHS, seed=SEED + 1000)
 # nets, losses = {}, {}
@@ -162,7 +164,7 @@ def fit(model, batches, on_step=None, learning_rate=0.1):
 # experiment("plain-32", 32, PlainBlock, live)
 # live.close()
 
-# %% tags=["active-ipynb"]
+# %% tags=["active-ipynb", "slide", "figure-only"]
 # def errors(net):
 #     return train.error(net, train_set), train.error(net, test_set)
 #
@@ -177,16 +179,19 @@ def fit(model, batches, on_step=None, learning_rate=0.1):
 #     f"32 layers: {training32:.1f}% and {test32:.1f}%.",
 # )
 
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # Overfitting would be a *low* error on the training images and a high one on new images.
 # Here both are higher: the deeper network is harder to train.
 # The paper calls that **degradation** (§1).
-#
+
+# %% [markdown] tags=["slide"]
 # ## 2. The idea
 #
 # The paper argues by a construction (§1).
 # Take the trained network of 14 layers and add blocks that do nothing.
 # The result has 32 layers and is exactly as good, so a good deep network *exists*.
+
+# %% [markdown] tags=["speaker"]
 # (We look at it in evaluation mode, where batch norm divides by stored statistics.)
 
 # %%
@@ -214,7 +219,7 @@ def make_identity(block):
 # claim("a plain-32 exists that computes exactly what the trained plain-14 computes",
 #       gap.abs().max() == 0, "§1, constructed here, in evaluation mode")
 
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # Our training did not find it.
 # If it is hard to *learn* "do nothing", make it the point of reference.
 # Say that two layers should turn $\mathbf{x}$ into $\mathcal{H}(\mathbf{x})$.
@@ -223,13 +228,13 @@ def make_identity(block):
 #
 # $$\mathbf{y} = \mathcal{F}(\mathbf{x}) + \mathbf{x}$$
 
-# %% tags=["active-ipynb"]
+# %% tags=["active-ipynb", "on-slide", "figure-only"]
 # figures.residual_block()
 
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # In code it is the plain block and `+ x`:
 
-# %%
+# %% tags=["on-slide"]
 class ResidualBlock(PlainBlock):
     """The two layers, and what came in added to what they make (§3.1, Eq. 1)."""
 
@@ -237,10 +242,10 @@ class ResidualBlock(PlainBlock):
         return F.relu(self.branch(x) + x)      # the same
 
 
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # What do the two blocks do when all their weights are zero?
 
-# %% tags=["active-ipynb"]
+# %% tags=["active-ipynb", "on-slide"]
 # x = torch.rand(1, 3, 4, 4)       # never negative, like what comes out of a ReLU
 # for kind in (PlainBlock, ResidualBlock):
 #     block = kind(3, 3)
@@ -248,14 +253,15 @@ class ResidualBlock(PlainBlock):
 #         nn.init.zeros_(weight)
 #     print(f"{kind.__name__}: output is the input: {torch.equal(block(x), x)}")
 
-# %% [markdown]
+# %% [markdown] tags=["speaker"]
 # The plain block has forgotten everything.
 # The authors do not say that the identity is the best a block can do; they call that unlikely.
 # But if the best function is nearer to the identity than to zero, it should be easier to find from there (§3.1).
-#
+
+# %% [markdown] tags=["slide"]
 # Now the same data, batches, recipe and initial weights. Only the plus sign is new.
 
-# %% tags=["active-ipynb"]
+# %% tags=["active-ipynb", "on-slide", "figure-only"]
 # plain = {name: losses[name] for name in ("plain-14", "plain-32")}
 # live = figures.live_losses(len(batches), EPOCHS, earlier=plain)
 # experiment("ResNet-14", 14, ResidualBlock, live)
@@ -269,16 +275,16 @@ class ResidualBlock(PlainBlock):
 # claim("with the plus sign 32 layers end below a tenth of plain-32's loss",
 #       final["ResNet-32"] < final["plain-32"] / 10, "ours; the effect: §4.2, Figure 6")
 
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # One run is one run, and one learning rate might suit one network only.
 # So `make study-resnet` trained each of the four with five seeds, at three learning rates,
 # and the plain ones three times as long; here is what it stored.
 
-# %% tags=["active-ipynb"]
+# %% tags=["active-ipynb", "on-slide", "figure-only"]
 # stored = study.read("resnet")
 # figures.four_networks(stored)
 
-# %% [markdown]
+# %% [markdown] tags=["speaker"]
 # So it is not the rate: at each of them 32 plain layers are worse than 14, on training images and on new ones,
 # and the plus sign mends it.
 # It is partly the time: with three times the steps plain-32 comes to fit its training images, too,
@@ -296,7 +302,7 @@ class ResidualBlock(PlainBlock):
 # claim("at each rate, over five seeds, plain-32 makes at least 5 points more training "
 #       "errors than plain-14", min(worse) > 5, "ours, the stored study")
 
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # ## 3. Build the paper's network
 #
 # Until now every layer had the same size.
@@ -305,7 +311,7 @@ class ResidualBlock(PlainBlock):
 # There $\mathbf{x}$ and $\mathcal{F}(\mathbf{x})$ do not fit.
 # **Option A**: take every second pixel, and fill the new channels with zeros.
 
-# %%
+# %% tags=["on-slide"]
 class BasicBlock(PlainBlock):
     """Two 3×3 layers and a shortcut without parameters, shapes as in PlainBlock.
 
@@ -388,7 +394,7 @@ def cifar_net(depth, block, in_channels=3, width=16, num_classes=10):
 # print("layers with weights:", len(layers))
 # print("logits:", tuple(resnet20(torch.randn(2, 3, 32, 32)).shape))
 
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # ### For ImageNet: the bottleneck
 #
 # Beyond 34 layers, blocks of two 3×3 layers take too long to train (§4.1).
@@ -427,7 +433,7 @@ class Bottleneck(nn.Module):
         return F.relu(self.branch(x) + self.projection(x))
 
 
-# %% tags=["active-ipynb"]
+# %% tags=["active-ipynb", "on-slide", "figure-only"]
 # def kernel_weights(block):
 #     kernels = [m.weight for m in block.modules() if isinstance(m, nn.Conv2d)]
 #     return sum(kernel.numel() for kernel in kernels)
@@ -495,16 +501,16 @@ def build(name, **changes):
 # for part, (_, output) in seen.items():
 #     print(f"{part:10}", *output.shape[1:])
 
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # ## 4. What the paper found
 #
 # Does depth *pay*, once it can be trained?
 # Decide what each curve will do, from left to right, before you look.
 
-# %% tags=["active-ipynb"]
+# %% tags=["active-ipynb", "on-slide", "figure-only"]
 # figures.error_against_depth(stored)
 
-# %% [markdown]
+# %% [markdown] tags=["speaker"]
 # - **ImageNet** (Table 2): the plain network gets worse with depth, 27.94% to 28.54%; the residual one better, 27.88% to 25.03%.
 #   With 18 layers the two are equal, but the residual one converges sooner (§4.1).
 # - **CIFAR-10** (Table 6): better and better up to 110 layers.
@@ -512,7 +518,8 @@ def build(name, **changes):
 # - **Ours** (the network of section 3 with 4, 8 and 16 channels): the plain network gets worse from 20 layers on.
 #   The residual one gains up to 14 layers and then stays level.
 #   That depth does no *harm* shows here; that it *pays* up to a hundred layers takes the paper's data and steps.
-#
+
+# %% [markdown] tags=["slide"]
 # *Why are 1,202 layers worse than 110?* Not for the old reason: its training error is below 0.1% (§4.2).
 # It has 19.4M parameters for 50,000 images, the authors say it overfits, and they used no strong regularisation.
 # A curve that rises again is not always degradation: look at the training error.
@@ -520,13 +527,14 @@ def build(name, **changes):
 # *Does it help elsewhere?* The detector Faster R-CNN finds the objects in COCO's pictures
 # with a mean average precision (mAP at .5 to .95) of 27.2 instead of 21.2
 # when ResNet-101 takes the place of VGG-16: 6.0 points, a relative gain of 28% (§4.3, Table 8).
-#
+
+# %% [markdown] tags=["slide"]
 # ### The rival: highway networks
 #
 # Shortcuts were not new (§2).
 # A highway network has them, too, but a *gate* with weights of its own decides how much passes.
 
-# %%
+# %% tags=["on-slide"]
 class HighwayBlock(PlainBlock):
     """T·H(x) + (1 − T)·x with a learned gate T (§2; Srivastava et al. 2015)."""
 
@@ -557,7 +565,7 @@ class HighwayBlock(PlainBlock):
 #
 # You may have read that plain deep networks fail because the gradient *vanishes* on its way to the first layers.
 
-# %% tags=["active-ipynb"]
+# %% tags=["active-ipynb", "slide", "figure-only"]
 # gradient_guess = Predict(
 #     "A plain network of 56 layers with batch norm, before training: how large is the "
 #     "first convolution's gradient, compared with the last one's?",
@@ -585,10 +593,10 @@ class HighwayBlock(PlainBlock):
 #     F.cross_entropy(model(images), train_set.labels[:128]).backward()
 #     return list(gradient_norms(model).values())
 
-# %% tags=["active-ipynb"]
+# %% tags=["active-ipynb", "slide", "figure-only"]
 # figures.gradients_before_training(first_gradients, PlainBlock, BasicBlock)
 
-# %% tags=["active-ipynb"]
+# %% tags=["active-ipynb", "slide", "figure-only"]
 # plain, residual = first_gradients(PlainBlock, 56), first_gradients(BasicBlock, 56)
 # ratio = plain[0] / plain[-1]
 # claim("before training, plain-56's first gradient is over 100 times its last",
@@ -600,7 +608,7 @@ class HighwayBlock(PlainBlock):
 #     f"Here {ratio:,.0f} times as large: it grows on its way back (compare §4.1).",
 # )
 
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # Now switch batch norm off.
 # The plain network's gradients are tiny, and *all alike*, first layers and last.
 # It is the signal that dies, on its way forward.
@@ -608,7 +616,7 @@ class HighwayBlock(PlainBlock):
 # On these small maps much of what a 3×3 kernel reads is the zeros beyond the border.
 # The control: let the map go round in a circle, so that there is no border.
 
-# %% tags=["active-ipynb"]
+# %% tags=["active-ipynb", "on-slide", "figure-only"]
 # def signal(block, circular=False):
 #     """The size (root mean square) of the last map of 56 layers without batch norm."""
 #     model = fresh(block, 56, batch_norm=False)
@@ -629,13 +637,14 @@ class HighwayBlock(PlainBlock):
 # So the border is the main cause here.
 # Even without it the signal of such narrow layers is a matter of luck: try other seeds and widths.
 # With shortcuts and without batch norm the sum of many branches grows, and the gradients with it: see the figure.
-#
+
+# %% [markdown] tags=["slide"]
 # ### What does the explosion do to the training?
 #
 # First a property of batch norm, in three lines: it divides by the size of what it gets.
 # So the length of the weights before it does not matter to the output.
 
-# %% tags=["active-ipynb"]
+# %% tags=["active-ipynb", "on-slide"]
 # kernel, norm = conv(1, 8, 3), nn.BatchNorm2d(8)
 # before = norm(kernel(train_set.images[:64]))
 # with torch.no_grad():
@@ -643,12 +652,12 @@ class HighwayBlock(PlainBlock):
 # after = norm(kernel(train_set.images[:64]))
 # print("the same output:", torch.allclose(before, after, atol=1e-2))
 
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # Only the *direction* of the weights matters. So the gradient is at right angles to them,
 # and a small step turns them by learning rate · ‖gradient‖ / ‖weights‖.
 # That quotient is what a layer learns by. Watch it in both networks, layer by layer, step by step.
 
-# %% tags=["active-ipynb"]
+# %% tags=["active-ipynb", "on-slide", "figure-only"]
 # few = minibatches(train_set, 64, epochs=8, seed=SEED + 1000)
 # norms = {}
 # for name, block in {"plain-56": PlainBlock, "ResNet-56": BasicBlock}.items():
@@ -673,12 +682,12 @@ class HighwayBlock(PlainBlock):
 # claim("in ResNet-56 the two turn at speeds within a factor of 10",
 #       0.1 < first_to_last(norms["ResNet-56"]) < 10, "ours")
 
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # The explosion lasts a few steps, and it throws the first layer's weights far out.
 # From there each step hardly turns them: plain-56's first layers are nearly frozen.
 # Is *that* why it fails? The control: the same training with every gradient cut to a norm of at most 1.
 
-# %% tags=["active-ipynb"]
+# %% tags=["active-ipynb", "on-slide", "figure-only"]
 # clipped = fresh(PlainBlock, 56)
 # norms["clipped"] = Norms(clipped)
 #
@@ -694,17 +703,18 @@ class HighwayBlock(PlainBlock):
 # claim("and plain-56 still gets over half of its training images wrong",
 #       train.error(clipped, train_set) > 50, "ours")
 
-# %% [markdown]
+# %% [markdown] tags=["speaker"]
 # So it is not: what you saw is a symptom.
 # The paper found healthy gradient norms in its plain networks, conjectured that they converge exponentially slowly,
 # and left the reason open (§4.1).
-#
+
+# %% [markdown] tags=["slide"]
 # ### How much does a block change what passes?
 #
 # The paper finds that the layers of a ResNet respond weakly, and more weakly the deeper it is (§4.2, Figure 7).
 # We measure ‖F(x)‖ / ‖x‖, block by block. What do you expect of a network that is nearly three times as deep?
 
-# %% tags=["active-ipynb"]
+# %% tags=["active-ipynb", "on-slide", "figure-only"]
 # @torch.no_grad()
 # def relative_change(model):
 #     """‖F(x)‖ / ‖shortcut(x)‖ of every block, on 128 digits."""
@@ -724,15 +734,16 @@ class HighwayBlock(PlainBlock):
 
 # %% [markdown]
 # With more blocks, each has less to do.
-#
+
+# %% [markdown] tags=["slide"]
 # ### One image on its way
 #
 # Where does the digit stop being a digit? Pick a part of the trained ResNet-20, by mouse or arrow key.
 
-# %% tags=["active-ipynb"]
+# %% tags=["active-ipynb", "on-slide", "figure-only"]
 # figures.journey(resnet20.eval(), test_set)
 
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # ## 6. What people get wrong
 #
 # **"Degradation is overfitting."** Section 1: plain-32 does worse on its own training images.
@@ -740,7 +751,8 @@ class HighwayBlock(PlainBlock):
 # **"A deep plain network cannot express it."** Section 2 constructed one that can.
 #
 # **"It is the vanishing gradient."** Section 5: with batch norm it explodes before the first step, and the paper calls vanishing unlikely.
-#
+
+# %% [markdown]
 # **"A layer receives the sum of all earlier layers."**
 # A block adds its own input, once, and then a ReLU cuts off what is negative.
 # Were it the sum, a stage's output would be its input plus all its branches:
@@ -769,11 +781,11 @@ class HighwayBlock(PlainBlock):
 # (-x + x).sum().backward()               # F(x) = −x
 # print("gradient:", x.grad.tolist())
 
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # **"Shortcuts cost parameters."** Not option A.
 # Projections where the size changes (B) or in every block (C) buy little (Table 3; ImageNet validation, 10 crops):
 
-# %% tags=["active-ipynb"]
+# %% tags=["active-ipynb", "on-slide", "figure-only"]
 # with torch.device("meta"):
 #     options = {"plain": build("plain34"), "A": build("resnet34"),
 #                "B": published.build_variant("resnet34"),
@@ -784,16 +796,18 @@ class HighwayBlock(PlainBlock):
 # table(["34 layers, option", "parameters", "top-1 error"],
 #       [[name, f"{parameters(net):,}", top1[name]] for name, net in options.items()])
 
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # **"ResNet-152 has an error of 3.57%."** That is an ensemble of six, and a top-5 error (Table 5).
 # One ResNet-152 has 4.49% top-5 (Table 4; several scales) and 21.43% top-1 (Table 3; 10 crops).
 # Likewise 6.43% for 110 layers on CIFAR-10 is the best of five runs; their mean is 6.61 ± 0.16 (Table 6).
-#
+
+# %% [markdown]
 # ## 7. Your turn
 #
 # Replace the lines that raise, and run the cell: its last line checks your answer.
 # The solutions are folded; try first.
-#
+
+# %% [markdown] tags=["slide"]
 # ### Exercise 1: how many parameters?
 #
 # Write down the parameters of the network of $6n + 2$ layers as a function of $n$: 3 input channels,
@@ -973,7 +987,7 @@ class HighwayBlock(PlainBlock):
 #
 # ## 10. Recap
 
-# %% tags=["active-ipynb"]
+# %% tags=["active-ipynb", "slide", "figure-only"]
 # recap()
 
 # %% [markdown]

@@ -1,4 +1,4 @@
-"""A whole course of nbgrader: made, handed in eight times, marked, fed back, exported."""
+"""A whole course of nbgrader: made, handed in eight times, marked, exported."""
 
 import csv
 import re
@@ -36,7 +36,10 @@ def changed(course, **sources):
 
 PARTLY = "def layers(blocks, bottleneck):\n    return 2 * sum(blocks) + 2"
 FOREVER = "def layers(blocks, bottleneck):\n    while True:\n        pass"
-HUNGRY = "def layers(blocks, bottleneck):\n    x = []\n    while True:\n        x.append(bytearray(2**24))"
+HUNGRY = """def layers(blocks, bottleneck):
+    x = []
+    while True:
+        x.append(bytearray(2**24))"""
 FORGED = """import kit.exercises
 from lessons.checks import resnet
 resnet.layers = lambda answer: iter([(True, "")])

@@ -10,7 +10,7 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
-from kit.book import markdown, page, raw_html
+from kit.book import include, markdown, page, raw_html
 
 ROOT = Path(__file__).parent.parent
 HOSTILE = (
@@ -291,3 +291,31 @@ def test_the_notebook_is_there_to_download(built):
     (name,) = re.findall(r'<a href="([^"]*)" download', main)
     notebook = site.parent / "notebooks/lesson.ipynb"
     assert (site / name).read_bytes() == notebook.read_bytes()
+
+
+# --- What a page takes over from a lesson
+
+
+@pytest.fixture
+def executed(tmp_path):
+    shown = new_output("stream", name="stdout", text="42")
+    cells = [
+        new_code_cell("import a\n\n\ndef f(x):\n    return x\n\n\nb = 1"),
+        new_code_cell("print(f(42))", outputs=[shown], execution_count=2),
+    ]
+    nbformat.write(new_notebook(cells=cells), tmp_path / "one.ipynb")
+    return tmp_path
+
+
+def test_a_definition_and_an_output_are_taken_over(executed):
+    text = "A\n\n<!-- code of one: def f( -->\n\n<!-- output of one: print(f -->\n"
+    page = include(text, "sheet.md", executed)
+    assert "```python\ndef f(x):\n    return x\n```" in page
+    assert '<pre class="output stdout">42</pre>' in page and "<!--" not in page
+
+
+@pytest.mark.parametrize(("words", "count"), [("def g(", 0), ("f", 2)])
+def test_words_that_no_cell_has_or_several_are_named(executed, words, count):
+    told = f"sheet.md: {count} cells of one have '{re.escape(words)}', one should"
+    with pytest.raises(ValueError, match=told):
+        include(f"<!-- code of one: {words} -->", "sheet.md", executed)
