@@ -62,7 +62,7 @@ def markdown(text, where):
             r"(?<=>)[^<]+", lambda t: html.unescape(t[0]).translate(ENTITY), mathml
         )
 
-    return MARKDOWN.sub(replace, text)
+    return starred(MARKDOWN.sub(replace, text))
 
 
 def raw_html(text):
@@ -132,38 +132,82 @@ def cell_parts(cell, where):
         yield UNPROSE.format("\n\n".join([code, *outputs]))
 
 
+def parts_of(cells, path):
+    blocks = []
+    for number, cell in enumerate(cells, 1):
+        first_line = cell.source.strip().partition("\n")[0]
+        blocks += cell_parts(cell, f"{path}, cell {number} ({first_line!r})")
+    return blocks
+
+
 def page(notebook, path):
     """Markdown page made of a notebook, given as JSON text; `path` names its file.
 
     Raises ValueError naming file and cell for an error output, an unexecuted cell or
     wrong TeX.
     """
-    blocks = []
-    for number, cell in enumerate(nbformat.reads(notebook, as_version=4).cells, 1):
-        first_line = cell.source.strip().partition("\n")[0]
-        blocks += cell_parts(cell, f"{path}, cell {number} ({first_line!r})")
+    blocks = parts_of(nbformat.reads(notebook, as_version=4).cells, path)
     name = html.escape(PurePosixPath(path).name)
     link = f'<a href="{name}" download>Download this page as a notebook</a>'
-    download = f'<p class="download">{link}</p>'
+    paper = '<button class="print">Print it as a handout</button>'
+    download = f'<p class="download">{link} {paper}</p>'
     parts = re.fullmatch(r"\s*(# [^\n]*)?(.*)", "\n\n".join(blocks), re.DOTALL)
     title, body = parts.groups(default="")
     return f"{title}\n\n{download}\n\n{body.lstrip()}\n"
 
 
-INCLUDED = re.compile(r"^<!-- (code|output) of (\w+): (.+) -->$", re.M)
+STAR = re.compile(r"^(#+) (.+) ★$", re.M)
+
+
+def starred(text):
+    """Headings with a star, which the short way goes by, keep the address without."""
+
+    def addressed(match):
+        kept = re.sub(r"[^\w\s-]", "", match[2].lower()).replace(" ", "-")
+        return f"{match[0]} {{#{kept}}}"
+
+    return STAR.sub(addressed, text)
+
+
+def short_way(nb):
+    """The cells in sections whose heading has a star, to the next heading as high."""
+    cells, level = [], 0
+    for cell in nb.cells:
+        text, kept = cell.source, cell.cell_type == "code" and level
+        if cell.cell_type == "markdown":
+            parts = []
+            for part in re.split(r"^(?=##+ )", cell.source, flags=re.M):
+                if heading := re.match(r"(##+) .*?( ★)?$", part, re.M):
+                    if heading[2]:
+                        level = level or len(heading[1])
+                    elif len(heading[1]) <= level:
+                        level = 0
+                if level:
+                    parts.append(part)
+            text, kept = "".join(parts).strip(), bool(parts)
+        if kept:
+            cells.append(nbformat.from_dict(cell | {"source": text}))
+    return cells
+
+
+INCLUDED = re.compile(r"^<!-- (code|output|short way) of (\w+)(?:: (.+))? -->$", re.M)
 
 
 def include(text, where, folder):
     """A page of Markdown with what it takes over from the executed lessons.
 
-    `<!-- code of resnet: class ResidualBlock -->` is that definition, and
+    `<!-- code of resnet: class ResidualBlock -->` is that definition,
     `<!-- output of resnet: figures.journey( -->` what the cell with these words put
-    out. Raises ValueError where not exactly one cell of the lesson has them.
+    out, `<!-- short way of resnet -->` the sections whose headings have a star.
+    Raises ValueError where not exactly one cell of the lesson has the words.
     """
 
     def taken(match):
         kind, lesson, words = match.groups()
         nb = nbformat.read(folder / f"{lesson}.ipynb", as_version=4)
+        if kind == "short way":
+            text = "\n\n".join(parts_of(short_way(nb), f"{lesson}.ipynb"))
+            return re.sub(r"\]\((?=\w+\.html)", "](../", text)  # from a folder below
         code = [cell for cell in nb.cells if cell.cell_type == "code"]
         found = [cell for cell in code if words in cell.source]
         if len(found) != 1:
@@ -171,16 +215,16 @@ def include(text, where, folder):
             raise ValueError(f"{where}: {cells} have {words!r}, one should")
         if kind == "output":
             return "\n\n".join(output(out, where) for out in found[0].outputs)
-        lines, start = found[0].source.splitlines(), found[0].source.index(words)
-        first = found[0].source[:start].count("\n")
-        block = [lines[first]]
-        for line in lines[first + 1 :]:
-            if line and not line[0].isspace():
-                break
-            block.append(line)
-        return fenced("\n".join(block))
+        return fenced(definition(found[0].source, words))
 
     return INCLUDED.sub(taken, text)
+
+
+def definition(source, words):
+    """The lines from that with these words to the next that is not further in."""
+    lines = source[source.rfind("\n", 0, source.index(words)) + 1 :].splitlines()
+    after = (i for i, line in enumerate(lines[1:], 1) if line and line[0] > " ")
+    return "\n".join(lines[: next(after, None)])
 
 
 def chapters(items):

@@ -7,6 +7,7 @@ With ``--edit`` the originals open; saving one writes its module in ``lessons/``
 
 import argparse
 import os
+import re
 import shutil
 import sys
 from contextlib import suppress
@@ -15,9 +16,19 @@ from pathlib import Path
 
 import nbformat
 
-from kit.notebooks import ROOT, about, cells_hash, home, lesson_table, lessons
+from kit.exercises import solved
+from kit.notebooks import (
+    ROOT,
+    about,
+    cells_hash,
+    home,
+    lesson_table,
+    lessons,
+    to_notebook,
+)
 
 MINE = "my-lessons"
+CHECK = re.compile(r"^# check\(\w+, checks\.(\w+)\)$", re.M)
 
 START = """# Papers, Cell by Cell
 
@@ -26,6 +37,8 @@ An update of the project leaves what you changed as it is.
 To begin a lesson anew, rename or delete your copy and start JupyterLab again.
 {news}
 {table}
+
+{progress}
 """
 
 
@@ -57,6 +70,20 @@ def lay_out(original, folder):
             return path
 
 
+def progress(root=ROOT):
+    """A line of Markdown: how many exercises of each lesson were solved here."""
+    done, found = solved(), []
+    for name in lessons(root):
+        text = (root / "lessons" / f"{name}.py").read_text("utf-8")
+        there = {f"{name}.{check}" for check in CHECK.findall(text)}
+        if there & done:
+            title = about(to_notebook(name, root), name)["title"].partition(":")[0]
+            found.append(f"{title} {len(there & done)} of {len(there)}")
+    if not found:
+        return "Exercises that you solve are counted here when you start again."
+    return f"Exercises solved on this machine: {', '.join(found)}."
+
+
 def open_desk(root=ROOT):
     """Lay out the reader's copies and their start page; returns what is new.
 
@@ -71,7 +98,7 @@ def open_desk(root=ROOT):
             news[path.name] = f"There is a new edition of {title}"
     table = lesson_table(root, root / "notebooks")  # the copies bear the same names
     offers = [f"\n**{text}**: [{file}]({file})\n" for file, text in news.items()]
-    start = START.format(news="".join(offers), table=table)
+    start = START.format(news="".join(offers), table=table, progress=progress(root))
     (folder / "index.md").write_text(start, "utf-8")
     return [f"{text}: {MINE}/{file}" for file, text in news.items()]
 

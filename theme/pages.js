@@ -111,3 +111,5 @@ function putSolutionsLast() {
 }
 window.addEventListener("beforeprint", () => { lighten(); putSolutionsLast(); });
 window.addEventListener("afterprint", () => undo.splice(0).forEach(step => step()));
+
+document.querySelector("button.print")?.addEventListener("click", () => window.print());
