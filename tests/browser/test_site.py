@@ -34,10 +34,10 @@ TALL = """most => [...document.querySelectorAll('.pcc-live')].map(live => {
 }).filter(([height]) => height > most)"""
 DRAWN = """[...document.querySelectorAll('.pcc-live')].every(
     live => live.childElementCount)"""
-# The pages in their order.
-CHAPTERS = re.findall(
-    r"\((\w+)\.ipynb\)", (ROOT / "notebooks/SUMMARY.md").read_text("utf-8")
-)
+# The pages in their order, and those beside the lessons.
+SUMMARY = (ROOT / "notebooks/SUMMARY.md").read_text("utf-8")
+CHAPTERS = re.findall(r"\((\w+)\.ipynb\)", SUMMARY)
+BESIDE = re.findall(r"\((\w+/\w+|(?!index)\w+)\.md\)", SUMMARY)
 
 
 @pytest.fixture(scope="module")
@@ -72,15 +72,16 @@ def visit(site, visitor):
 def test_every_lesson_has_a_page(site):
     assert LESSONS
     assert sorted(CHAPTERS) == LESSONS
-    assert {path.stem for path in site.glob("*.html")} == {*PAGES, "toc"}
+    pages = {path.relative_to(site).with_suffix("") for path in site.rglob("*.html")}
+    assert {page.as_posix() for page in pages} == {*PAGES, *BESIDE, "toc"}
 
 
 def test_every_link_leads_somewhere(visit):
     ids, links = {}, []
-    for name in PAGES:
+    for name in [*PAGES, *BESIDE]:
         page = visit(name)
         all_of = "[...document.querySelectorAll('{}')]".format
-        ids[name] = set(page.evaluate(f"{all_of('[id]')}.map(e => e.id)"))
+        ids[urlsplit(page.url).path] = set(page.evaluate(f"{all_of('[id]')}.map(e => e.id)"))
         linking = all_of("[href], img[src], script[src]")
         found = page.evaluate(f"{linking}.map(e => e.href || e.src)")
         links += [(name, urlsplit(link)) for link in found if link.startswith("file:")]
@@ -89,8 +90,8 @@ def test_every_link_leads_somewhere(visit):
         target = Path(unquote(link.path))
         told = f"{name}.html links to {target}#{link.fragment}"
         assert target.is_file(), told
-        if link.fragment and target.stem in ids:
-            assert unquote(link.fragment) in ids[target.stem], told
+        if link.fragment and link.path in ids:
+            assert unquote(link.fragment) in ids[link.path], told
 
 
 def test_search_index_holds_no_figure_data(site):
@@ -365,3 +366,45 @@ def test_printing_leaves_the_page_as_it_was(visit):
     assert page.evaluate("window.onPaper") == "solutions"
     page.wait_for_timeout(500)
     assert (html.get_attribute("class"), page.locator("main").inner_html()) == before
+
+
+@pytest.mark.parametrize("name", [name for name in BESIDE if name.startswith("sheets")])
+def test_a_sheet_is_one_page_of_paper(visit, name):
+    page = visit(name)
+    page.wait_for_function(DRAWN)
+    pages = re.findall(rb"/Type\s*/Page\b", page.pdf(prefer_css_page_size=True))
+    assert len(pages) == 1
+
+
+@pytest.mark.parametrize("lesson", CHAPTERS)
+def test_a_lesson_has_its_short_way_its_sheet_and_its_page_for_lecturers(lesson):
+    assert {f"{kind}/{lesson}" for kind in ("short", "sheets", "lecturer")} <= {*BESIDE}
+
+
+@pytest.mark.parametrize("name", [name for name in BESIDE if name.startswith("lect")])
+def test_a_lecturer_finds_what_there_is_to_know(name):
+    text = (ROOT / "notebooks" / f"{name}.md").read_text("utf-8")
+    assert re.findall("^## (.+)", text, re.M) == [
+        "45 minutes",
+        "90 minutes",
+        "Questions before the figures",
+        "Where they stumble",
+        "What to leave out",
+        "When a cell is slow or the projector dark",
+    ]
+    plans = text.split("\n## ")[1:3]
+    for minutes, plan in zip((45, 90), plans):
+        spans = [tuple(map(int, span)) for span in re.findall(r"(\d+)–(\d+)", plan)]
+        assert spans[0][0] == 0 and spans[-1][1] == minutes
+        assert all(one[1] == other[0] for one, other in zip(spans, spans[1:]))
+
+
+@pytest.mark.parametrize("lesson", CHAPTERS)
+def test_the_short_way_is_part_of_the_lesson(visit, lesson):
+    page = visit(lesson)
+    whole = page.locator("main :is(h2, h3)").all_inner_texts()
+    starred = [title for title in whole if title.endswith("★")]
+    page = visit(f"short/{lesson}")
+    short = page.locator("main :is(h2, h3)").all_inner_texts()
+    assert starred and set(starred) <= set(short) < set(whole)
+    assert page.locator("main figure").count() > 0
