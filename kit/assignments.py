@@ -18,15 +18,18 @@ import nbformat
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from kit.exercises import progress
-from kit.notebooks import ROOT, lessons
+from kit.notebooks import ROOT, about, lessons
 
 ANSWER = re.compile(r"^(?:def|class) (\w+)", re.M)
 POINTS = re.compile(r"^\*(easy|medium|hard), (\d+) points?\*$", re.M)
+SOLUTION = re.compile(r"^( *)### BEGIN SOLUTION.*?### END SOLUTION$", re.M | re.S)
 OPENING = """# {title}: exercises
 
 Replace every `raise NotImplementedError` by your own code and run the cell behind it:
-it tells you what is wrong, or ✓. The cells with the checks cannot be changed.
-A partly right answer gets part of the points. You may add cells and functions."""
+it tells you what is wrong, or ✓. You may add cells and functions."""
+RULES = """
+The cells with the checks cannot be changed.
+A partly right answer gets part of the points."""
 IMPORTS = """from kit.exercises import check
 from lessons.checks import {name} as checks
 from lessons.{name} import *"""
@@ -65,6 +68,29 @@ def exercises(name, root=ROOT):
             yield text.source, code.source, answers[0], int(points[2])
 
 
+def numbered(number, text):
+    return re.sub("^#+ ", f"## Exercise {number}: ", text)
+
+
+def practice_notebook(name, title):
+    """The exercises of a lesson without solutions and points, for one's own use."""
+    cells = [new_markdown_cell(OPENING.format(title=title))]
+    cells.append(new_code_cell(IMPORTS.format(name=name)))
+    for number, (text, code, answer, _) in enumerate(exercises(name), 1):
+        text = numbered(number, POINTS.sub(r"*\1*", text))
+        stub = SOLUTION.sub(r"\1raise NotImplementedError", code)
+        test = f"check({answer}, checks.{answer})"
+        cells += [new_markdown_cell(text), new_code_cell(f"{stub}\n\n\n{test}")]
+    return with_kernel(new_notebook(cells=cells))
+
+
+def with_kernel(nb):
+    nb.metadata.kernelspec = {
+        "name": "python3", "language": "python", "display_name": "Python 3",
+    }
+    return nb
+
+
 def locked(cell, name, **marks):
     """A cell with nbgrader's marks."""
     cell.metadata.nbgrader = {
@@ -78,7 +104,7 @@ def source_notebook(name, title):
     """The lecturer's edition of a lesson's exercises: solutions, checks, points."""
     lesson = importlib.import_module(f"lessons.{name}")
     checks = importlib.import_module(f"lessons.checks.{name}")
-    opening = new_markdown_cell(OPENING.format(title=title))
+    opening = new_markdown_cell(OPENING.format(title=title) + RULES)
     cells = [locked(opening, "opening")]
     cells.append(locked(new_code_cell(IMPORTS.format(name=name)), "imports"))
     for number, (text, code, answer, points) in enumerate(exercises(name), 1):
@@ -87,18 +113,14 @@ def source_notebook(name, title):
         count, line = progress(solved[answer], getattr(checks, answer))
         if not line.startswith("✓"):
             raise ValueError(f"{name}: the solution of {answer} fails: {line}")
-        text = re.sub("^#+ ", f"## Exercise {number}: ", text)
+        text = numbered(number, text)
         test = f"check({answer}, checks.{answer})  # {count} checks"
         cells += [
             locked(new_markdown_cell(text), f"text-{answer}"),
             locked(new_code_cell(code), answer, locked=False, solution=True),
             locked(new_code_cell(test), f"check-{answer}", grade=True, points=points),
         ]
-    nb = new_notebook(cells=cells)
-    nb.metadata.kernelspec = {
-        "name": "python3", "language": "python", "display_name": "Python 3",
-    }
-    return nb
+    return with_kernel(new_notebook(cells=cells))
 
 
 def make(names, course, root=ROOT):
@@ -109,7 +131,7 @@ def make(names, course, root=ROOT):
         config.write_text(CONFIG, "utf-8")
     for name in names:
         stored = nbformat.read(root / "notebooks" / f"{name}.ipynb", as_version=4)
-        title = stored.cells[0].source.splitlines()[0].lstrip("# ").partition(":")[0]
+        title = about(stored, name)["title"].partition(":")[0]
         folder = course / "source" / name
         folder.mkdir(parents=True, exist_ok=True)
         nbformat.write(source_notebook(name, title), folder / f"{name}.ipynb")

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import nbformat
 
+from kit.assignments import practice_notebook
 from kit.exercises import solved
 from kit.notebooks import (
     ROOT,
@@ -28,7 +29,7 @@ from kit.notebooks import (
 )
 
 MINE = "my-lessons"
-CHECK = re.compile(r"^# check\(\w+, checks\.(\w+)\)$", re.M)
+CHECK = re.compile(r"^def (\w+)\(answer\):$", re.M)
 
 START = """# Papers, Cell by Cell
 
@@ -39,6 +40,7 @@ To begin a lesson anew, rename or delete your copy and start JupyterLab again.
 {table}
 
 {progress}
+{more}
 """
 
 
@@ -74,7 +76,8 @@ def progress(root=ROOT):
     """A line of Markdown: how many exercises of each lesson were solved here."""
     done, found = solved(), []
     for name in lessons(root):
-        text = (root / "lessons" / f"{name}.py").read_text("utf-8")
+        path = root / "lessons" / "checks" / f"{name}.py"
+        text = path.read_text("utf-8") if path.exists() else ""
         there = {f"{name}.{check}" for check in CHECK.findall(text)}
         if there & done:
             title = about(to_notebook(name, root), name)["title"].partition(":")[0]
@@ -82,6 +85,19 @@ def progress(root=ROOT):
     if not found:
         return "Exercises that you solve are counted here when you start again."
     return f"Exercises solved on this machine: {', '.join(found)}."
+
+
+def more_exercises(root=ROOT):
+    """Lay out notebooks of exercises without solutions; returns a line of links."""
+    links = []
+    for name in lessons(root):
+        if (root / "lessons" / "assignments" / f"{name}.py").exists():
+            title = about(to_notebook(name, root), name)["title"].partition(":")[0]
+            path = root / MINE / f"{name}-exercises.ipynb"
+            if not path.exists():
+                nbformat.write(practice_notebook(name, title), path)
+            links.append(f"[{title}]({path.name})")
+    return f"More exercises, without solutions: {', '.join(links)}." if links else ""
 
 
 def open_desk(root=ROOT):
@@ -98,7 +114,8 @@ def open_desk(root=ROOT):
             news[path.name] = f"There is a new edition of {title}"
     table = lesson_table(root, root / "notebooks")  # the copies bear the same names
     offers = [f"\n**{text}**: [{file}]({file})\n" for file, text in news.items()]
-    start = START.format(news="".join(offers), table=table, progress=progress(root))
+    parts = {"progress": progress(root), "more": more_exercises(root)}
+    start = START.format(news="".join(offers), table=table, **parts)
     (folder / "index.md").write_text(start, "utf-8")
     return [f"{text}: {MINE}/{file}" for file, text in news.items()]
 

@@ -1,12 +1,16 @@
 """A whole course of nbgrader: made, handed in eight times, marked, exported."""
 
 import csv
+import importlib
 import re
 
 import nbformat
 import pytest
+from support import checker
 
 from kit import assignments
+from kit.exercises import verdict
+from kit.notebooks import lessons
 
 LESSON = "resnet"
 
@@ -113,3 +117,36 @@ def test_students_get_no_solution(course):
     count = len(list(assignments.exercises(LESSON)))
     assert text.count("raise NotImplementedError") == count + 1  # and in the opening
     assert len(re.findall(r"^## Exercise \d", text, re.M)) == count
+
+
+@pytest.mark.parametrize("lesson", lessons())
+def test_exercises_are_of_three_grades_and_solved_by_the_lessons_names(lesson):
+    grades = set()
+    module = importlib.import_module(f"lessons.{lesson}")
+    practice = assignments.practice_notebook(lesson, lesson)
+    stubs = [cell.source for cell in practice.cells if cell.cell_type == "code"][1:]
+    found = list(assignments.exercises(lesson))
+    assert len(found) == len(stubs) >= 3
+    for (text, code, answer, points), stub in zip(found, stubs):
+        grades.add(assignments.POINTS.search(text)[1])
+        assert 1 <= points <= 6
+        for source, sign in ((code, "✓"), (stub.rpartition("\n\n\n")[0], "… not yet")):
+            names = dict(vars(module))
+            exec(source, names)
+            assert verdict(names[answer], checker(lesson, answer)).startswith(sign)
+    assert grades == {"easy", "medium", "hard"}
+
+
+@pytest.mark.parametrize(
+    ("source", "told"),
+    [
+        ("# ### A\n\n# %%\ndef f():\n    pass", "a line such as [*]easy, 2 points"),
+        ("# ### A\n#\n# *easy, 2 points*\n\n# %%\nx = 1", "one function or class to"),
+    ],
+)
+def test_an_exercise_without_points_or_answer_is_named(tmp_path, source, told):
+    (tmp_path / "lessons/assignments").mkdir(parents=True)
+    path = tmp_path / "lessons/assignments/x.py"
+    path.write_text(f"# %% [markdown]\n{source}\n")
+    with pytest.raises(ValueError, match=f"x.py, '### A': .*{told}"):
+        list(assignments.exercises("x", tmp_path))

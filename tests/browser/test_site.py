@@ -81,7 +81,8 @@ def test_every_link_leads_somewhere(visit):
     for name in [*PAGES, *BESIDE]:
         page = visit(name)
         all_of = "[...document.querySelectorAll('{}')]".format
-        ids[urlsplit(page.url).path] = set(page.evaluate(f"{all_of('[id]')}.map(e => e.id)"))
+        here = urlsplit(page.url).path
+        ids[here] = set(page.evaluate(f"{all_of('[id]')}.map(e => e.id)"))
         linking = all_of("[href], img[src], script[src]")
         found = page.evaluate(f"{linking}.map(e => e.href || e.src)")
         links += [(name, urlsplit(link)) for link in found if link.startswith("file:")]
