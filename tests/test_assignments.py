@@ -43,7 +43,7 @@ FOREVER = "def layers(blocks, bottleneck):\n    while True:\n        pass"
 HUNGRY = """def layers(blocks, bottleneck):
     x = []
     while True:
-        x.append(bytearray(2**24))"""
+        x.append(b"x" * 2**25)"""
 FORGED = """import kit.exercises
 from lessons.checks import resnet
 resnet.layers = lambda answer: iter([(True, "")])
@@ -100,7 +100,7 @@ def test_everyone_gets_what_they_deserve(course):
 def test_the_feedback_has_the_hint(course):
     for student, hint in [
         ("partly", "a bottleneck has three convolutions"),
-        ("loops", "no answer after 6 seconds"),
+        ("loops", "no answer after 6 seconds of work"),
         ("hungry", "more than 1.5 GB of memory"),
         ("syntax", "SyntaxError"),
         ("forged", "make 34 layers, not 0"),
