@@ -77,7 +77,7 @@ def factorised(table, E):
 #
 # `layer` is used `uses` times in a row, from `x` on; `loss_of(y)` is the loss of what comes out.
 # Return the gradient of the loss for the layer's parameters: a list of tensors, in the order of `layer.parameters()`.
-# At no time may the backward pass hold more than one use has stored.
+# At no time may more be stored for the backward pass than one use needs.
 # Leave `layer` (its `.grad`, too) and `x` as they are; there is no dropout.
 
 
