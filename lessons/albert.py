@@ -1,4 +1,4 @@
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # # ALBERT: one layer used again and again, and what that saves
 #
 # **Paper:** Lan et al.: *ALBERT: A Lite BERT for Self-supervised Learning of Language Representations*, ICLR 2020 ([arXiv:1909.11942](https://arxiv.org/abs/1909.11942))
@@ -8,7 +8,8 @@
 # **You need** to know what a matrix product, a softmax and a gradient are, and to read PyTorch.
 # *The short way*: sections 1, 4 and 7 (run the cells between them), twenty minutes.
 # Everything: about 90 minutes, of which the machine computes one and a half.
-#
+
+# %% [markdown] tags=["speaker"]
 # What the paper says is marked with its section (§), table or figure; everything else is ours.
 # A line that begins with ✓ was tested on the machine that ran it; a claim that fails stops the notebook.
 # *Study* marks numbers from longer runs with several seeds, stored with their versions.
@@ -48,19 +49,22 @@ from kit.config import check_fields, variant
 # SEED = train.seed()
 # torch.set_num_threads(1)  # networks this small run fastest on one core
 
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # ## 1. The problem
 #
 # BERT showed in 2018 that a network which has learned to fill in missing words helps with nearly every task on text,
 # and that a larger one helps more.
 # But memory is limited, and machines that train together send each other a gradient for every parameter (§1).
 # So where *are* the parameters?
-#
+
+# %% [markdown] tags=["slide"]
 # Text is cut into *tokens*: words or pieces of words, each one of V in a list.
 # BERT looks up every token in a table, which gives it a vector of H numbers, its *embedding*.
 # Then L *layers* rewrite these vectors, one after the other.
 # A layer has two parts: *attention*, through which a token learns from the others,
 # and a *feed-forward network*, which works on each token alone.
+
+# %% [markdown]
 # Section 2 builds all of it; to count it, we only need the sizes of the matrices.
 # And to count the work: a matrix of a × b numbers needs a · b multiplications (each with an addition)
 # for each token, *each time it is used*.
@@ -90,7 +94,7 @@ def work(E, H, runs, tokens=512):
     }
 
 
-# %% tags=["active-ipynb"]
+# %% tags=["active-ipynb", "slide", "figure-only"]
 # bill_guess = Predict(
 #     "BERT-large: 24 layers, H = 1024, 30,000 words, 335 million parameters. "
 #     "Which of two ideas removes more of them?",
@@ -100,22 +104,25 @@ def work(E, H, runs, tokens=512):
 # )
 # bill_guess
 
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # These are ALBERT's two ideas to cut the bill (§3.1).
 #
 # - **A narrow table.** Look words up in a table of E = 128 columns, and widen the result to H by a matrix:
 #   $V \times H \;\to\; V \times E + E \times H$.
 # - **One layer, used again and again.** Every layer has the same weights θ:
 #   $\mathbf{x}_{\ell} = \mathrm{layer}(\mathbf{x}_{\ell-1}; \theta)$ for $\ell = 1 \dots L$.
-#
+
+# %% [markdown] tags=["speaker"]
 # (A third idea, *sentence order*, concerns what is learned: section 6.)
+
+# %% [markdown] tags=["slide"]
 # Try them, at the sizes of the paper.
 # Then let the figure show multiply-adds.
 
-# %% tags=["active-ipynb"]
+# %% tags=["active-ipynb", "on-slide", "figure-only"]
 # figures.budget(bill, work)
 
-# %% tags=["active-ipynb"]
+# %% tags=["active-ipynb", "slide", "figure-only"]
 # def large(E, layers):
 #     return sum(bill(30_000, E, 1024, layers).values())
 #
@@ -130,12 +137,13 @@ def work(E, H, runs, tokens=512):
 #     f"{one_layer / 1e6:.1f}, both {both / 1e6:.1f}: nine tenths are in the layers.",
 # )
 
-# %% [markdown]
+# %% [markdown] tags=["speaker"]
 # Note that the two savings do not multiply: only once the layers are shared does the table of words weigh much.
 # And the multiply-adds of the encoder stay as they are: a layer that is used 24 times works 24 times.
 # Whether so few parameters can learn as much is another question.
 # To ask it we need a BERT.
-#
+
+# %% [markdown] tags=["slide"]
 # ## 2. Build a BERT
 #
 # ### Tokens
@@ -145,13 +153,13 @@ def work(E, H, runs, tokens=512):
 # The 1,000 most frequent tokens have a number each, their *id*; the others are `[UNK]`, unknown.
 # A text is a window of 16 tokens, and whole files are held out.
 
-# %% tags=["active-ipynb"]
+# %% tags=["active-ipynb", "on-slide", "figure-only"]
 # vocabulary, programs = text.python_tokens(1000)
 # windows = text.windows(programs.train, 16)          # (windows, 16) ids
 # held_out = text.windows(programs.heldout, 16)
 # figures.three_windows(vocabulary, held_out)
 
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # ### Attention
 #
 # How can a token learn from the others?
@@ -162,10 +170,11 @@ def work(E, H, runs, tokens=512):
 # (Vaswani et al. 2017, [arXiv:1706.03762](https://arxiv.org/abs/1706.03762), Eq. 1):
 #
 # $$\mathrm{attention}(Q, K, V) = \mathrm{softmax}\left(\frac{Q K^\top}{\sqrt{d}}\right) V$$
-#
+
+# %% [markdown] tags=["slide"]
 # First by loops, for three tokens with vectors of d = 4.
 
-# %% tags=["active-ipynb"]
+# %% tags=["active-ipynb", "on-slide"]
 # torch.manual_seed(SEED)
 # query, key, value = torch.randn(3, 3, 4)
 # by_loop = torch.zeros(3, 4)
@@ -175,11 +184,11 @@ def work(E, H, runs, tokens=512):
 #     for j in range(3):
 #         by_loop[i] += weights[j] * value[j]
 
-# %% [markdown]
+# %% [markdown] tags=["on-slide"]
 # Then as matrix products.
 # A *mask* says who may be looked at: the score of the others becomes −∞, and their weight 0.
 
-# %%
+# %% tags=["on-slide"]
 def attention_weights(query, key, mask=None):
     """softmax(QKᵀ/√d): `(…, tokens, d)` twice to `(…, tokens, tokens)`.
 
@@ -260,13 +269,17 @@ class SelfAttention(nn.Module):
 # %% [markdown]
 # That claim matters: attention does not know *where* a token stands.
 # Its place has to come in with the embedding, and will.
-#
+
+# %% [markdown] tags=["slide"]
 # ### A layer
 #
 # After attention, each token passes by itself through a *feed-forward network*: out to 4H, an activation, back to H.
 # The activation is GELU, a rounded ReLU; ALBERT's code computes it by a tanh.
+
+# %% [markdown] tags=["speaker"]
 # (An exact form exists, too: the transformers library's configurations of some checkpoints name it.)
-#
+
+# %% [markdown] tags=["on-slide"]
 # Around each of the two parts goes what [ResNet](resnet.ipynb) taught: add the input.
 # Then a *layer normalisation* brings each token's vector to mean 0 and variance 1.
 
@@ -460,7 +473,7 @@ SMALL = Config(
 # print("hidden states:", tuple(model.encoder(windows[:2]).shape))
 # print("guesses:", tuple(model(windows[:2]).shape))
 
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # ## 3. Train it
 #
 # Hide some tokens, and let the network guess them.
@@ -605,7 +618,7 @@ def layer_gradients(model, ids, chosen):
     return torch.stack([torch.cat([w.grad.flatten() for w in one]) for one in layers])
 
 
-# %% tags=["active-ipynb"]
+# %% tags=["active-ipynb", "on-slide", "figure-only"]
 # STEPS, nets, losses, snapshots = 1500, {}, {}, {}
 # probe = held_out[::len(held_out) // 64][:64]
 # asked = choose(probe, generator=torch.Generator().manual_seed(0))
@@ -633,8 +646,10 @@ def layer_gradients(model, ids, chosen):
 # experiment("BERT", bert(SMALL), figures.follow(live, "BERT"))
 # live.close()
 
-# %% [markdown]
+# %% [markdown] tags=["speaker"]
 # The loss falls fast, then slowly for some hundred steps, then fast again.
+
+# %% [markdown] tags=["slide"]
 # How good is it on new programs?
 
 # %%
@@ -653,27 +668,27 @@ def held_out_loss(model, windows):
     return F.cross_entropy(guesses, answers).item(), 100 * right.item()
 
 
-# %% tags=["active-ipynb"]
+# %% tags=["active-ipynb", "on-slide", "figure-only"]
 # loss, right = held_out_loss(nets["BERT"], held_out)
 # claim("our BERT fills in over two fifths of the hidden tokens of new programs rightly",
 #       right > 40, "ours")
 # figures.fill_in(nets["BERT"], vocabulary, held_out)
 
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # ## 4. One layer, used again and again
 #
 # Now the paper's first change, in two lines:
 
-# %% tags=["active-ipynb"]
+# %% tags=["active-ipynb", "on-slide"]
 # torch.manual_seed(SEED)
 # layer = new_layer(SMALL)
 # shared = Encoder(SMALL, Embeddings(SMALL, SMALL.hidden_size), [layer] * 6)
 # print("parameters:", f"{parameters(bert(SMALL)):,} become {parameters(shared):,}")
 
-# %% [markdown]
+# %% [markdown] tags=["on-slide"]
 # It is the same object six times, so one gradient arrives at its weights: the sum of what all six uses ask for.
 
-# %% tags=["active-ipynb"]
+# %% tags=["active-ipynb", "on-slide"]
 # model = MaskedLM(shared)
 # six = layer_gradients(model, probe, asked)                   # (6, weights)
 # states = shared(probe.masked_fill(asked, MASK))
@@ -682,7 +697,7 @@ def held_out_loss(model, windows):
 # claim("the gradient of the shared layer is the sum of those of its six uses",
 #       torch.allclose(one, six.sum(0), atol=1e-5), "ours")
 
-# %% tags=["active-ipynb"]
+# %% tags=["active-ipynb", "slide", "figure-only"]
 # sharing_guess = Predict(
 #     "The network that uses one layer six times has a sixth of the other's layer "
 #     "weights. How will it do on new programs?",
@@ -691,12 +706,12 @@ def held_out_loss(model, windows):
 # )
 # sharing_guess
 
-# %% tags=["active-ipynb"]
+# %% tags=["active-ipynb", "slide", "figure-only"]
 # live = figures.live_losses(STEPS, earlier=losses)
 # experiment("shared", shared, figures.follow(live, "shared"))
 # live.close()
 
-# %% tags=["active-ipynb"]
+# %% tags=["active-ipynb", "slide", "figure-only"]
 # shared_loss, _ = held_out_loss(nets["shared"], held_out)
 # claim("after the same training the shared network has the higher held-out loss",
 #       shared_loss > loss, "ours; the effect: Table 4")
@@ -707,10 +722,12 @@ def held_out_loss(model, windows):
 #     "sharing costs quality; ALBERT's bet is to spend what it saves on width.",
 # )
 
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # ### Which half may be shared?
 #
 # The paper also shares only the attention, or only the feed-forward networks (§4.5).
+
+# %% [markdown]
 # So a configuration says what all layers have in common, and the list of layers is built from that.
 
 # %%
@@ -746,11 +763,11 @@ def shared_layers(config):
     return [first, *others]
 
 
-# %% [markdown]
+# %% [markdown] tags=["on-slide"]
 # One run of each proves little: when the second fall begins is partly chance.
 # So `make study-albert` trained all four with five seeds and stored what came out.
 
-# %% tags=["active-ipynb"]
+# %% tags=["active-ipynb", "on-slide", "figure-only"]
 # stored = study.read("albert")
 #
 #
@@ -765,12 +782,13 @@ def shared_layers(config):
 #       (nothing < cheap).all() and (dear < everything).all(), "study; Table 4")
 # figures.what_is_shared(stored)
 
-# %% [markdown]
+# %% [markdown] tags=["speaker"]
 # After 1,500 steps what is shared costs, and sharing everything costs most: so far Table 4 shows here.
 # Its other part does **not**: in the paper sharing the attention costs nothing at E = 128 and 0.7 points at E = 768,
 # and the feed-forward networks bear most of the drop.
 # (The paper scores much larger networks on other tasks, after fine-tuning.)
-#
+
+# %% [markdown] tags=["slide"]
 # ### The bet: spend it on width
 #
 # What sharing saves can be spent on a larger H.
@@ -778,10 +796,10 @@ def shared_layers(config):
 # Left, each network against its parameters; right, the *same* networks against their work.
 # E is 32 in all of them, so that only the layers grow.
 
-# %% tags=["active-ipynb"]
+# %% tags=["active-ipynb", "on-slide", "figure-only"]
 # figures.the_bet(stored)
 
-# %% [markdown]
+# %% [markdown] tags=["speaker"]
 # Width buys back what sharing cost: with H = 72 the shared network comes to where the unshared one of H = 32 stands,
 # with about as many parameters.
 # Here that is a draw, not a win, and against work it is a loss: each point on the right is bought with multiplications.
@@ -800,13 +818,13 @@ def shared_layers(config):
 # claim("and a step takes it over one and a half times as long",
 #       seconds[0] > 1.5 * seconds[1], "study")
 
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # ## 5. A narrow table
 #
 # The second change: a token is looked up before any context is seen, while the hidden states must hold the context, too.
 # Why should both have the same width (§3.1)?
 
-# %%
+# %% tags=["on-slide"]
 class NarrowEmbeddings(Embeddings):
     """Tables of E columns and a map to H (§3.1): `(batch, tokens, hidden_size)`."""
 
@@ -836,16 +854,16 @@ def albert(config):
 # print("numbers:", words.numel() + widen.numel(), "instead of", full.numel())
 # print("rank of the widened table:", torch.linalg.matrix_rank(full).item())
 
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # Does that hurt? With 1,000 tokens there is nothing to save.
 # So the study takes 8,000, H = 128, one layer used twice, and 1,200 steps: the table outweighs everything else.
 # Only E differs (with initial weights as large for each width as BERT's).
 # One row has the map though E = H, to tell its effect from that of the narrowness.
 
-# %% tags=["active-ipynb"]
+# %% tags=["active-ipynb", "on-slide", "figure-only"]
 # figures.narrow_tables(stored)
 
-# %% [markdown]
+# %% [markdown] tags=["speaker"]
 # The first halving, to E = 64, takes away two fifths of the parameters; most of what it costs comes with the map
 # (which also hands on smaller numbers than a normalisation does), not with the narrowness.
 # Below that it gets dear: the same table answers at the output, so the guesses, too, pass through E numbers.
@@ -892,14 +910,15 @@ def build(name, **changes):
     return albert(variant(VARIANTS, name, changes))
 
 
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # ## 6. Which line comes first?
 #
 # BERT has a second task, *next-sentence prediction* (NSP): do two segments of text follow each other,
 # or does the second come from another document?
 # Later work found it of little use, and the paper says why it may be too easy: the *topic* gives the answer away (§3.1).
 # ALBERT asks instead whether two consecutive segments are in order or swapped: *sentence-order prediction* (SOP).
-#
+
+# %% [markdown] tags=["slide"]
 # Our segments are lines of programs, of 4 to 16 tokens; a wrong next one comes from anywhere in the corpus.
 
 # %%
@@ -936,20 +955,20 @@ def mismatched(pairs, generator=None):
     return [(first, pairs[i][1]) for (first, _), i in zip(pairs, others.tolist())]
 
 
-# %% tags=["active-ipynb"]
+# %% tags=["active-ipynb", "on-slide", "figure-only"]
 # pairs, new_pairs = (neighbours(part, vocabulary) for part in programs)
 # generator = torch.Generator().manual_seed(SEED)
 # wrong = {"NSP": mismatched(pairs, generator), "SOP": turned(pairs)}
 # new_wrong = {"NSP": mismatched(new_pairs, generator), "SOP": turned(new_pairs)}
 # figures.two_questions(vocabulary, new_pairs, new_wrong)
 
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # How far does one get *without reading*?
 # This judge says "yes" where both lines have a token in common that is not among the 16 most frequent
 # (ids are in the order of frequency, from 5 on), whatever its place.
 # Of two lines that were swapped it must say the same as before.
 
-# %% tags=["active-ipynb"]
+# %% tags=["active-ipynb", "on-slide"]
 # def yes(pairs, common=20):
 #     found = [any(token > common for token in {*a} & {*b}) for a, b in pairs]
 #     return sum(found) / len(found)
@@ -1058,8 +1077,10 @@ PAIRS = AlbertConfig(
     intermediate_size=256, max_position_embeddings=35, embedding_size=64,
 )
 
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # An ALBERT of two layers learns one question, and is asked both on new programs.
+
+# %% [markdown]
 # Here is a short run on next sentences; the study ran both, three times as long, with five seeds.
 
 # %% tags=["active-ipynb"]
@@ -1073,10 +1094,10 @@ PAIRS = AlbertConfig(
 # print({task: f"{percent_right(reader, new_pairs, others):.0f}%"
 #        for task, others in new_wrong.items()})
 
-# %% tags=["active-ipynb"]
+# %% tags=["active-ipynb", "on-slide", "figure-only"]
 # figures.cross_test(stored)
 
-# %% [markdown]
+# %% [markdown] tags=["speaker"]
 # Each network does best at what it was trained for, and the one for next sentences gets about as far as the judge that sees no order.
 # Of Table 5's *asymmetry* little shows here: trained on next sentences, a network learns some order, too.
 # Lines of programs fit each other by grammar, not only by topic; perhaps the paper's long stretches of text do that less.
@@ -1103,28 +1124,30 @@ PAIRS = AlbertConfig(
 # The authors' code (`create_pretraining_data.py`) takes BERT's 15% *or* `max_predictions_per_seq` tokens, whichever is less.
 # That is 20 by default: of a text of 512 tokens 3.9%.
 # (And where a run does not fit, it tries a shorter one; ours, `choose_ngrams` in `lessons/published/albert.py`, leaves it out.)
-#
+
+# %% [markdown] tags=["slide"]
 # ## 7. What the paper found
 #
 # First each change by itself, at the size of ALBERT-base: the mean score over five tasks after fine-tuning.
 # What do you expect of each panel?
 
-# %% tags=["active-ipynb"]
+# %% tags=["active-ipynb", "on-slide", "figure-only"]
 # figures.one_change_at_a_time()
 
-# %% [markdown]
+# %% [markdown] tags=["speaker"]
 # - **A narrow table** (Table 3) costs little: without sharing 82.3 at E = 768 becomes 81.7 at 128. With sharing, E = 128 is best.
 # - **Sharing** (Table 4) costs 1.5 points at E = 128 and 2.5 at E = 768. Most of that comes with the feed-forward networks;
 #   sharing the attention alone costs 0.7 at E = 768, and nothing at E = 128.
 # - **Sentence order** (Table 5) gains 0.9 over next sentences and 1.1 over no second task.
-#
+
+# %% [markdown] tags=["slide"]
 # So both savings *cost* quality at equal width.
 # The bet is in the next figure: look for BERT-large, then for what beats it, then at the speed of that.
 
-# %% tags=["active-ipynb"]
+# %% tags=["active-ipynb", "on-slide", "figure-only"]
 # figures.score_size_speed()
 
-# %% [markdown]
+# %% [markdown] tags=["speaker"]
 # xxlarge beats BERT-large by 3.5 points with 70% of its parameters, at 0.3 of its speed (Table 2).
 # At equal speed BERT's line lies higher: what sharing buys is room to go on.
 # Is it worth the wait? After about *equal time*, xxlarge 32 hours and BERT-large 34, the scores are 88.7 and 87.2 (Table 6).
@@ -1136,7 +1159,8 @@ PAIRS = AlbertConfig(
 # And dropout: the largest network does not overfit even after a million steps, and *without* dropout it gets better,
 # from 90.4 to 90.7 (§4.8, Table 8).
 # The second release of the checkpoints drops it from all sizes (the authors' README).
-#
+
+# %% [markdown] tags=["slide"]
 # ## 8. Look inside
 #
 # ### How far does each layer move a token?
@@ -1144,7 +1168,7 @@ PAIRS = AlbertConfig(
 # Figure 1 of the paper shows it for BERT-large and ALBERT-large, trained: with shared weights it is much smoother.
 # Is that learned? Move the step from 0 to the end.
 
-# %% tags=["active-ipynb"]
+# %% tags=["active-ipynb", "on-slide", "figure-only"]
 # figures.inside(snapshots)
 
 # %% tags=["active-ipynb"]
@@ -1159,10 +1183,11 @@ PAIRS = AlbertConfig(
 # claim("untrained, the shared network's distances rise by less than 5%, BERT's by more",
 #       rise("shared", 0) < 5 < rise("BERT", 0), "ours")
 
-# %% [markdown]
+# %% [markdown] tags=["speaker"]
 # So the smoothness is not all learned: it is there with random weights.
 # The paper shows trained networks only.
-#
+
+# %% [markdown]
 # ### Where do the gradients go?
 #
 # Set the figure to *gradient*: the norm for each depth, on the same hidden tokens.
@@ -1192,12 +1217,12 @@ def attention_maps(encoder, ids):
     return torch.stack(maps)
 
 
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # "The animal did not cross the street because it was too tired": what is *it*?
 # Head 2 of layer 4 sends "it" to "animal".
 # Does it know what "it" means? Pick the second sentence. In JupyterLab, write your own.
 
-# %% tags=["active-ipynb"]
+# %% tags=["active-ipynb", "on-slide", "figure-only"]
 # minilm, tokenizer = published.read_minilm()
 # SENTENCES = ["The animal did not cross the street because it was too tired.",
 #              "The animal did not cross the street because it was too wide.",
@@ -1220,15 +1245,16 @@ def attention_maps(encoder, ids):
 #       "to “street” with as much",
 #       wide["animal"][3, 1] > 0.25 > wide["street"].max(), "MiniLM")
 
-# %% [markdown]
+# %% [markdown] tags=["speaker"]
 # In the second sentence it is the street that is too wide, and no head sends “it” there with a quarter of its weight.
 # A map shows where weights go, not what the network concludes from it.
-#
+
+# %% [markdown] tags=["slide"]
 # ## 9. What people get wrong
 #
 # **"ALBERT is 18 times smaller than BERT."** Large against large; section 1 took it apart, and base against base it is half as much:
 
-# %% tags=["active-ipynb"]
+# %% tags=["active-ipynb", "on-slide", "figure-only"]
 # base = sum(bill(30_000, 768, 768, 12).values())
 # small = sum(bill(30_000, 128, 768, 1).values())
 # claim("base against base ALBERT has 9.3 times fewer parameters, large/large 18.9",
@@ -1237,12 +1263,13 @@ def attention_maps(encoder, ids):
 # %% [markdown]
 # (And a common summary says that *two* embedding matrices are shared and reduced.
 # *One* table is factorised; what is shared is the layers; that the output uses the input's table is BERT's.)
-#
+
+# %% [markdown] tags=["on-slide"]
 # **"So it is 18 times faster."**
 # It has fewer weights to store and to send, not fewer to multiply by.
 # Torch counts, and the clock of the study agrees:
 
-# %% tags=["active-ipynb"]
+# %% tags=["active-ipynb", "on-slide", "figure-only"]
 # with torch.device("meta"):
 #     stacks = [nn.Sequential(*build("albert-base", share=share).layers)
 #               for share in ("none", "all")]
@@ -1254,11 +1281,13 @@ def attention_maps(encoder, ids):
 #       counted[0] == counted[1] == 48_318_382_080 and clock[1] > 0.85 * clock[0],
 #       "ours; study")
 
-# %% [markdown]
+# %% [markdown] tags=["speaker"]
 # The 1.7× of ALBERT-large in Table 2 is the *training throughput* on many machines, which send each other fewer gradients.
-#
+
+# %% [markdown] tags=["on-slide"]
 # **"ALBERT-large beats BERT-large."** It has 82.4 where BERT-large has 85.2 (Table 2); xlarge and xxlarge win, and are slower (section 7).
-#
+
+# %% [markdown]
 # **"The layer is applied until nothing changes."**
 # A relative, the deep equilibrium model, does that. The paper looked, and found that ALBERT's states oscillate rather than converge (§3.1).
 # Ours moves a token less with each use, and is not at rest after the six that it was trained for
@@ -1429,9 +1458,11 @@ def attention_maps(encoder, ids):
 # ```
 #
 # On several machines wrap the model in `torch.nn.parallel.DistributedDataParallel`: what ALBERT saves is what they send each other.
-#
+
+# %% [markdown] tags=["slide"]
 # ## 12. Where we differ, and what does not show
-#
+
+# %% [markdown]
 # | what | the paper | here |
 # |---|---|---|
 # | text | BookCorpus and English Wikipedia, 16 GB | 450,000 tokens of Python |
@@ -1444,13 +1475,15 @@ def attention_maps(encoder, ids):
 # | a wrong next segment | from another document | from anywhere in the corpus |
 # | optimiser | LAMB, batches of 4,096, 125,000 steps | AdamW, batches of 32, 1,000 to 3,000 steps, one rate, not tuned |
 # | measured by | five tasks after fine-tuning | held-out loss |
-#
+
+# %% [markdown] tags=["on-slide"]
 # - *Sharing the attention is nearly free* (Table 4): here it costs as much as sharing the feed-forward networks.
 # - *A wide shared network wins* (Table 2): here it draws with a narrow one of about as many parameters.
 # - *A narrow table is nearly free* (Table 3): not after so few steps.
 # - *Next sentences teach nothing about order, order teaches topics* (Table 5): only in part, see section 6.
 # - *Sentence order helps with other tasks* (Table 5), *more data and no dropout help* (Tables 7, 8): not tried.
-#
+
+# %% [markdown]
 # The claims were run with five seeds; the environment variable `LESSON_SEED` sets yours.
 #
 # ## 13. Recap

@@ -1,4 +1,4 @@
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # # ELECTRA: learn from every token, by spotting the fakes
 #
 # **Paper:** Clark, Luong, Le, Manning: *ELECTRA: Pre-training Text Encoders as Discriminators Rather Than Generators*, ICLR 2020 ([arXiv:2003.10555](https://arxiv.org/abs/2003.10555))
@@ -10,6 +10,8 @@
 # Everything: about 75 minutes, of which the machine computes one.
 #
 # The name is short for *Efficiently Learning an Encoder that Classifies Token Replacements Accurately* (§1).
+
+# %% [markdown] tags=["speaker"]
 # What the paper says is marked with its section (§), table or figure; everything else is ours.
 # A line that begins with ✓ was tested on the machine that ran it; a claim that fails stops the notebook.
 
@@ -62,7 +64,7 @@ from lessons.albert import (
 # SEED = train.seed()
 # torch.set_num_threads(1)  # networks this small run fastest on one core
 
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # ## 1. The problem
 #
 # A masked language model (MLM) hides 15% of a text and learns from its guesses there.
@@ -88,38 +90,42 @@ from lessons.albert import (
 # claim("an MLM is asked about few tokens, but at the input each has a gradient",
 #       (at_input[0].norm(dim=-1) > 0).all(), "ours")
 
-# %% tags=["active-ipynb", "nbval-ignore-output"]
+# %% tags=["active-ipynb", "nbval-ignore-output", "on-slide", "figure-only"]
 # figures.where_the_loss_teaches(masked, at_output, at_input)
 
-# %% [markdown]
+# %% [markdown] tags=["speaker"]
 # So the text is read in full, and gives few *answers*.
 # Hide more, and less is left to guess from.
 # And `[MASK]` is a word that no real text has.
-#
+
+# %% [markdown] tags=["slide"]
 # ## 2. The idea
 #
 # Ask a question that every token can answer: *is this the word that stood here?*
 # A small network forges, a larger one detects (§2, Figure 2).
 
-# %% tags=["active-ipynb"]
+# %% tags=["active-ipynb", "on-slide", "figure-only"]
 # figures.two_networks()
 
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # The **generator** is an MLM: it learns to fill the hidden places rightly.
 # The **discriminator** reads the filled text and is asked about *every* token.
 # Afterwards the generator is thrown away; the discriminator's encoder is what one wanted.
 # The paper calls it *replaced token detection*.
-#
+
+# %% [markdown] tags=["on-slide"]
 # The answers, by hand:
 
-# %% tags=["active-ipynb"]
+# %% tags=["active-ipynb", "on-slide"]
 # chef = "the chef cooked the meal".split()
 # read = "the chef ate    the meal".split()           # "the" and "ate" were drawn
 # replaced = [new != old for old, new in zip(chef, read)]
 # print(replaced)
 
-# %% [markdown]
+# %% [markdown] tags=["speaker"]
 # The first "the" was drawn, too, and came out as it had been: it is no fake.
+
+# %% [markdown] tags=["slide"]
 # Both networks learn at once, from one sum:
 #
 # $$\mathcal L = \mathcal L_{\text{MLM}} + \lambda\,\mathcal L_{\text{Disc}}, \qquad \lambda = 50$$
@@ -131,13 +137,14 @@ from lessons.albert import (
 #
 # (The paper writes sums, its code takes means: section 7.)
 # The second numbers are much smaller; 50 was chosen among 1, 10, 20, 50 and 100 (the appendix on pre-training).
-#
+
+# %% [markdown] tags=["slide"]
 # ## 3. Build it, train it
 #
 # The generator is the `MaskedLM` of the ALBERT lesson, only narrower.
 # The discriminator is the same encoder with one number for each token on top.
 
-# %%
+# %% tags=["on-slide"]
 class Discriminator(nn.Module):
     """Inputs as of its Encoder, to logits `(batch, tokens)`: above 0 for "replaced".
 
@@ -160,10 +167,10 @@ class Discriminator(nn.Module):
         return self.score(x).squeeze(-1)            # (batch, tokens)
 
 
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # Now the paper, in two cells. First: hide, guess, draw.
 
-# %%
+# %% tags=["on-slide"]
 MASK = 4
 
 
@@ -196,10 +203,10 @@ class Electra(nn.Module):
         return corrupted, guesses
 
 
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # Then: which tokens to hide, the labels, and the two losses.
 
-# %%
+# %% tags=["on-slide"]
 def choose(ids, share=0.15):
     """⌈share · n⌉ of the n tokens of each row (§2), as bool, but no special ones."""
     count = math.ceil(share * ids.shape[1] - 1e-9)  # 0.07 · 100 is 7.000000000000001
@@ -328,10 +335,10 @@ def small_electra(width=16):
     return model.apply(partial(init_weights, std=0.1))      # wider networks: 0.02
 
 
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # 500 steps. The learning rate was chosen on other windows, with another seed: section 4.
 
-# %% tags=["active-ipynb", "nbval-ignore-output"]
+# %% tags=["active-ipynb", "nbval-ignore-output", "on-slide", "figure-only"]
 # STEPS, stored = 500, study.read("electra")
 # rate = {way: stored[way][0]["judging: rate"] for way in ("MLM", "ELECTRA")}
 #
@@ -350,12 +357,12 @@ def small_electra(width=16):
 # pretrain(electra, electra_loss, STEPS, SEED, rate["ELECTRA"], watch)
 # live.close()
 
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # Has the discriminator learned anything?
 # Most tokens are no fakes, so it could just say "one in nine" everywhere, or whatever the share is.
 # Measure its loss, and the loss of always answering that share, on programs that neither network has seen.
 
-# %% tags=["active-ipynb"]
+# %% tags=["active-ipynb", "on-slide", "figure-only"]
 # @torch.no_grad()
 # def tested(model):
 #     """The discriminator's loss; the loss of knowing only how many tokens are fakes."""
@@ -374,17 +381,21 @@ def small_electra(width=16):
 #       losses[STEPS][0] < 0.9 * losses[STEPS][1], "ours")
 # figures.detective_at_work(losses)
 
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # ### You against the discriminator
 #
 # Below are whole lines of programs that were held out, ⏎ for a line end, → and ← for the indentation.
+
+# %% [markdown] tags=["speaker"]
 # The generator drew 15% of the tokens anew; some came out as they had been.
+
+# %% [markdown] tags=["on-slide"]
 # Pick what looks replaced, commit, and compare: the discriminator gets as many picks as you.
 
-# %% tags=["active-ipynb", "nbval-ignore-output"]
+# %% tags=["active-ipynb", "nbval-ignore-output", "on-slide", "figure-only"]
 # figures.quiz(electra)
 
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # ## 4. Does it pay?
 #
 # Being good at spotting fakes is no use in itself.
@@ -407,7 +418,7 @@ def small_masked_lm():
     return MaskedLM(small_encoder(64)).apply(partial(init_weights, std=0.1))
 
 
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # A step of ELECTRA trains two networks, so it is more work.
 # The paper compares at equal floating-point operations, and so do we; torch counts those of the matrix products.
 
@@ -419,7 +430,7 @@ def work(model, loss_of):
     return counter.get_total_flops()
 
 
-# %% tags=["active-ipynb"]
+# %% tags=["active-ipynb", "on-slide"]
 # electras = work(small_electra(), electra_loss)
 # masked_lms = work(small_masked_lm(), masked_lm_loss)
 # mlm_steps = round(STEPS * electras / masked_lms)
@@ -440,14 +451,14 @@ def work(model, loss_of):
 #     "ELECTRA": electra.discriminator.encoder,
 # }
 
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # ### Task one: is this as it was written?
 #
 # The paper's tests include a task of judging whole sentences, CoLA: is this good English?
 # Ours asks it of programs.
 # Half of the windows have one error, of one of four kinds; no generator drew it.
 
-# %% tags=["active-ipynb"]
+# %% tags=["active-ipynb", "on-slide", "figure-only"]
 # figures.errors()
 
 # %% [markdown]
@@ -498,7 +509,7 @@ def percent_right(model, ids, labels):
     return 100 * right[labels >= 0].float().mean().item()
 
 
-# %% tags=["active-ipynb"]
+# %% tags=["active-ipynb", "slide", "figure-only"]
 # judging_guess = Predict(
 #     "Same encoder, same work. MLM was asked for words, ELECTRA for fakes. "
 #     "Which encoder judges new programs better?",
@@ -520,7 +531,7 @@ def percent_right(model, ids, labels):
 #                       200, fine_rate, SEED)
 #     judging[way] = percent_right(judge, exam.ids, exam.spoiled)
 
-# %% tags=["active-ipynb"]
+# %% tags=["active-ipynb", "slide", "figure-only"]
 # claim("at equal work ELECTRA's encoder judges programs better than MLM's by 5 points",
 #       judging["ELECTRA"] > judging["MLM"] + 5, "ours; the effect: §3.5, Table 5")
 # lead = judging["ELECTRA"] - judging["MLM"]
@@ -532,13 +543,14 @@ def percent_right(model, ids, labels):
 
 # %% [markdown]
 # This is one seed; five, below, say how much it is on average.
-#
+
+# %% [markdown] tags=["slide"]
 # ### Task two: what is each name doing?
 #
 # Is that the paper's effect, or did we choose the task well?
 # Both: we looked for it after this second task, a label for every name, had gone the other way.
 
-# %% tags=["active-ipynb"]
+# %% tags=["active-ipynb", "on-slide", "figure-only"]
 # figures.roles_of_names()
 
 # %% [markdown]
@@ -555,13 +567,13 @@ def percent_right(model, ids, labels):
 #         found.append(percent_right(tagger, windows().test, role_windows().test))
 #     tagging[way] = sum(found) / 3
 
-# %% tags=["active-ipynb", "nbval-ignore-output"]
+# %% tags=["active-ipynb", "nbval-ignore-output", "slide", "figure-only"]
 # claim("both pre-trained encoders beat an untrained one at both tasks",
 #       all(scores["untrained"] + 3 < min(scores["MLM"], scores["ELECTRA"])
 #           for scores in (judging, tagging)), "ours")
 # figures.two_tasks(judging, tagging)
 
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # ### Seven ways, five seeds
 #
 # Where does the gain come from? The paper puts objectives between MLM and ELECTRA (§3.5, Table 5):
@@ -575,7 +587,8 @@ def percent_right(model, ids, labels):
 # | ELECTRA random 15% (ours) | the generator's words | replaced or not, for as many tokens anywhere |
 # | unigram generator | words drawn by frequency | replaced or not, for every token (§3.2) |
 # | ELECTRA | the generator's words | replaced or not, for every token |
-#
+
+# %% [markdown]
 # `make study-electra` trained each with five seeds at equal work.
 # Each way was tuned alike: four rates of pre-training and three of fine-tuning, on validation windows and a seed that is not among the five.
 
@@ -588,7 +601,7 @@ def percent_right(model, ids, labels):
 # the highest rate of fine-tuning for MLM and of pre-training for All-Tokens MLM, the lowest rate of fine-tuning for ELECTRA and the unigram generator.
 # And one seed is noisy: ELECTRA 15%, at 68.2 here, has 58.1 with five seeds.
 
-# %% tags=["active-ipynb"]
+# %% tags=["active-ipynb", "slide", "figure-only"]
 # fewer = Predict(
 #     "The random 15% gets ELECTRA's question about the same mixture of tokens, "
 #     "only less often. What is left of ELECTRA's lead over no pre-training?",
@@ -597,7 +610,7 @@ def percent_right(model, ids, labels):
 # )
 # fewer
 
-# %% tags=["active-ipynb"]
+# %% tags=["active-ipynb", "slide", "figure-only"]
 # def by_seed(way, task="judging"):
 #     return torch.tensor([run[task] for run in stored[way]])
 #
@@ -607,10 +620,10 @@ def percent_right(model, ids, labels):
 # fewer.reveal(0 if left > 2 / 3 else 1 if left > 1 / 3 else 2,
 #              f"{100 * left:.0f}% of the lead, with five seeds. Why? Read on.")
 
-# %% tags=["active-ipynb"]
+# %% tags=["active-ipynb", "slide", "figure-only"]
 # figures.all_ways(stored)
 
-# %% [markdown]
+# %% [markdown] tags=["speaker"]
 # - **Asking about every token pays, at judging.** The three ways that do are ahead of the four that do not; in Table 5 the two that do are ahead of its three others.
 # - **ELECTRA and All-Tokens MLM**, which is asked everywhere, too, cannot be told apart here; in the paper ELECTRA is ahead by 0.7.
 # - **That an MLM reads `[MASK]`** costs it little at judging, as in the paper: Replace MLM is close to MLM. At the roles it is 5 points behind.
@@ -630,7 +643,7 @@ def percent_right(model, ids, labels):
 # claim("at the roles of names MLM is better than ELECTRA with every seed",
 #       (by_seed("MLM", "roles") > by_seed("ELECTRA", "roles")).all(), "ours")
 
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # ### Is it the number of answers?
 #
 # ELECTRA 15% and the random 15% are asked the same question less often, and lose most of the lead; in the paper ELECTRA 15% equals Replace MLM.
@@ -639,11 +652,12 @@ def percent_right(model, ids, labels):
 #
 # - The random 15% gets batches of 107 windows: as many answers a step as ELECTRA has, for nearly seven times the reading and work.
 # - ELECTRA gets batches of 3: about as few answers a step as the random 15%, first for as many steps, then for as many texts.
-#
+
+# %% [markdown] tags=["slide"]
 # All rows have the rates of ELECTRA, tuned for batches of 16; no other row was tuned.
 # As the batches of 3 failed with them, we tried the lowest rate of the grid, too.
 
-# %% tags=["active-ipynb"]
+# %% tags=["active-ipynb", "on-slide", "figure-only"]
 # figures.number_of_answers(stored)
 
 # %% tags=["active-ipynb"]
@@ -658,16 +672,17 @@ def percent_right(model, ids, labels):
 #       "within 5 points, too",
 #       abs(small_steps.mean() - by_seed("ELECTRA").mean()) < 5, "ours")
 
-# %% [markdown]
+# %% [markdown] tags=["speaker"]
 # So few answers a step do no harm in themselves.
 # At ELECTRA's rate little is learned from them, perhaps because they are too noisy for it; at the lowest one ELECTRA learns as much as before, given as many in all.
 # The random 15% had that rate in its tuning, too, and failed: it lacks answers in all.
 # This is a sign, no proof: texts, work and the training of the generator changed as well.
 # The paper argues for answers per text and per work, and those are what asking everywhere gives.
-#
+
+# %% [markdown] tags=["slide"]
 # ### How far does it carry?
 
-# %% tags=["active-ipynb"]
+# %% tags=["active-ipynb", "on-slide", "figure-only"]
 # figures.judging_by_labels(stored)
 
 # %% tags=["active-ipynb"]
@@ -692,16 +707,17 @@ def percent_right(model, ids, labels):
 # - Judging is close to replaced token detection: both ask whether something is out of place.
 #   Closeness is not enough: the random 15%, asked the same, hardly beats no pre-training. But it may help.
 # - We chose the task after the other had failed, and the toy so that both ways learn within seconds.
-#
+
+# %% [markdown] tags=["slide"]
 # ## 5. What the paper found
 #
 # At the paper's scale the gain does not hang on one task.
 # It shows in the average score of GLUE, a collection of tasks of understanding English.
 
-# %% tags=["active-ipynb"]
+# %% tags=["active-ipynb", "on-slide", "figure-only"]
 # figures.glue_against_work()
 
-# %% [markdown]
+# %% [markdown] tags=["speaker"]
 # - ELECTRA-Small has 79.9 where BERT-Small has 75.1 with the same work, and 74.1 already after 6.25% of its training (Table 1).
 # - ELECTRA-Base has 85.1, BERT-Base 82.2 (Table 1).
 # - ELECTRA-Large reaches 89.0 after a quarter of the work of RoBERTa, which has 88.9 (Table 2).
@@ -711,30 +727,31 @@ def percent_right(model, ids, labels):
 # - A generator of a quarter to half of the discriminator's width is best (§3.2, Figure 3).
 # - Training first the generator and then a discriminator that starts from its weights is worse than both at once.
 #   So is a generator that is trained to fool: it gets 58% of the hidden words right, one trained by maximum likelihood 65% (§3.2).
-#
+
+# %% [markdown] tags=["slide"]
 # ## 6. Look inside
 #
 # ### What is suspected, and when?
 
-# %% tags=["active-ipynb", "nbval-ignore-output"]
+# %% tags=["active-ipynb", "nbval-ignore-output", "on-slide", "figure-only"]
 # figures.suspicion(snapshots)
 
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # ### What did the heads learn about distance?
 #
 # All their numbers were 0 in the beginning. Which distances will have become important?
 
-# %% tags=["active-ipynb", "nbval-ignore-output"]
+# %% tags=["active-ipynb", "nbval-ignore-output", "on-slide", "figure-only"]
 # figures.distances(electra.discriminator.encoder)
 
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # ## 7. What people get wrong
 #
 # **"ELECTRA is a GAN."** A common summary says so.
 # But the generator is trained to be *right*, by maximum likelihood, not to fool; it reads a text, not noise; and what it gets right counts as original (§2).
 # Nor does the discriminator teach it, but for the tables that both share:
 
-# %% tags=["active-ipynb"]
+# %% tags=["active-ipynb", "on-slide", "figure-only"]
 # ids = windows().test[:8]
 # corrupted, _ = electra.corrupt(ids, choose(ids))
 # logits = electra.discriminator(corrupted)
@@ -761,12 +778,13 @@ def percent_right(model, ids, labels):
 
 # %% [markdown]
 # In the paper it is right so often that for ELECTRA-Large 25% are hidden instead of 15%, lest too few fakes are left (Table 6).
-#
+
+# %% [markdown] tags=["slide"]
 # **"λ = 50 makes the discriminator fifty times as important."**
 # Most weights get a gradient from one of the two losses only, and Adam divides by its size: there λ hardly matters.
 # It weighs the two where they meet, in the shared tables.
 
-# %% tags=["active-ipynb", "nbval-ignore-output"]
+# %% tags=["active-ipynb", "nbval-ignore-output", "on-slide", "figure-only"]
 # generator_loss = F.cross_entropy(guesses, ids[chosen]).item()
 # discriminator_term = 50 * losses[STEPS][0]
 # print(f"generator {generator_loss:.1f}, discriminator with λ {discriminator_term:.1f}")
@@ -1014,7 +1032,7 @@ def build(name, **changes):
 #
 # ## 11. Recap
 
-# %% tags=["active-ipynb"]
+# %% tags=["active-ipynb", "slide", "figure-only"]
 # recap()
 
 # %% [markdown]

@@ -2,10 +2,12 @@
 
 import math
 import re
+from copy import deepcopy
 
 import pytest
 import torch
 import torch.nn.functional as F
+import torch.utils.checkpoint
 from support import (
     FILES,
     checker,
@@ -21,6 +23,7 @@ from support import (
 from torch import nn
 
 from kit import study, text
+from kit.assignments import source_notebook
 from kit.exercises import verdict
 from kit.probe import multiply_adds, parameters
 from kit.view import Attention
@@ -56,6 +59,7 @@ from lessons.albert import (
     mismatched,
     movement,
     neighbours,
+    new_layer,
     percent_right,
     turned,
     work,
@@ -879,13 +883,28 @@ def needs_an_end(found, place, n):
         ("widest", lambda budget: None, "a number, not None"),
         ("widest", lambda budget: wide(budget, step=32) + 32, "multiple of 64"),
         ("widest", lambda budget: wide(budget - 1), "exactly 17,683,968"),
-        ("widest", lambda budget: wide(budget, pooler=lambda H: 0), "too many"),
-        ("widest", lambda budget: wide(budget, layer=lambda H: 12 * H * H), "too many"),
-        ("widest", lambda budget: wide(budget, embedding=0), "too many"),
+        ("widest", lambda budget: wide(budget, pooler=lambda H: 0), "the pooler has"),
+        (
+            "widest",
+            lambda budget: wide(budget, layer=lambda H: 12 * H * H),
+            "as the biases and normalisations",
+        ),
+        ("widest", lambda budget: wide(budget, embedding=0), "as the tables have"),
+        (
+            "widest",
+            lambda budget: wide(budget, embedding=30_000 * 128),
+            "tables of positions and segments",
+        ),
+        ("widest", lambda budget: wide(budget, project=lambda H: 0), "from E to H"),
+        (
+            "widest",
+            lambda budget: wide(budget, layer=lambda H: 8 * H * H + 9 * H),
+            "as the attention has",
+        ),
         (
             "widest",
             lambda budget: wide(budget, project=lambda H: 30_000 * H),
-            "fits, too",
+            "fits, too.*E = 128 columns",
         ),
         ("widest", lambda budget: 64, "fits, too"),
         ("widest", lambda budget: 64 * 10**9, "no answer"),
@@ -896,7 +915,7 @@ def needs_an_end(found, place, n):
             lambda found, place, n: [str(one) for one in pieces()(found, place, n)],
             "a list of 15 bool",
         ),
-        ("hidden_pieces", needs_an_end, "IndexError"),
+        ("hidden_pieces", needs_an_end, r"may end without \[SEP\].*behind the last"),
         ("hidden_pieces", pieces(word_start=False), "its beginning, too"),
         ("hidden_pieces", pieces(stop=False), r"ends before \[SEP\]"),
         ("hidden_pieces", pieces(count_pieces=True), "hidden whole"),
@@ -937,3 +956,251 @@ def test_the_fault_free_plants_pass():
     ):
         assert verdict(answer, checker("albert", "hidden_pieces")).startswith("✓")
     assert wide(334_607_360) == 4992
+
+
+# ---- exercises of the assignment
+
+
+def groups_of(config, groups, place, own=lambda layer: layer):
+    """`place(i, size)`: which layer stands at place i."""
+    if config.num_hidden_layers % groups:
+        raise ValueError
+    layers = [new_layer(config) for _ in range(config.num_hidden_layers)]
+    size = config.num_hidden_layers // groups
+    return [own(layers[place(i, size)]) for i in range(config.num_hidden_layers)]
+
+
+def grouped(config, groups):
+    return nn.ModuleList(groups_of(config, groups, lambda i, size: i // size))
+
+
+def in_groups_by_parts(config, groups):
+    """Layers of their own whose parts are shared."""
+    layers = [new_layer(config) for _ in range(config.num_hidden_layers)]
+    for i, first in enumerate(grouped(config, groups)):
+        layers[i].attention, layers[i].ffn = first.attention, first.ffn
+        layers[i].attention_norm, layers[i].ffn_norm = (
+            first.attention_norm, first.ffn_norm,
+        )
+    return layers
+
+
+def by_svd(table, E, scale=lambda S: S, part=slice):
+    U, S, V = torch.svd(table)
+    part = part(E)
+    return U[:, part] * scale(S[part]), V[:, part].T
+
+
+def by_eigenvectors(table, E):
+    directions = torch.linalg.eigh(table.T @ table).eigenvectors[:, -E:]
+    return table @ directions, directions.T
+
+
+def by_roots(table, E):
+    U, S, Vh = torch.linalg.svd(table)
+    return U[:, :E] * S[:E].sqrt(), S[:E].sqrt()[:, None] * Vh[:E]
+
+
+def centred(table, E):
+    return by_svd(table - table.mean(0), E)
+
+
+def by_one_graph(layer, x, uses, loss_of, step=lambda layer, y: layer(y)):
+    y = x.detach().clone().requires_grad_()
+    for _ in range(uses):
+        y = step(layer, y)
+    return list(torch.autograd.grad(loss_of(y), list(layer.parameters())))
+
+
+def by_checkpoints(layer, x, uses, loss_of):
+    def step(layer, y):
+        return torch.utils.checkpoint.checkpoint(layer, y, use_reentrant=False)
+
+    return by_one_graph(layer, x, uses, loss_of, step)
+
+
+def by_hand(layer, x, uses, loss_of, kept=lambda parts: map(sum, zip(*parts))):
+    """The chain rule, a use at a time; kept: of the parts, the last use's first."""
+    inputs = [x]
+    with torch.no_grad():
+        for _ in range(uses):
+            inputs.append(layer(inputs[-1]))
+    y = inputs[-1].detach().requires_grad_()
+    flow = torch.autograd.grad(loss_of(y), y)[0]
+    parts = []
+    for before in inputs[-2::-1]:
+        before = before.detach().requires_grad_()
+        wanted = [before, *layer.parameters()]
+        flow, *part = torch.autograd.grad(layer(before), wanted, flow)
+        parts.append(part)
+    return list(kept(parts))
+
+
+def by_backward(layer, x, uses, loss_of):
+    layer.zero_grad()
+    y = x
+    for _ in range(uses):
+        y = layer(y)
+    loss_of(y).backward()
+    return [weight.grad for weight in layer.parameters()]
+
+
+def in_place_of_x(layer, x, uses, loss_of):
+    x.requires_grad_()
+    return by_hand(layer, x, uses, loss_of)
+
+
+@pytest.mark.parametrize(
+    ("check", "right"),
+    [
+        ("mean_run", lambda N: sum(n * (1 / n) for n in range(1, N + 1)) / sum(
+            1 / n for n in range(1, N + 1))),
+        ("mean_run", lambda N: N / (1 / torch.arange(1.0, N + 1)).sum()),
+        ("in_groups", grouped),
+        ("in_groups", lambda config, groups: list(grouped(config, groups))),
+        ("in_groups", in_groups_by_parts),
+        ("factorised", by_svd),
+        ("factorised", by_eigenvectors),
+        ("factorised", by_roots),
+        ("shared_gradient", by_hand),
+        ("shared_gradient", by_checkpoints),
+    ],
+)
+def test_right_answers_of_any_form_pass(check, right):
+    line = verdict(right, checker("albert", check))
+    assert line.startswith("✓"), line
+
+
+@pytest.mark.parametrize(
+    ("check", "wrong", "hint"),
+    [
+        ("mean_run", lambda N: (N + 1) / 2, "not equally frequent"),
+        ("mean_run", lambda N: N, "must sum to 1"),
+        ("mean_run", lambda N: (2 * N + 1) / 3, "short runs are the frequent"),
+        ("mean_run", lambda N: sum(1 / n for n in range(1, N + 1)), "not that of the"),
+        (
+            "mean_run",
+            lambda N: 1 / sum(1 / n for n in range(1, N + 1)),
+            r"yours is p\(1\)",
+        ),
+        ("mean_run", lambda N: 18 / 11 if N == 3 else 1, "for N = 2 it is 1.333"),
+        ("mean_run", lambda N: [1 / n for n in range(1, N + 1)], "should be a number"),
+        (
+            "in_groups",
+            lambda config, n: groups_of(config, n, lambda i, size: i % n),
+            "a group is of neighbours",
+        ),
+        (
+            "in_groups",
+            lambda config, n: groups_of(config, n, lambda i, size: i // n),
+            "not how large one is",
+        ),
+        (
+            "in_groups",
+            lambda config, n: groups_of(config, n, lambda i, size: i),
+            "share their weights",
+        ),
+        (
+            "in_groups",
+            lambda config, n: groups_of(config, n, lambda i, size: 0),
+            "a layer of its own",
+        ),
+        (
+            "in_groups",
+            lambda config, n: groups_of(config, n, lambda i, size: i // size, deepcopy),
+            "a copy has weights of its own",
+        ),
+        (
+            "in_groups",
+            lambda config, n: [new_layer(config) for _ in range(n)],
+            "your list has 2",
+        ),
+        ("in_groups", lambda config, n: new_layer(config), "layers, not Layer"),
+        (
+            "in_groups",
+            lambda config, n: grouped(config, n if 6 % n == 0 else 1),
+            "ValueError is expected",
+        ),
+        (
+            "factorised",
+            lambda table, E: by_svd(table, E, torch.ones_like),
+            "values are missing",
+        ),
+        ("factorised", lambda table, E: by_svd(table, E, torch.square), "into both"),
+        ("factorised", lambda table, E: by_svd(table, E, torch.sqrt), "only the roots"),
+        (
+            "factorised",
+            lambda table, E: by_svd(table, E, part=lambda E: slice(-E, None)),
+            "yours are the smallest",
+        ),
+        (
+            "factorised",
+            lambda table, E: (by_svd(table, E)[0], by_svd(table, E)[1].T),
+            "transpose it",
+        ),
+        (
+            "factorised",
+            lambda table, E: (table[:, :E], torch.eye(E, table.shape[1])),
+            "cut off columns",
+        ),
+        (
+            "factorised",
+            lambda table, E: (torch.eye(len(table), E), table[:E]),
+            "cut off rows",
+        ),
+        ("factorised", centred, "take off the mean"),
+        ("factorised", lambda table, E: by_svd(table, E)[0], "two matrices"),
+        (
+            "factorised",
+            lambda table, E: by_svd(table.sub_(1), E),
+            "the table has changed",
+        ),
+        (
+            "factorised",
+            lambda table, E: (torch.ones(len(table), E), torch.ones(E, table.shape[1])),
+            "singular value decomposition",
+        ),
+        ("shared_gradient", by_one_graph, "times as much is stored"),
+        ("shared_gradient", by_backward, r"the layer's \.grad has changed"),
+        ("shared_gradient", in_place_of_x, "x has changed"),
+        (
+            "shared_gradient",
+            lambda *given: by_hand(*given, lambda parts: parts[0]),
+            "the last use alone",
+        ),
+        (
+            "shared_gradient",
+            lambda *given: by_hand(*given, lambda parts: parts[-1]),
+            "the first use alone",
+        ),
+        (
+            "shared_gradient",
+            lambda *given: by_hand(
+                *given,
+                lambda parts: [sum(one) / len(one) for one in zip(*parts)],
+            ),
+            "not their mean",
+        ),
+        (
+            "shared_gradient",
+            lambda *given: torch.cat([one.flatten() for one in by_hand(*given)]),
+            "a list of 16 tensors, not Tensor",
+        ),
+        (
+            "shared_gradient",
+            lambda layer, x, uses, loss_of: [
+                uses * one for one in by_hand(layer, x, 1, loss_of)
+            ],
+            "what flows back",
+        ),
+    ],
+)
+def test_planted_wrong_answers_of_the_assignment_fail(check, wrong, hint):
+    line = verdict(wrong, checker("albert", check))
+    assert line.startswith("✗") and re.search(hint, line), line
+
+
+def test_the_solutions_of_the_assignment_pass():
+    cells = source_notebook("albert", "ALBERT").cells
+    points = [cell.metadata.nbgrader.get("points") for cell in cells]
+    assert [one for one in points if one] == [2, 3, 4, 5]

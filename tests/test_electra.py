@@ -2,6 +2,7 @@
 
 import math
 import re
+from copy import deepcopy
 from dataclasses import replace
 from functools import partial
 
@@ -23,6 +24,7 @@ from support import (
 from torch import nn
 
 from kit import study
+from kit.assignments import source_notebook
 from kit.exercises import verdict
 from kit.probe import activations, parameters
 from kit.programs import windows
@@ -728,10 +730,10 @@ def test_right_answers_of_any_kind_pass(check, right):
         (
             "corrupt_and_label",
             lambda i, c, d: (i, torch.zeros_like(i)),
-            "corrupted text should be",
+            "were not put in",
         ),
-        ("corrupt_and_label", label_first, "corrupted text should be"),
-        ("corrupt_and_label", label_columns, "corrupted text should be"),
+        ("corrupt_and_label", label_first, "yours all got the first"),
+        ("corrupt_and_label", label_columns, "row by row"),
         (
             "corrupt_and_label",
             lambda i, c, d: (i + 1, torch.ones_like(i)),
@@ -740,7 +742,7 @@ def test_right_answers_of_any_kind_pass(check, right):
         (
             "corrupt_and_label",
             lambda i, c, d: (label(i, c, d)[0], torch.zeros_like(i)),
-            "labels should be",
+            "no label is 1",
         ),
         (
             "corrupt_and_label",
@@ -779,7 +781,7 @@ def test_right_answers_of_any_kind_pass(check, right):
             lambda x, y, m: (rtd(x, y, m) * m.sum()) / m.numel(),
             "number of real tokens",
         ),
-        ("discriminator_loss", rtd_naive, "±200"),
+        ("discriminator_loss", rtd_naive, "±200.*start from the logits"),
         (
             "discriminator_loss",
             lambda x, y, m: rtd(x.detach(), y, m),
@@ -788,7 +790,7 @@ def test_right_answers_of_any_kind_pass(check, right):
         (
             "discriminator_loss",
             lambda x, y, m: 50 * rtd(x, y, m),
-            "without padding it should be",
+            "λ does not belong here",
         ),
         ("draw", lambda logits, t: sample(logits.detach_(), t), "lost their gradient"),
         ("draw", lambda logits, t: logits.argmax(-1), "same token every time"),
@@ -801,9 +803,9 @@ def test_right_answers_of_any_kind_pass(check, right):
         (
             "draw",
             lambda logits, t: torch.multinomial(logits.softmax(-1), 1)[:, 0],
-            "at temperature 0.5",
+            "at temperature 0.5.*the same at every",
         ),
-        ("draw", lambda logits, t: sample(logits, 1 / t), "at temperature 0.5"),
+        ("draw", lambda logits, t: sample(logits, 1 / t), "do not multiply"),
         ("draw", lambda logits, t: torch.randint(4, (len(logits),)), "probability 0"),
         (
             "draw",
@@ -832,3 +834,228 @@ def test_right_answers_of_any_kind_pass(check, right):
 def test_planted_wrong_answers_fail(check, wrong, hint):
     line = verdict(wrong, checker("electra", check))
     assert line.startswith("✗") and re.search(hint, line), line
+
+
+# ---- exercises of the assignment
+
+
+def hide_more(fakes, right):
+    share = fakes / (1 - right)
+    if share > 1:
+        raise ValueError("impossible")
+    return share
+
+
+def refuses_nothing(fakes, right):
+    return min(fakes / (1 - right), 1.0)
+
+
+def loaded(generator):
+    encoder = small_encoder(generator.encoder.config.hidden_size)
+    encoder.load_state_dict(generator.encoder.state_dict())
+    return Discriminator(encoder)
+
+
+def with_its_tables(generator):
+    """The rest of it is new."""
+    encoder = small_encoder(16)
+    encoder.embeddings = deepcopy(generator.encoder.embeddings)
+    return Discriminator(encoder)
+
+
+def tables_in_common(generator):
+    found = loaded(generator)
+    found.encoder.embeddings.word = generator.encoder.embeddings.word
+    return found
+
+
+def frozen(generator):
+    found = loaded(generator)
+    found.encoder.requires_grad_(False)
+    return found
+
+
+def emptied(generator):
+    found = loaded(generator)
+    torch.nn.init.zeros_(found.dense.weight)
+    return found
+
+
+def generator_frozen(generator):
+    found = loaded(generator)
+    generator.requires_grad_(False)
+    return found
+
+
+def gated(words, copy, read, gate=torch.sigmoid, odds=lambda words: words.softmax(-1)):
+    gate = gate(copy)[..., None]
+    return gate * F.one_hot(read, words.shape[-1]) + (1 - gate) * odds(words)
+
+
+def scattered(words, copy, read):
+    gate = copy.sigmoid().unsqueeze(-1)
+    found = (1 - gate) * words.softmax(-1)
+    return found.scatter_add(-1, read.unsqueeze(-1), gate)
+
+
+def copied_alone(words, copy, read):
+    gate = copy.sigmoid()[..., None]
+    rest = (1 - gate) * words.softmax(-1)
+    return torch.where(F.one_hot(read, words.shape[-1]).bool(), gate, rest)
+
+
+def fool(guesses, drawn, suspicion, reward=lambda s: F.logsigmoid(-s), log=torch.log):
+    reward = reward(suspicion.detach())
+    p = guesses.softmax(-1)[torch.arange(len(drawn)), drawn]
+    return -((reward - reward.mean()) * log(p)).mean()
+
+
+def fool_by_cross_entropy(guesses, drawn, suspicion):
+    with torch.no_grad():
+        reward = (1 - suspicion.sigmoid()).log()
+        reward = reward - reward.mean()
+    each = F.cross_entropy(guesses, drawn, reduction="none")
+    return (reward * each).sum() / len(drawn)
+
+
+def fool_by_categorical(guesses, drawn, suspicion):
+    reward = -F.softplus(suspicion).detach()
+    log_p = torch.distributions.Categorical(logits=guesses).log_prob(drawn)
+    return torch.dot(reward.mean() - reward, log_p) / len(log_p)
+
+
+def fool_and_teach(guesses, drawn, suspicion):
+    reward = F.logsigmoid(-suspicion)
+    log_p = guesses.log_softmax(-1).gather(1, drawn[:, None])[:, 0]
+    return -((reward - reward.mean()) * log_p).mean()
+
+
+def fool_without_mean(guesses, drawn, suspicion):
+    each = F.cross_entropy(guesses, drawn, reduction="none")
+    return (F.logsigmoid(-suspicion).detach() * each).mean()
+
+
+@pytest.mark.parametrize(
+    ("check", "right"),
+    [
+        ("share_to_hide", hide_more),
+        ("share_to_hide", lambda fakes, right: torch.tensor(hide_more(fakes, right))),
+        ("second_stage", loaded),
+        ("second_stage", lambda one: deepcopy(Discriminator(one.encoder))),
+        ("all_tokens", gated),
+        ("all_tokens", scattered),
+        ("fooling_loss", fool),
+        ("fooling_loss", fool_by_cross_entropy),
+        ("fooling_loss", fool_by_categorical),
+    ],
+)
+def test_right_answers_of_the_assignment_pass(check, right):
+    line = verdict(right, checker("electra", check))
+    assert line.startswith("✓"), line
+
+
+@pytest.mark.parametrize(
+    ("check", "wrong", "hint"),
+    [
+        ("share_to_hide", lambda fakes, right: fakes, "so more must be hidden"),
+        ("share_to_hide", lambda fakes, right: fakes * (1 - right), "what to hide"),
+        (
+            "share_to_hide",
+            lambda fakes, right: fakes / right if right else fakes,
+            "divide by the share of draws that are wrong",
+        ),
+        ("share_to_hide", lambda fakes, right: fakes + right, "a share of the hidden"),
+        ("share_to_hide", lambda fakes, right: fakes * (1 + right), "is not 1"),
+        ("share_to_hide", lambda fakes, right: 100 * fakes / (1 - right), "percent"),
+        ("share_to_hide", refuses_nothing, "ValueError is expected"),
+        ("share_to_hide", lambda fakes, right: "15%", "a number, not '15%'"),
+        ("second_stage", lambda one: Discriminator(one.encoder), "would change"),
+        ("second_stage", lambda one: Discriminator(small_encoder(16)), "at random"),
+        ("second_stage", lambda one: Discriminator(small_encoder(64)), "of the size"),
+        ("second_stage", with_its_tables, r"are not the generator's: as layers\.0"),
+        ("second_stage", tables_in_common, "1 of its tensors are.*embeddings.word"),
+        ("second_stage", Discriminator, "generator.encoder is one"),
+        ("second_stage", deepcopy, "a Discriminator, not MaskedLM"),
+        ("second_stage", frozen, "are frozen"),
+        ("second_stage", emptied, "its head should be the new one"),
+        ("second_stage", generator_frozen, "the generator has changed"),
+        (
+            "all_tokens",
+            lambda words, copy, read: gated(words, -copy, read),
+            "D is the probability to copy",
+        ),
+        (
+            "all_tokens",
+            lambda words, copy, read: gated(words, copy, read, lambda x: x),
+            "a sigmoid makes probabilities",
+        ),
+        (
+            "all_tokens",
+            lambda words, copy, read: gated(words, copy, read, odds=lambda x: x),
+            "a softmax makes probabilities",
+        ),
+        (
+            "all_tokens",
+            lambda words, copy, read: gated(
+                words, copy, read, odds=lambda x: x.softmax(1)
+            ),
+            "the last axis",
+        ),
+        ("all_tokens", copied_alone, "its own softmax counts, too"),
+        (
+            "all_tokens",
+            lambda words, copy, read: scattered(words, copy, read)
+            + copy.sigmoid()[..., None] * words.softmax(-1),
+            "where nothing is copied",
+        ),
+        ("all_tokens", lambda words, copy, read: words.softmax(-1), "is the gate"),
+        (
+            "all_tokens",
+            lambda words, copy, read: gated(words, copy.detach(), read),
+            "no gradient reaches `copy`",
+        ),
+        (
+            "all_tokens",
+            lambda words, copy, read: gated(words, copy, read).amax(-1),
+            "a probability for every word",
+        ),
+        (
+            "all_tokens",
+            lambda words, copy, read: 2 * gated(words, copy, read),
+            "sum to 1",
+        ),
+        ("fooling_loss", lambda *given: -fool(*given), "the sign"),
+        ("fooling_loss", fool_without_mean, "b, is not taken off"),
+        ("fooling_loss", lambda *given: fool(*given, log=lambda p: p), "by log p"),
+        (
+            "fooling_loss",
+            lambda *given: fool(*given, reward=F.logsigmoid),
+            "says “replaced”",
+        ),
+        (
+            "fooling_loss",
+            lambda *given: fool(*given, reward=lambda s: (-s).sigmoid()),
+            "R is the logarithm of the probability",
+        ),
+        ("fooling_loss", lambda *given: fool(*given, reward=lambda s: -s), "a logit"),
+        ("fooling_loss", lambda g, d, s: F.cross_entropy(g, d), "maximum likelihood"),
+        ("fooling_loss", lambda *given: 6 * fool(*given), "not the sum"),
+        ("fooling_loss", fool_and_teach, "detach it"),
+        ("fooling_loss", lambda g, d, s: fool(g.detach(), d, s), "carries no gradient"),
+        ("fooling_loss", lambda g, d, s: fool(g, g.argmax(-1), s), "not the largest"),
+        (
+            "fooling_loss",
+            lambda g, d, s: F.cross_entropy(g, d, reduction="none"),
+            "one number",
+        ),
+    ],
+)
+def test_planted_wrong_answers_of_the_assignment_fail(check, wrong, hint):
+    line = verdict(wrong, checker("electra", check))
+    assert line.startswith("✗") and re.search(hint, line), line
+
+
+def test_the_solutions_of_the_assignment_pass():
+    cells = source_notebook("electra", "ELECTRA").cells
+    points = [cell.metadata.nbgrader.get("points") for cell in cells]
+    assert [one for one in points if one] == [2, 3, 4, 5]
