@@ -1,4 +1,4 @@
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # # DenseNet: what concatenation buys, and what it costs
 #
 # **Paper:** Huang, Liu, van der Maaten, Weinberger: *Densely Connected Convolutional Networks*, CVPR 2017 ([arXiv:1608.06993](https://arxiv.org/abs/1608.06993))
@@ -49,18 +49,17 @@ from torch.utils.checkpoint import checkpoint as recompute
 
 from kit.data import Split, minibatches, mnist
 
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # ## 1. The problem
 #
 # A convolution reads the maps that the layer before it made.
-# What an early layer has found reaches a late one only if every layer between them
-# keeps it in its own output.
-# In a ResNet it travels in a sum, to which every layer adds its own, and the authors
-# suspect that this impedes the flow of information (§3).
+# What an early layer has found reaches a late one only if every layer between them keeps it in its own output.
+# In a ResNet it travels in a sum, to which every layer adds its own, and the authors suspect that this impedes the flow of information (§3).
 #
 # Passing on takes channels, and channels take weights.
 # What if there are few of them: 31 layers, and fewer than 8,000 weights in all?
-#
+
+# %% [markdown]
 # Our data are 5,000 handwritten digits of MNIST, shrunk to 14×14 pixels.
 
 # %%
@@ -78,25 +77,25 @@ def mnist_splits():
 # train_set, validation, test_set = mnist_splits()
 # figures.one_digit_of_each(train_set)
 
-# %% [markdown]
-# There are three ways to join the layers $H_1, H_2, \ldots$ of a block whose input is
-# $\mathbf{x}_0$:
+# %% [markdown] tags=["slide"]
+# There are three ways to join the layers $H_1, H_2, \ldots$ of a block whose input is $\mathbf{x}_0$:
 #
 # - a **chain** reads the layer before: $\mathbf{x}_\ell = H_\ell(\mathbf{x}_{\ell-1})$
 # - a **sum** adds to what it has read, as in ResNet (Eq. 1):
 #   $\mathbf{x}_\ell = H_\ell(\mathbf{x}_{\ell-1}) + \mathbf{x}_{\ell-1}$
-# - **concatenation** reads all maps that were made before, as channels side by side
-#   (Eq. 2): $\mathbf{x}_\ell = H_\ell([\mathbf{x}_0, \ldots, \mathbf{x}_{\ell-1}])$
-#
+# - **concatenation** reads all maps that were made before, as channels side by side (Eq. 2): $\mathbf{x}_\ell = H_\ell([\mathbf{x}_0, \ldots, \mathbf{x}_{\ell-1}])$
+
+# %% [markdown] tags=["on-slide"]
 # The third is DenseNet.
 # That is the whole idea.
 
-# %% tags=["active-ipynb"]
+# %% tags=["active-ipynb", "on-slide", "figure-only"]
 # figures.three_ways_to_join()
 
+# %% [markdown] tags=["slide"]
+# The layer is the same in all three: batch normalisation, ReLU, a 3×3 convolution, in this order (§3).
+
 # %% [markdown]
-# The layer is the same in all three: batch normalisation, ReLU, a 3×3 convolution, in
-# this order (§3).
 # (`dropout` stays 0 until section 3.)
 
 # %%
@@ -118,11 +117,11 @@ class DenseLayer(nn.Module):
         return self.dropout(x)
 
 
-# %% [markdown]
+# %% [markdown] tags=["on-slide"]
 # Now the blocks.
 # Look at the last lines: that is where they differ.
 
-# %%
+# %% tags=["on-slide"]
 class ChainBlock(nn.Module):
     """`depth` layers, each reads the one before; shapes stay `(batch, width, h, w)`."""
 
@@ -146,7 +145,7 @@ class SumBlock(ChainBlock):
         return x
 
 
-# %%
+# %% tags=["slide"]
 class DenseBlock(nn.Module):
     """`depth` layers, each reads all maps that were made before it (§3, Eq. 2).
 
@@ -226,14 +225,12 @@ class Skeleton(nn.Module):
         return self.fc(x.mean(dim=(2, 3)))      # (batch, num_classes)
 
 
-# %% [markdown]
-# Three networks of 31 layers: a stem, three blocks of nine, two transitions, a
-# classifier.
+# %% [markdown] tags=["slide"]
+# Three networks of 31 layers: a stem, three blocks of nine, two transitions, a classifier.
 # A chain or a sum must make as many channels as it reads.
 # A dense layer need not: its input is kept for all others anyway.
 # So ours makes a *single* channel and spends its weights on reading.
-# The widths are such that all three cost the same
-# (the dense block of 8 channels ends with 8 + 9, so the next begins with 17, and so on).
+# The widths are such that all three cost the same (the dense block of 8 channels ends with 8 + 9, so the next begins with 17, and so on).
 
 # %%
 def on_digits(*blocks):
@@ -254,7 +251,7 @@ def dense31():
     return on_digits(DenseBlock(9, 8, 1), DenseBlock(9, 17, 1), DenseBlock(9, 26, 1))
 
 
-# %% tags=["active-ipynb"]
+# %% tags=["active-ipynb", "on-slide", "figure-only"]
 # NETS = {"chain": chain31, "sum": sum31, "dense": dense31}
 # size = {name: parameters(make()) for name, make in NETS.items()}
 # cost = {name: multiply_adds(make(), 1, 1, 14, 14) for name, make in NETS.items()}
@@ -306,7 +303,7 @@ def trained(make, rate, seed, epochs, on_step=None, weight_decay=1e-4):
 # %% [markdown]
 # Before you run them: what do you expect?
 
-# %% tags=["active-ipynb"]
+# %% tags=["active-ipynb", "slide", "figure-only"]
 # guess = Predict(
 #     "Equal weights, equal work, ten passes through the digits. What will you see?",
 #     ["All three within one point of each other",
@@ -316,7 +313,7 @@ def trained(make, rate, seed, epochs, on_step=None, weight_decay=1e-4):
 # )
 # guess
 
-# %% tags=["active-ipynb"]
+# %% tags=["active-ipynb", "slide", "figure-only"]
 # torch.set_num_threads(1)    # networks this small run fastest on one core
 # RATES = {"chain": 0.1, "sum": 0.1, "dense": 1.0}    # chosen in section 4
 # errors, live = {}, figures.growing_losses(total=3 * 310)
@@ -325,7 +322,7 @@ def trained(make, rate, seed, epochs, on_step=None, weight_decay=1e-4):
 #     errors[name] = train.error(model, test_set)
 # live.close()
 
-# %% tags=["active-ipynb"]
+# %% tags=["active-ipynb", "slide", "figure-only"]
 # claim(
 #     "in this run the sum makes less than two thirds of the chain's errors, and "
 #     "concatenation at least a tenth fewer than the sum",
@@ -335,23 +332,23 @@ def trained(make, rate, seed, epochs, on_step=None, weight_decay=1e-4):
 # gaps = errors["chain"] - errors["sum"] > 1, errors["sum"] - errors["dense"] > 1
 # guess.reveal(sum(gaps), "At equal cost, the join decides how wide a layer can be.")
 
-# %% tags=["active-ipynb", "nbval-ignore-output"]
+# %% tags=["active-ipynb", "nbval-ignore-output", "slide", "figure-only"]
 # table(["network", "wrong of 2,000 test digits"],
 #       [[name, f"{error:.1f}%"] for name, error in errors.items()])
 
-# %% [markdown]
+# %% [markdown] tags=["on-slide"]
 # This is one seed, and the learning rates fell from the sky.
 # And two things differ: how the layers are joined, and, because the cost is equal, how wide they are.
 # Section 4 does it properly, and takes the two apart.
-#
+
+# %% [markdown] tags=["slide"]
 # ## 2. The idea
 #
 # Every layer of a dense block makes the same number $k$ of new channels.
-# The paper calls $k$ the **growth rate**: what each layer adds to the "collective
-# knowledge" of the block (§3).
-# A block that starts with $k_0$ channels gives its layer $\ell$ an input of
-# $k_0 + k(\ell-1)$.
-#
+# The paper calls $k$ the **growth rate**: what each layer adds to the "collective knowledge" of the block (§3).
+# A block that starts with $k_0$ channels gives its layer $\ell$ an input of $k_0 + k(\ell-1)$.
+
+# %% [markdown]
 # Three layers by hand, exactly as the equation says: keep a list of maps, and
 # concatenate all of it for each layer.
 
@@ -374,29 +371,28 @@ def trained(make, rate, seed, epochs, on_step=None, weight_decay=1e-4):
 # same = torch.equal(block(maps[0]), torch.cat(maps, dim=1))
 # claim("the block computes what the equation says", same, "§3, Eq. 2")
 
-# %% [markdown]
+# %% [markdown] tags=["on-slide"]
 # A layer of the chain reads $w$ channels and makes $w$: $9w^2$ weights.
 # The dense layer reads $c$ and makes $k$: $9ck$.
 # See what that means for the networks that you trained.
 
-# %% tags=["active-ipynb"]
+# %% tags=["active-ipynb", "on-slide", "figure-only"]
 # for name, make in NETS.items():
 #     shapes = [layer.conv.weight.shape[:2] for layer in make().blocks[1].layers]
 #     told = " ".join(f"{reads}→{makes}" for makes, reads in shapes)
 #     print(f"{name:6} second block: {told}")
 
-# %% [markdown]
+# %% [markdown] tags=["speaker"]
 # The layers of chain and sum are 4 to 7 channels wide, and all they know has to fit in.
 # Ours makes one channel at a time, and reads up to 34.
-#
+
+# %% [markdown] tags=["slide"]
 # ## 3. Build it
 #
-# A dense network grows: its late layers read hundreds of channels, and 3×3 kernels over
-# all of them are dear.
+# A dense network grows: its late layers read hundreds of channels, and 3×3 kernels over all of them are dear.
 # Two remedies make the paper's large networks affordable (§3).
 #
-# **Bottleneck** (DenseNet-B): squeeze the input to $4k$ channels by a 1×1 convolution
-# first.
+# **Bottleneck** (DenseNet-B): squeeze the input to $4k$ channels by a 1×1 convolution first.
 # Then the 3×3 convolution makes $k$, as always.
 
 # %%
@@ -427,11 +423,11 @@ class BottleneckLayer(nn.Module):
         return self.grow(self.squeeze(x))
 
 
-# %% [markdown]
-# **Compression** (DenseNet-C): a transition passes on only ⌊θm⌋ of its m channels; the
-# paper takes θ = 0.5.
+# %% [markdown] tags=["on-slide"]
+# **Compression** (DenseNet-C): a transition passes on only ⌊θm⌋ of its m channels; the paper takes θ = 0.5.
 # Both together are DenseNet-BC.
-#
+
+# %% [markdown]
 # **Dropout** is not of the architecture.
 # Where the authors train without augmentation, they set 20% of the outputs of every
 # convolution but the first to zero (§4.2); we do not need it.
@@ -533,10 +529,11 @@ def build(name, **changes):
 
 # %% [markdown]
 # (The network of section 1 is `cifar_net(31, 1, stem_width=8, in_channels=1)`.)
-#
+
+# %% [markdown] tags=["slide"]
 # What does each remedy save, at 40 layers and $k = 12$?
 
-# %% tags=["active-ipynb"]
+# %% tags=["active-ipynb", "on-slide", "figure-only"]
 # versions = {
 #     "basic": {},
 #     "C": {"compression": 0.5},
@@ -549,14 +546,15 @@ def build(name, **changes):
 #       [[name, f"{parameters(net):,}", f"{multiply_adds(net, 1, 3, 32, 32):,}"]
 #        for name, net in nets.items()])
 
-# %% [markdown]
+# %% [markdown] tags=["speaker"]
 # (Of 40 layers a bottleneck spends two on each step: B has half as many steps, which is most of what it saves here.
 # BC has a wider stem, too.)
-#
+
+# %% [markdown] tags=["slide"]
 # Turn the two knobs, and see what every layer of a network reads.
 # (With a kernel they have more positions: each network is built when you ask for it.)
 
-# %% tags=["active-ipynb"]
+# %% tags=["active-ipynb", "on-slide", "figure-only"]
 # def network(growth_rate, compression):
 #     with torch.device("meta"):
 #         return cifar_net(40, growth_rate, compression=compression)
@@ -564,11 +562,13 @@ def build(name, **changes):
 #
 # figures.what_each_layer_reads(network)
 
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # ## 4. Is it the concatenation?
 #
 # In section 1 the learning rates were given, and a rate can favour a network.
 # So a study tried four rates for each network, with five seeds each, for ten passes.
+
+# %% [markdown]
 # The runs of section 1 are among them.
 # All trained on the same 2,000 digits; 1,000 others choose the rate, and the error is
 # that on the 2,000 test digits.
@@ -587,14 +587,14 @@ def build(name, **changes):
 # def best_rate(name):
 #     return min(GRID, key=lambda rate: measured(name, rate, "validation error").mean())
 
-# %% tags=["active-ipynb"]
+# %% tags=["active-ipynb", "on-slide", "figure-only"]
 # figures.errors_by_rate(
 #     {name: [measured(name, rate, "validation error").mean() for rate in GRID]
 #      for name in NETS},
 #     GRID,
 # )
 
-# %% tags=["active-ipynb"]
+# %% tags=["active-ipynb", "slide", "figure-only"]
 # def result(name):
 #     """The five test errors at the rate that validation chooses."""
 #     return measured(name, best_rate(name))
@@ -609,7 +609,7 @@ def build(name, **changes):
 #
 # table(["network", "chosen rate", "test error", "training loss"], map(row, NETS))
 
-# %% tags=["active-ipynb"]
+# %% tags=["active-ipynb", "on-slide", "figure-only"]
 # rates = {name: best_rate(name) for name in NETS}
 # claim("section 1 used the rates that validation chooses", rates == RATES, "ours")
 # dense, added, chain = (result(name) for name in ("dense", "sum", "chain"))
@@ -620,19 +620,20 @@ def build(name, **changes):
 #     and chain.mean() > 2 * added.mean(), "ours, the stored study",
 # )
 
-# %% [markdown]
-# (The dense network's best rate is the largest of the grid: a larger one might do it
-# more good.)
-#
+# %% [markdown] tags=["speaker"]
+# (The dense network's best rate is the largest of the grid: a larger one might do it more good.)
+
+# %% [markdown] tags=["slide"]
 # ### The dose
 #
 # If it is the reading of *earlier* maps that helps, more of it should help more.
-# Here each layer reads the last $m$ maps, each as wide as the budget allows; the chain
-# is $m = 1$, DenseNet has all.
+# Here each layer reads the last $m$ maps, each as wide as the budget allows; the chain is $m = 1$, DenseNet has all.
+
+# %% [markdown]
 # (So the width differs, too. The parameters stay between 7,000 and 8,000;
 # the multiply-adds do not: $m = 6$ has 38% more than DenseNet.)
 
-# %% tags=["active-ipynb"]
+# %% tags=["active-ipynb", "on-slide", "figure-only"]
 # dose = {"1": "chain", "2": "last 2", "3": "last 3", "6": "last 6", "all": "dense"}
 # by_dose = {maps: result(name).mean() for maps, name in dose.items()}
 # means = list(by_dose.values())
@@ -640,7 +641,7 @@ def build(name, **changes):
 #       means == sorted(means, reverse=True), "ours, the stored study")
 # figures.error_by_memory(by_dose)
 
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # ### The mechanism
 #
 # Is it concatenation, then?
@@ -675,7 +676,7 @@ class SlotBlock(nn.Module):
         return x
 
 
-# %% tags=["active-ipynb"]
+# %% tags=["active-ipynb", "slide", "figure-only"]
 # def slots31():
 #     return on_digits(SlotBlock(9, 12), SlotBlock(9, 21), SlotBlock(9, 31))
 #
@@ -693,21 +694,20 @@ class SlotBlock(nn.Module):
 # table(["network", "chosen rate", "test error", "training loss"],
 #       map(row, ["sum", "dense", "slots", "3 slots", "1 slot"]))
 
-# %% [markdown]
+# %% [markdown] tags=["on-slide"]
 # So the operation does not matter, and the keeping apart does.
 # (Even with a single slot the errors are fewer than the sum's: the other channels still hold the block's input.)
-# What pays is *thin layers on a wide memory that keeps what each of them wrote*;
-# concatenation is the plain way to have one.
-#
+# What pays is *thin layers on a wide memory that keeps what each of them wrote*; concatenation is the plain way to have one.
+
+# %% [markdown] tags=["slide"]
 # ### The limits
 #
 # Why 31 layers and a growth rate of 1?
 # We chose them because the difference is large there.
 # With 13 layers and $k = 4$, again at equal cost, most of it is gone.
-# Nor does depth pay here: ten layers that add, with wider layers, fewer weights and a third more multiply-adds,
-# do as well.
+# Nor does depth pay here: ten layers that add, with wider layers, fewer weights and a third more multiply-adds, do as well.
 
-# %% tags=["active-ipynb"]
+# %% tags=["active-ipynb", "on-slide", "figure-only"]
 # gap = {"31": added - dense, "13": result("sum 13") - result("dense 13")}
 # claim("with 13 layers concatenation saves less than half of what it saves with 31",
 #       gap["13"].mean() < gap["31"].mean() / 2, "ours, the stored study")
@@ -718,7 +718,7 @@ class SlotBlock(nn.Module):
 # table(["network", "chosen rate", "test error", "training loss"],
 #       map(row, ["sum", "dense", "sum 13", "dense 13", "short sum"]))
 
-# %% [markdown]
+# %% [markdown] tags=["speaker"]
 # And equal multiply-adds are not equal time.
 # Steps of all three, in turn:
 
@@ -745,33 +745,28 @@ class SlotBlock(nn.Module):
 #       [[name, f"{1000 * one:.1f} ms", f"{one / chain_time:.1f}"]
 #        for name, one in zip(NETS, (chain_time, sum_time, dense_time))])
 
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # ## 5. What the paper found at its scale
 #
-# The paper's networks are a hundred times larger and more, and trained for 300 passes
-# on CIFAR, 40 on SVHN (§4.2).
+# The paper's networks are a hundred times larger and more, and trained for 300 passes on CIFAR, 40 on SVHN (§4.2).
 # Its Table 2 compares them with what others had reported.
 
-# %% tags=["active-ipynb"]
+# %% tags=["active-ipynb", "on-slide", "figure-only"]
 # figures.errors_of_table_2(published.TABLE_2)
 
-# %% [markdown]
-# On CIFAR-10 with augmentation DenseNet-BC with 0.8M parameters has 4.51%, the
-# pre-activation ResNet of 1,001 layers 4.62% with 10.2M.
-# No network here removes *only* the concatenation: these ResNets are deeper, and built
-# of other blocks.
+# %% [markdown] tags=["speaker"]
+# On CIFAR-10 with augmentation DenseNet-BC with 0.8M parameters has 4.51%, the pre-activation ResNet of 1,001 layers 4.62% with 10.2M.
+# No network here removes *only* the concatenation: these ResNets are deeper, and built of other blocks.
 # It is a comparison of whole designs.
 #
 # Figure 4 adds two facts (§4.4).
-# DenseNet-BC needs about a third of the parameters of pre-activation ResNets with the
-# same accuracy.
-# And ResNet-1001 has the *lower training loss*, at about the same test error as the BC
-# network of 0.8M.
-#
-# On ImageNet the authors swapped only the model in a public ResNet program, and kept
-# its settings, which are tuned for ResNets (§4.4).
+# DenseNet-BC needs about a third of the parameters of pre-activation ResNets with the same accuracy.
+# And ResNet-1001 has the *lower training loss*, at about the same test error as the BC network of 0.8M.
 
-# %% tags=["active-ipynb"]
+# %% [markdown] tags=["slide"]
+# On ImageNet the authors swapped only the model in a public ResNet program, and kept its settings, which are tuned for ResNets (§4.4).
+
+# %% tags=["active-ipynb", "on-slide", "figure-only"]
 # with torch.device("meta"):
 #     dense_size = {depth: parameters(build(f"densenet{depth}"))
 #                   for depth in published.DENSENETS}
@@ -783,16 +778,14 @@ class SlotBlock(nn.Module):
 #     dense_size, published.DENSENETS, residual_size, published.RESNETS
 # )
 
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # ## 6. Look inside
 #
 # ### Who reads whose features?
 #
 # A layer has a slice of its kernel for every map that it reads.
-# The mean |weight| of that slice says how much the layer makes of the map: this is the
-# paper's Figure 5.
-# A block's *input* holds many maps, and so there are two questions: how much per map,
-# and how much in total.
+# The mean |weight| of that slice says how much the layer makes of the map: this is the paper's Figure 5.
+# A block's *input* holds many maps, and so there are two questions: how much per map, and how much in total.
 
 # %%
 @torch.no_grad()
@@ -826,15 +819,14 @@ def feature_use(model, number, measure="per map"):
     return use
 
 
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # We train a network of 22 layers with $k = 4$, twice.
 # The reason is weight decay λ.
-# It shrinks every weight a little at each step, so that the random start fades unless
-# the data keep it up.
+# It shrinks every weight a little at each step, so that the random start fades unless the data keep it up.
 # A step of rate η shrinks a weight by the share ηλ; momentum 0.9 makes that 10 ηλ.
 # Step after step it is multiplied by about 1 − 10 ηλ, so exp(−10 λ Σ η) is left at the end.
 
-# %% tags=["active-ipynb"]
+# %% tags=["active-ipynb", "on-slide", "figure-only"]
 # plans = {
 #     "the paper's run on CIFAR": (300 * 50_000 // 64, 0.0001),
 #     "ours, the same decay": (310, 0.0001),
@@ -844,7 +836,7 @@ def feature_use(model, number, measure="per map"):
 #     rates = steps * (0.1 / 2 + 0.01 / 4 + 0.001 / 4)    # Σ η of the schedule
 #     print(f"{name}: {np.exp(-10 * rates * decay):.1%} of the start is left")
 
-# %% [markdown]
+# %% [markdown] tags=["on-slide"]
 # With the paper's decay our short run would show its random start.
 # So the second network gets 200 times as much.
 
@@ -861,7 +853,7 @@ def feature_use(model, number, measure="per map"):
 #     looked_at[title], _ = trained(net22, 0.1, SEED, 10, watch, decay)
 # live.close()
 
-# %% tags=["active-ipynb"]
+# %% tags=["active-ipynb", "slide", "figure-only"]
 # use_guess = Predict(
 #     "Of which source do the layers of the later blocks make least, per map?",
 #     ["The block's own input, which a transition made", "The layer just before them",
@@ -870,10 +862,10 @@ def feature_use(model, number, measure="per map"):
 # )
 # use_guess
 
-# %% tags=["active-ipynb"]
+# %% tags=["active-ipynb", "slide", "figure-only"]
 # figures.feature_use(feature_use, looked_at, blocks=[2, 3])
 
-# %% tags=["active-ipynb"]
+# %% tags=["active-ipynb", "slide", "figure-only"]
 # untrained, weak, strong = looked_at.values()
 #
 #
@@ -919,31 +911,30 @@ def feature_use(model, number, measure="per map"):
 # claim("of all pairs of reader and source fewer than one in ten has faded below 5%",
 #       (left < 0.05).float().mean() < 0.1, "§5, Figure 5")
 
-# %% [markdown]
+# %% [markdown] tags=["speaker"]
 # The paper reads four things off its map, of 40 layers with $k = 12$ (§5).
 # Which of them show here?
 #
 # - *Layers spread their weights over many inputs of their block.* Yes, but for a few pairs.
-# - *Transitions do so, too.* Half: in the column "next" no source is left out, but
-#   after block 2 the late maps count most.
-# - *Layers of the later blocks make least of the transition's output*, so it holds much
-#   that is redundant: the reason for compression.
+# - *Transitions do so, too.* Half: in the column "next" no source is left out, but after block 2 the late maps count most.
+# - *Layers of the later blocks make least of the transition's output*, so it holds much that is redundant: the reason for compression.
 #   Yes, per map; not in total.
-# - *The classifier concentrates on the last maps.* Not reliably: look at the last
-#   column of block 3 with several seeds.
-#
+# - *The classifier concentrates on the last maps.* Not reliably: look at the last column of block 3 with several seeds.
+
+# %% [markdown] tags=["slide"]
 # ### Is it the gradient?
 #
 # From the loss a short way leads back to every layer, through two or three transitions.
-# The authors call it implicit deep supervision (§5): early layers are taught as
-# directly as late ones.
+# The authors call it implicit deep supervision (§5): early layers are taught as directly as late ones.
 # Could *that* be why concatenation won?
 # If so, its gradients should differ from the sum's.
+
+# %% [markdown]
 # (Whoever reads a map normalises it first, so the size of the kernel that made it does not matter;
 # in a sum that is only roughly so.
 # What counts is how far a step turns it: its gradient over its norm.)
 
-# %% tags=["active-ipynb"]
+# %% tags=["active-ipynb", "on-slide", "figure-only"]
 # turns = {}
 # for name, make in (NETS | {"slots": slots31}).items():
 #     torch.manual_seed(SEED)
@@ -960,25 +951,21 @@ def feature_use(model, number, measure="per map"):
 #       "much as those of sum and concatenation",
 #       slope["chain"] > 2 * max(slope["sum"], slope["dense"]), "ours")
 
-# %% [markdown]
+# %% [markdown] tags=["speaker"]
 # The gradient tells the chain from the others.
-# Sum and concatenation differ by a factor of a few, with some seeds this way and with
-# some that; their errors differ with every seed in the same way.
+# Sum and concatenation differ by a factor of a few, with some seeds this way and with some that; their errors differ with every seed in the same way.
 # So, before training at least, the short way back is not what tells *them* apart.
-# (Their levels differ, too; that is what a learning rate makes up for: compare the
-# chosen ones.)
-#
+# (Their levels differ, too; that is what a learning rate makes up for: compare the chosen ones.)
+
+# %% [markdown] tags=["slide"]
 # ### Memory
 #
-# Concatenation copies: layer 2 stores its input, layer 3 stores it again with one map
-# more, and so on, until the backward pass.
+# Concatenation copies: layer 2 stores its input, layer 3 stores it again with one map more, and so on, until the backward pass.
 # For $n$ layers that is a triangle: memory grows with $n^2$.
 #
 # It need not.
-# Keep each map once, and compute the part with the large inputs a second time on the
-# way back: concatenation, batch norm, ReLU, 1×1 convolution.
-# That is a variant of the authors' own remedy (Pleiss et al. 2017,
-# [arXiv:1707.06990](https://arxiv.org/abs/1707.06990)); torch does the bookkeeping.
+# Keep each map once, and compute the part with the large inputs a second time on the way back: concatenation, batch norm, ReLU, 1×1 convolution.
+# That is a variant of the authors' own remedy (Pleiss et al. 2017, [arXiv:1707.06990](https://arxiv.org/abs/1707.06990)); torch does the bookkeeping.
 
 # %%
 def squeeze(layer, *maps):
@@ -1016,7 +1003,7 @@ class FrugalBlock(DenseBlock):
 # naive = [kept_and_gradient(DenseBlock, depth, x) for depth in depths]
 # frugal = [kept_and_gradient(FrugalBlock, depth, x) for depth in depths]
 
-# %% tags=["active-ipynb"]
+# %% tags=["active-ipynb", "on-slide", "figure-only"]
 # equal = [torch.allclose(one[1], other[1], rtol=1e-3, atol=1e-7)
 #          for one, other in zip(naive, frugal)]
 # claim("both blocks give the same gradients", all(equal), "ours")
@@ -1026,7 +1013,7 @@ class FrugalBlock(DenseBlock):
 #       kept[3] > 3 * kept[2] and less[3] < 2.1 * less[2], "ours; Pleiss et al. 2017")
 # figures.memory(depths, kept, less)
 
-# %% [markdown]
+# %% [markdown] tags=["speaker"]
 # The price is time: the forward part is computed twice.
 # How much is it here?
 
@@ -1049,23 +1036,23 @@ class FrugalBlock(DenseBlock):
 # Their running averages move faster, by 19% of the way instead of 10% at each step.
 # In training mode nothing else changes; an implementation that means to be exact has to
 # switch the second update off.
-#
+
+# %% [markdown] tags=["slide"]
 # ## 7. What people get wrong
 #
 # ### "It saves parameters, and so it computes faster"
 #
-# Section 4 compared three networks of equal parameters *and* multiply-adds: the dense
-# one took longest.
+# Section 4 compared three networks of equal parameters *and* multiply-adds: the dense one took longest.
 # Copying, the subject of section 6, is not free.
-#
+
+# %% [markdown] tags=["slide"]
 # ### "Concatenation is why it needs fewer parameters than a ResNet"
 #
 # A common reading of Figure 4.
-# But a DenseNet differs from a ResNet in more: it applies batch norm and ReLU *before*
-# the convolution, joins after every layer, and has transitions and no doubling of the
-# channels.
-# Here are the ten layers of section 4, which add, against a ResNet of 8 layers with over half as
-# many parameters again (and a third fewer multiply-adds), two seeds each:
+# But a DenseNet differs from a ResNet in more: it applies batch norm and ReLU *before* the convolution, joins after every layer, and has transitions and no doubling of the channels.
+
+# %% [markdown] tags=["on-slide"]
+# Here are the ten layers of section 4, which add, against a ResNet of 8 layers with over half as many parameters again (and a third fewer multiply-adds), two seeds each:
 
 # %% tags=["active-ipynb"]
 # def short_sum():
@@ -1081,7 +1068,7 @@ class FrugalBlock(DenseBlock):
 #     models = [trained(make, 0.1, SEED + number, 10)[0] for number in range(2)]
 #     found[make] = np.mean([train.error(model, test_set) for model in models])
 
-# %% tags=["active-ipynb"]
+# %% tags=["active-ipynb", "on-slide", "figure-only"]
 # claim(
 #     "without concatenation the skeleton needs under two thirds of the ResNet's "
 #     "parameters for no more errors (to 0.3 points)",
@@ -1089,9 +1076,10 @@ class FrugalBlock(DenseBlock):
 #     and found[short_sum] < found[resnet8] + 0.3, "ours",
 # )
 
-# %% [markdown]
+# %% [markdown] tags=["on-slide"]
 # So, at least here, the saving comes from the skeleton.
-#
+
+# %% [markdown]
 # ### "Every layer is connected to every other one"
 #
 # Inside a block, yes: $n(n+1)/2$ connections for $n$ layers (§1).
@@ -1274,17 +1262,17 @@ class FrugalBlock(DenseBlock):
 # | weight decay | 10⁻⁴ | the same; for Figure 5 also 0.02 |
 # | augmentation | shift and mirror, or none and dropout | none, no dropout |
 # | transition | ReLU in the code, not in the text | as the code |
-#
+
+# %% [markdown] tags=["slide"]
 # What does **not** show here:
 #
 # - *Depth pays.* Ten layers that add do as well as 31 dense ones.
-# - *Bottleneck and compression pay.* Our networks are too small; we only count what
-#   they save.
-# - *Less computation.* The paper's savings are on ImageNet (§4.4, Figure 3); here a
-#   dense step takes longer.
+# - *Bottleneck and compression pay.* Our networks are too small; we only count what they save.
+# - *Less computation.* The paper's savings are on ImageNet (§4.4, Figure 3); here a dense step takes longer.
 # - *The classifier prefers the last maps* (§5): not reliably.
 # - *Figure 5 with the paper's weight decay*: our run is too short to forget its start.
-#
+
+# %% [markdown]
 # The environment variable `LESSON_SEED` sets another seed.
 #
 # ## 11. Recap

@@ -223,8 +223,7 @@ def make_identity(block):
 # Our training did not find it.
 # If it is hard to *learn* "do nothing", make it the point of reference.
 # Say that two layers should turn $\mathbf{x}$ into $\mathcal{H}(\mathbf{x})$.
-# Let them compute only what must be *added* to $\mathbf{x}$,
-# the residual $\mathcal{F}(\mathbf{x}) = \mathcal{H}(\mathbf{x}) - \mathbf{x}$ (§3.1; Eq. 1 in §3.2):
+# Let them compute only what must be *added* to $\mathbf{x}$, the residual $\mathcal{F}(\mathbf{x}) = \mathcal{H}(\mathbf{x}) - \mathbf{x}$ (§3.1; Eq. 1 in §3.2):
 #
 # $$\mathbf{y} = \mathcal{F}(\mathbf{x}) + \mathbf{x}$$
 
@@ -242,7 +241,7 @@ class ResidualBlock(PlainBlock):
         return F.relu(self.branch(x) + x)      # the same
 
 
-# %% [markdown] tags=["slide"]
+# %% [markdown] tags=["on-slide"]
 # What do the two blocks do when all their weights are zero?
 
 # %% tags=["active-ipynb", "on-slide"]
@@ -277,18 +276,15 @@ class ResidualBlock(PlainBlock):
 
 # %% [markdown] tags=["slide"]
 # One run is one run, and one learning rate might suit one network only.
-# So `make study-resnet` trained each of the four with five seeds, at three learning rates,
-# and the plain ones three times as long; here is what it stored.
+# So `make study-resnet` trained each of the four with five seeds, at three learning rates, and the plain ones three times as long; here is what it stored.
 
 # %% tags=["active-ipynb", "on-slide", "figure-only"]
 # stored = study.read("resnet")
 # figures.four_networks(stored)
 
 # %% [markdown] tags=["speaker"]
-# So it is not the rate: at each of them 32 plain layers are worse than 14, on training images and on new ones,
-# and the plus sign mends it.
-# It is partly the time: with three times the steps plain-32 comes to fit its training images, too,
-# but on new images it stays behind.
+# So it is not the rate: at each of them 32 plain layers are worse than 14, on training images and on new ones, and the plus sign mends it.
+# It is partly the time: with three times the steps plain-32 comes to fit its training images, too, but on new images it stays behind.
 # The paper's gap is smaller and more stubborn: on ImageNet it remains after three times as many iterations (§4.1, footnote 3).
 
 # %% tags=["active-ipynb"]
@@ -306,8 +302,7 @@ class ResidualBlock(PlainBlock):
 # ## 3. Build the paper's network
 #
 # Until now every layer had the same size.
-# The paper's networks work in *stages*: each but the first halves the map and doubles the channels,
-# which keeps the cost of a layer (§3.3).
+# The paper's networks work in *stages*: each but the first halves the map and doubles the channels, which keeps the cost of a layer (§3.3).
 # There $\mathbf{x}$ and $\mathcal{F}(\mathbf{x})$ do not fit.
 # **Option A**: take every second pixel, and fill the new channels with zeros.
 
@@ -507,7 +502,7 @@ def build(name, **changes):
 # Does depth *pay*, once it can be trained?
 # Decide what each curve will do, from left to right, before you look.
 
-# %% tags=["active-ipynb", "on-slide", "figure-only"]
+# %% tags=["active-ipynb", "slide", "figure-only"]
 # figures.error_against_depth(stored)
 
 # %% [markdown] tags=["speaker"]
@@ -523,10 +518,9 @@ def build(name, **changes):
 # *Why are 1,202 layers worse than 110?* Not for the old reason: its training error is below 0.1% (§4.2).
 # It has 19.4M parameters for 50,000 images, the authors say it overfits, and they used no strong regularisation.
 # A curve that rises again is not always degradation: look at the training error.
-#
-# *Does it help elsewhere?* The detector Faster R-CNN finds the objects in COCO's pictures
-# with a mean average precision (mAP at .5 to .95) of 27.2 instead of 21.2
-# when ResNet-101 takes the place of VGG-16: 6.0 points, a relative gain of 28% (§4.3, Table 8).
+
+# %% [markdown] tags=["speaker"]
+# *Does it help elsewhere?* The detector Faster R-CNN finds the objects in COCO's pictures with a mean average precision (mAP at .5 to .95) of 27.2 instead of 21.2 when ResNet-101 takes the place of VGG-16: 6.0 points, a relative gain of 28% (§4.3, Table 8).
 
 # %% [markdown] tags=["slide"]
 # ### The rival: highway networks
@@ -653,8 +647,7 @@ class HighwayBlock(PlainBlock):
 # print("the same output:", torch.allclose(before, after, atol=1e-2))
 
 # %% [markdown] tags=["slide"]
-# Only the *direction* of the weights matters. So the gradient is at right angles to them,
-# and a small step turns them by learning rate · ‖gradient‖ / ‖weights‖.
+# Only the *direction* of the weights matters. So the gradient is at right angles to them, and a small step turns them by learning rate · ‖gradient‖ / ‖weights‖.
 # That quotient is what a layer learns by. Watch it in both networks, layer by layer, step by step.
 
 # %% tags=["active-ipynb", "on-slide", "figure-only"]
@@ -705,8 +698,7 @@ class HighwayBlock(PlainBlock):
 
 # %% [markdown] tags=["speaker"]
 # So it is not: what you saw is a symptom.
-# The paper found healthy gradient norms in its plain networks, conjectured that they converge exponentially slowly,
-# and left the reason open (§4.1).
+# The paper found healthy gradient norms in its plain networks, conjectured that they converge exponentially slowly, and left the reason open (§4.1).
 
 # %% [markdown] tags=["slide"]
 # ### How much does a block change what passes?
@@ -714,7 +706,7 @@ class HighwayBlock(PlainBlock):
 # The paper finds that the layers of a ResNet respond weakly, and more weakly the deeper it is (§4.2, Figure 7).
 # We measure ‖F(x)‖ / ‖x‖, block by block. What do you expect of a network that is nearly three times as deep?
 
-# %% tags=["active-ipynb", "on-slide", "figure-only"]
+# %% tags=["active-ipynb", "slide", "figure-only"]
 # @torch.no_grad()
 # def relative_change(model):
 #     """‖F(x)‖ / ‖shortcut(x)‖ of every block, on 128 digits."""
@@ -796,7 +788,7 @@ class HighwayBlock(PlainBlock):
 # table(["34 layers, option", "parameters", "top-1 error"],
 #       [[name, f"{parameters(net):,}", top1[name]] for name, net in options.items()])
 
-# %% [markdown] tags=["slide"]
+# %% [markdown] tags=["speaker"]
 # **"ResNet-152 has an error of 3.57%."** That is an ensemble of six, and a top-5 error (Table 5).
 # One ResNet-152 has 4.49% top-5 (Table 4; several scales) and 21.43% top-1 (Table 3; 10 crops).
 # Likewise 6.43% for 110 layers on CIFAR-10 is the best of five runs; their mean is 6.61 ± 0.16 (Table 6).
@@ -810,8 +802,7 @@ class HighwayBlock(PlainBlock):
 # %% [markdown] tags=["slide"]
 # ### Exercise 1: how many parameters?
 #
-# Write down the parameters of the network of $6n + 2$ layers as a function of $n$: 3 input channels,
-# widths 16, 32 and 64, option A, ten classes.
+# Write down the parameters of the network of $6n + 2$ layers as a function of $n$: 3 input channels, widths 16, 32 and 64, option A, ten classes.
 # No torch needed: count kernels, batch norms (two numbers a channel), and the linear layer.
 
 # %% tags=["active-ipynb"]
