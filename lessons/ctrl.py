@@ -360,6 +360,17 @@ def verdicts(judge, rows):
 
 
 # %%
+def above_zero(value, name):
+    if not isinstance(value, (int, float)) or not 0 < value < math.inf:
+        raise ValueError(f"{name} should be a number above 0, not {value!r}")
+    return value
+
+
+def sampled(logits, seen, temperature=1.0):
+    """Below 1 the temperature favours what is likely."""
+    return (logits / above_zero(temperature, "temperature")).softmax(-1)
+
+
 def penalised(logits, seen, theta=1.2, temperature=1.0):
     """The paper's formula: probabilities, where `seen` tokens pay θ (§4.1)."""
     divided = torch.where(seen, logits / above_zero(theta, "theta"), logits)
@@ -370,12 +381,6 @@ def greedy(logits, seen, theta=1.0):
     """All for the likeliest token after the penalty; θ = 1 is none."""
     best = penalised(logits, seen, theta).argmax(-1)
     return F.one_hot(best, logits.shape[-1]).to(logits)
-
-
-def above_zero(value, name):
-    if not isinstance(value, (int, float)) or not 0 < value < math.inf:
-        raise ValueError(f"{name} should be a number above 0, not {value!r}")
-    return value
 
 
 # %% [markdown]
@@ -470,6 +475,14 @@ def with_codes(prompt, codes=tuple(CODES)):
 # Is the judge to be trusted, and how often is it obeyed?
 
 # %%
+@cache
+def probes(part="test"):
+    """40 held-out windows of each kind `(240, 64)`, and the number of their kind."""
+    rows = [windows(code, part) for code in CODES]
+    rows = [one[:: len(one) // 40][:40] for one in rows]
+    return torch.cat(rows), torch.arange(len(rows)).repeat_interleave(40)
+
+
 def obeyed(model, seed, each, coded=True):
     """The share of texts in which the judge sees what was wished: `each` of every kind.
 
@@ -477,7 +490,8 @@ def obeyed(model, seed, each, coded=True):
     """
     wished = [code for code in CODES for _ in range(each)]
     ids = with_codes("", wished) if coded else torch.full((len(wished), 1), START)
-    random = torch.Generator().manual_seed(seed)
+    ids, random = train.placed(ids, model), torch.Generator().manual_seed(seed)
+    random = train.generator_on(ids.device, random)
     ids, _ = generate(model, ids, 40, partial(sampled, temperature=0.7), random)
     found = verdicts(kind_judge(), ids[:, 1:])
     return sum(a == b for a, b in zip(found, wished)) / len(wished)
@@ -568,14 +582,6 @@ def right_and_wrong(losses, kinds):
     """`losses_by_code` under the right code, and the mean of the others: `(n, tokens)`."""
     right = losses[kinds, torch.arange(len(kinds))]
     return right, (losses.sum(0) - right) / (len(losses) - 1)
-
-
-@cache
-def probes(part="test"):
-    """40 held-out windows of each kind `(240, 64)`, and the number of their kind."""
-    rows = [windows(code, part) for code in CODES]
-    rows = [one[:: len(one) // 40][:40] for one in rows]
-    return torch.cat(rows), torch.arange(len(rows)).repeat_interleave(40)
 
 
 # %% tags=["active-ipynb"]
@@ -761,11 +767,6 @@ def topic_judge():
 # or from those that together have, say, 90% of the probability (*nucleus*).
 
 # %%
-def sampled(logits, seen, temperature=1.0):
-    """Below 1 the temperature favours what is likely."""
-    return (logits / above_zero(temperature, "temperature")).softmax(-1)
-
-
 def top_k(logits, seen, k=40):
     """Only the k likeliest tokens."""
     least = logits.topk(k).values[:, -1:]

@@ -255,7 +255,6 @@ def worth_of_a_code(stored):
     axes[1].axhline(0, color="#999999", linewidth=0.8)
     axes[1].set(xlabel="token of the text", ylabel="difference, nats")
     axes[1].set_title("place by place, means of five seeds", fontsize=11)
-    drawing.tight_layout()
     return Picture(
         drawing,
         caption="Left: the code's gain is the small step from grey to blue; misleading "

@@ -1,5 +1,6 @@
 """The published CTRL in the CTRL lesson's model, and what is not the paper's."""
 
+import math
 import re
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
@@ -10,7 +11,15 @@ from torch import nn
 
 from kit import text, weights
 from kit.config import variant
-from lessons.ctrl import VARIANTS, Config, Ctrl, Layer, penalised, sinusoids
+from lessons.ctrl import (
+    VARIANTS,
+    Config,
+    Ctrl,
+    Layer,
+    causal_mask,
+    penalised,
+    sinusoids,
+)
 
 # --- weights
 
@@ -19,15 +28,16 @@ class Readable(Ctrl):
     """Called as the reference is: token_type_ids are words that are added."""
 
     def states(self, input_ids, attention_mask=None, token_type_ids=None):
-        self.types = token_type_ids
-        return super().states(input_ids, attention_mask)
-
-    def embed(self, ids, past=0):
-        x = super().embed(ids, past)
-        if getattr(self, "types", None) is None:
-            return x
-        text.check_ids(self.types, self.config.vocab_size, "token_type_ids")
-        return x + self.word(self.types) * self.config.n_embd**0.5
+        if token_type_ids is None:
+            return super().states(input_ids, attention_mask)
+        text.check_ids(token_type_ids, self.config.vocab_size, "token_type_ids")
+        types = self.word(token_type_ids) * math.sqrt(self.config.n_embd)
+        states, tokens = [self.embed(input_ids) + types], input_ids.shape[1]
+        real = text.real_tokens(attention_mask, input_ids)
+        mask = causal_mask(tokens, tokens, real, input_ids.device)
+        for layer in self.layers:
+            states.append(layer(states[-1], mask))
+        return states
 
     def forward(self, input_ids, attention_mask=None, token_type_ids=None):
         x = self.states(input_ids, attention_mask, token_type_ids)[-1]
