@@ -227,21 +227,22 @@ def worth_of_a_code(stored):
     drawing, axes = plt.subplots(1, 2, figsize=(9, 3.4), width_ratios=[1, 1.25])
     bars = {
         "right\ncode": ("with codes", "loss, right code", BLUE),
-        "twin,\nno code": ("without codes", "loss, start token", GREY),
+        "twin,\nsame\nrate": ("without codes, same rate", "loss, start token", GREY),
+        "twin,\nits best\nrate": ("without codes", "loss, start token", GREY),
         "wrong\ncode": ("with codes", "loss, wrong code", ORANGE),
     }
     for place, (way, measure, colour) in enumerate(bars.values()):
         found = values(stored, way, measure)
         axes[0].plot([place] * len(found), found, "o", color=colour, alpha=0.6)
         axes[0].text(place + 0.13, mean(found), f"{mean(found):.2f}", va="center")
-    axes[0].set_xticks(range(3), bars)
-    axes[0].set(ylabel="held-out loss, nats", xlim=(-0.4, 2.7))
+    axes[0].set_xticks(range(4), bars)
+    axes[0].set(ylabel="held-out loss, nats", xlim=(-0.4, 3.9))
     axes[0].set_title("each of five seeds", fontsize=11)
 
     places = range(1, WINDOW, 4)
     curves = {}
     for name, way in {"right": True, "wrong": True, "start": False}.items():
-        runs = stored["with codes" if way else "without codes"]
+        runs = stored["with codes" if way else "without codes, same rate"]
         curves[name] = [mean(run[f"{name}, token {i}"] for run in runs) for i in places]
     lines = {
         "what a wrong code costs": (curves["wrong"], ORANGE),
@@ -259,7 +260,7 @@ def worth_of_a_code(stored):
         drawing,
         caption="Left: the code's gain is the small step from grey to blue; misleading "
         "the network is the large one to orange. Right: where does each lie?",
-        alt="Left, three columns of dots: blue slightly below grey, orange far above. "
+        alt="Left, four columns of dots: blue slightly below grey, orange far above. "
         "Right, two curves over the window: the cost of a wrong code stays high; the "
         "gain of the right code falls to nearly nothing after some tokens.",
     )
@@ -334,7 +335,7 @@ def never_seen_together(stored):
     axis.set(ylabel="% of texts of the form\nand the topic", ylim=(0, 112))
     return Picture(
         drawing,
-        caption="Bars: means over six pairs and three seeds. Dots: every network, one "
+        caption="Bars: means over six pairs and two seeds. Dots: every network, one "
         "column for each pair that was left out (Manual, then Python, of networkx, "
         "sympy, sklearn). Blue: the pair that was never trained.",
         alt="Five bars. Pairs that were seen: near the top. Never seen together: far "

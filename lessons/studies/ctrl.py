@@ -80,10 +80,13 @@ def by_place(name, losses, size=4):
     return {f"{name}, token {i * size + 1}": loss for i, loss in enumerate(means)}
 
 
-def studied(way, seed):
-    """Losses on the test windows, how many texts obey, where the heads look."""
+def studied(way, seed, rate_of=None):
+    """Losses on the test windows, how many texts obey, where the heads look.
+
+    rate_of: the twin whose rate is used, if not its own.
+    """
     steps = []
-    model = trained(way, tuned(way), seed, steps)
+    model = trained(way, tuned(rate_of or way), seed, steps)
     rows, kinds = probes()
     first = torch.full_like(kinds, START)
     if TWINS[way]:
@@ -173,6 +176,8 @@ STUDY = {
 }
 SEEDS = dict.fromkeys(STUDY, range(100, 102))
 results = {way: partial(studied, way) for way in TWINS}
+same = partial(studied, "without codes", rate_of="with codes")
+results["without codes, same rate"] = same
 SEEDS |= dict.fromkeys(results, range(5))
 rotations = {f"left out: {a}, {b}": partial(left_out, (a, b)) for a, b in PAIRS}
 SEEDS |= dict.fromkeys(rotations, range(2))
