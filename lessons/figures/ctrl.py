@@ -408,38 +408,31 @@ def five_ways(model):
     return figure.widget(controls=more, write={"prompt": 200})
 
 
-def circles_or_risk(ways, real):
-    """{way: (repeated, judged right)} as points, and the repetition of real text."""
+DRAWING = tuple(WAYS)[1:4]
+
+
+def circles_or_nonsense(ways, real):
+    """{way: shares of repeated runs, real words, judged right}, and of real text."""
     drawing, axis = plt.subplots(figsize=(7.6, 3.6))
-    for name, (again, right) in ways.items():
+    for name, (again, known, right) in ways.items():
         colour = BLUE if name.startswith("penalised") else GREY
-        axis.plot(100 * again, 100 * right, "o", color=colour, ms=8)
-    order = sorted(ways, key=lambda name: ways[name][1])
-    few = [name for name in order if ways[name][0] < 0.05]
-    for number, name in enumerate(few):  # beside each other: their names need room
-        again, right = ways[name]
-        line = {"arrowstyle": "-", "color": "#999999", "lw": 0.8}
-        place = (22, 64 + 8 * number)
-        axis.annotate(name, (100 * again, 100 * right), place, va="center",
-                      arrowprops=line, color=GREY)
-    for name in set(ways) - set(few):
-        again, right = ways[name]
-        colour = BLUE if name.startswith("penalised") else GREY
-        side = "right" if again > 0.3 else "left"
-        shift = (-8, -16) if again > 0.3 else (8, -16)
-        axis.annotate(name, (100 * again, 100 * right), shift, color=colour,
-                      textcoords="offset points", ha=side)
-    axis.axvline(100 * real, color="#111111", linestyle="--", linewidth=1.2)
-    axis.text(100 * real + 0.6, 52, f"real text: {100 * real:.1f}%", fontsize=10)
-    axis.set(xlabel="runs of three tokens that were repeated, %", ylim=(50, 103))
-    axis.set_ylabel("judged to be what\nthe code asked for, %")
+        axis.plot(100 * again, 100 * known, "o", color=colour, ms=8)
+        side, shift = ("right", (-9, -4)) if again > 0.3 else ("left", (9, -4))
+        label = f"{name} (judge {100 * right:.0f}%)"
+        axis.annotate(label, (100 * again, 100 * known), shift, color=colour, ha=side,
+                      textcoords="offset points")
+    axis.plot(100 * real[0], 100 * real[1], "*", color="#111111", ms=12)
+    axis.annotate(f"real text: {100 * real[0]:.1f}% repeated", (
+        100 * real[0], 100 * real[1]), (9, 5), textcoords="offset points")
+    axis.set(xlabel="runs of three tokens that were repeated, %", ylim=(50, 102))
+    axis.set_ylabel("words that are real, %")
     return Picture(
         drawing,
-        caption="96 texts for each way, 40 tokens each. Up is true to the code, left "
-        "is without circles. Which way has both?",
-        alt="Five points. Greedy text repeats by far the most; penalised text is as "
-        "true to its code and repeats little, but more than real text; the three ways "
-        "that draw repeat least and are judged right less often.",
+        caption="96 texts for each way, 40 tokens each. Left is without circles, up is "
+        "without invented words. Which way comes nearest to real text?",
+        alt="Five points and a star for real text. Greedy: most real words, by far the "
+        "most repetition. Penalised: nearly as many real words, little repetition. The "
+        "three ways that draw: hardly any repetition, many invented words.",
     )
 
 
