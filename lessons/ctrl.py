@@ -909,9 +909,9 @@ def real_words(rows, codes):
 # | where | what is shown |
 # |---|---|
 # | Table 1 | one prompt, different codes, different texts |
-# | Table 2 | codes without any prompt |
+# | Table 2 | codes without any prompt; a rating as a second code |
 # | Table 3 | addresses as second codes: the date or the topic in a link changes the text |
-# | Table 4 | codes for tasks: a rated review, a question to answer, a sentence to translate |
+# | Table 4 | templates for tasks: a question to answer, a sentence to translate |
 # | Table 5 | codes mixed that never stood together in training |
 # | Table 6 | source attribution: which code makes a text likeliest |
 # | Table 7 | the codes, and the data behind them |
@@ -1148,7 +1148,7 @@ def build(name, **changes):
 #       max(published.difference_from_reference(kind, SEED)
 #           for kind in ("CTRLModel", "CTRLLMHeadModel")) < 1e-4, "transformers")
 # off = published.other_readings(SEED)
-# print({what: f"{gap > 0.1}" for what, gap in off.items()})
+# print({reading: gap > 0.1 for reading, gap in off.items()})
 
 # %% [markdown]
 # Where the paper's text and the authors' code differ, we follow the code, as the published weights do.
@@ -1191,7 +1191,7 @@ def build(name, **changes):
 # - *Little repetition at θ = 1.2*: ours still repeats more than real text (section 6).
 # - *Mixing that can be relied on*: it works for a part of the texts only (section 5).
 # - *Ratings, questions, translation, other languages*: our texts carry no such thing.
-# - *Harm*: the paper discusses what a model that imitates sources can be misused for (§7); a toy cannot show it.
+# - *Harm*: the paper discusses what a model that imitates sources can be misused for; a toy cannot show it.
 #
 # The claims were run with five seeds; the environment variable `LESSON_SEED` sets yours.
 #
