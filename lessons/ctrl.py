@@ -625,7 +625,7 @@ def right_and_wrong(losses, kinds):
 # %% [markdown]
 # - **The gain is small**, and nearly all of it lies in the first tokens: soon the text itself tells its kind, with a code or without.
 #   At its own best rate, the twin without codes is even ahead with a seed.
-# - **A wrong code costs** far more, and at the end of the window nearly as much as at its beginning.
+# - **A wrong code costs** far more, and at the end of the window still over half of what it costs at the beginning.
 #   The network has learned to believe the code, which never lied to it.
 # - So codes do not make a much better language model here. They make one that can be *asked*.
 
