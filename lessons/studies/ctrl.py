@@ -20,10 +20,12 @@ from lessons.ctrl import (
     fit,
     form_judge,
     generate,
+    greedy,
     losses_by_code,
     mixed,
     obeyed,
     probes,
+    repeated,
     right_and_wrong,
     sampled,
     titled,
@@ -33,6 +35,7 @@ from lessons.ctrl import (
     twin_batches,
     verdicts,
     weight_on_first,
+    with_codes,
 )
 
 STEPS = 350
@@ -109,6 +112,20 @@ def studied(way, seed, rate_of=None):
     }
 
 
+def circles(seed):
+    """The share of repeated runs of greedy text, and what a penalty leaves of it."""
+    model = trained("with codes", tuned("with codes"), seed)
+    found = {}
+    for theta in (1.0, 1.2):
+        choose = partial(greedy, theta=theta)
+        texts = [
+            generate(model, with_codes(prompt), 40, choose)[0][:, -40:]
+            for prompt in ("", "The", "In the", "He")
+        ]
+        found[f"repeated, θ = {theta}"] = repeated(torch.cat(texts))
+    return found
+
+
 # --- two codes that were never seen together
 
 def parts_without(left):
@@ -178,6 +195,7 @@ SEEDS = dict.fromkeys(STUDY, range(100, 102))
 results = {way: partial(studied, way) for way in TWINS}
 same = partial(studied, "without codes", rate_of="with codes")
 results["without codes, same rate"] = same
+results["circles"] = circles
 SEEDS |= dict.fromkeys(results, range(5))
 rotations = {f"left out: {a}, {b}": partial(left_out, (a, b)) for a, b in PAIRS}
 SEEDS |= dict.fromkeys(rotations, range(2))
