@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 from functools import partial
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -222,16 +221,15 @@ TEXTS = {
     "DeBERTa": lambda: deberta.Deberta(DEBERTA(absolute=True, type_vocab_size=2)),
     "DeBERTa, words": lambda: deberta.MaskedLM(DEBERTA(decoder=True)),
     "DeBERTa V2": lambda: deberta.Deberta(V2),
-    "CTRL": lambda: ctrl.Ctrl(CTRL),
-    "CTRL, words": lambda: ctrl.CtrlLM(CTRL),
+    "CTRL": lambda: published_ctrl.Body(CTRL),
+    "CTRL, words": lambda: published_ctrl.Readable(CTRL),
 }
 LABELS = {
     "ALBERT, label": labelled,
     "ALBERT in training": lambda: started(Both(albert.albert(ALBERT))),
     "DeBERTa, label": lambda: deberta.Classifier(DEBERTA()),
 }
-OFF_THE_SHELF = {"off the shelf": lambda: ctrl.OffTheShelf(97, 40, 24)}
-NETWORKS = IMAGES | TEXTS | LABELS | OFF_THE_SHELF
+NETWORKS = IMAGES | TEXTS | LABELS
 
 
 def network(name, device="cpu"):
@@ -247,7 +245,7 @@ def inputs(name):
     ids = torch.randint(5, 97, (2, 7), generator=generator)
     segments = torch.randint(2, (2, 7), generator=generator)
     mask = (torch.arange(7) < torch.tensor([[7], [4]])).long()
-    return (ids,) if name == "off the shelf" else (ids, mask, segments)
+    return ids, mask, segments
 
 
 IDS, MASK, SEGMENTS = inputs("ALBERT")
@@ -266,9 +264,9 @@ def test_a_network_runs_on_any_device(name, on):
 
 
 def in_two_parts(model, ids):
-    cache = model.ctrl.new_cache()
-    model(ids[:, :3], cache=cache)
-    return model(ids[:, 3:], torch.ones_like(ids), cache=cache)
+    memory = ctrl.new_memory(model, len(ids))
+    ctrl.read_on(model, ids[:, :3], memory)
+    return ctrl.read_on(model, ids[:, 3:], memory, torch.ones_like(ids))
 
 
 def loss(on, ids):
@@ -290,11 +288,13 @@ def by_distance(on, ids):
 
 
 def generated(on, ids, length):
-    return ctrl.generate(network("CTRL, words", on), ids, length, theta=1.2)[1]
+    model = network("CTRL, words", on)
+    return ctrl.generate(model, ids, length, ctrl.penalised)[1]
 
 
 def small_ctrl(on):
-    return ctrl.small_model(0).to(on)
+    torch.manual_seed(0)
+    return ctrl.Ctrl(ctrl.SMALL).to(on)
 
 
 HELPERS = {  # each with a device, and ids that are there
@@ -305,12 +305,11 @@ HELPERS = {  # each with a device, and ids that are there
     "taken_apart": taken_apart,
     "short_sighted": lambda on, ids: deberta.short_sighted(network("DeBERTa", on), 2),
     "mean_scores": lambda on, ids: deberta.mean_scores(network("DeBERTa", on), ids, 1),
-    "a cache": lambda on, ids: in_two_parts(network("CTRL, words", on), ids),
+    "a memory": lambda on, ids: in_two_parts(network("CTRL, words", on), ids),
     "generate": lambda on, ids: generated(on, ids, 3),
     "generate nothing": lambda on, ids: generated(on, ids, 0),
-    "write": lambda on, ids: ctrl.write(network("off the shelf", on), ids, 2),
-    "token_losses": lambda on, ids: ctrl.token_losses(small_ctrl(on), IDS),
-    "attention_to_code": lambda on, ids: ctrl.attention_to_code(small_ctrl(on), ids),
+    "token_losses": lambda on, ids: ctrl.token_losses(small_ctrl(on), IDS, 5),
+    "weight_on_first": lambda on, ids: ctrl.weight_on_first(small_ctrl(on), ids),
     "feature_use": lambda on, ids: densenet.feature_use(network("DenseNet", on), 1),
 }
 WITH_VALUES = {  # they hand numbers to Python, which `meta` has not
@@ -353,8 +352,8 @@ def percent_of_pairs(on):
     return albert.percent_right(model, PAIRS, albert.turned(PAIRS))
 
 
-def steering(on):
-    return ctrl.steering(small_ctrl(on), 0, each=1, length=3).flatten().tolist()
+def obeyed(on):
+    return ctrl.obeyed(small_ctrl(on), 0, each=1)
 
 
 NUMBERS = {
@@ -366,7 +365,7 @@ NUMBERS = {
     "error": lambda on: train.error(network("ResNet", on), SPLIT),
     "fit": fitted,
     "multiply_adds": lambda on: probe.multiply_adds(network("ResNet", on), 1, 3, 8, 8),
-    "steering": steering,
+    "obeyed": obeyed,
 }
 
 
@@ -384,13 +383,11 @@ def test_a_helper_works_where_its_tensors_are(name, on):
 @pytest.mark.parametrize("name", NUMBERS)
 def test_a_number_is_the_same_on_any_device(name, on, monkeypatch):
     corpus = text.Corpus([], [torch.arange(5, 97).repeat(16).tolist()])
-    letters = SimpleNamespace(decode=lambda ids: "".join(map(chr, ids)))
-    judge = SimpleNamespace(verdict=lambda string: ("News", 1.0))
-    codes = torch.arange(2048, 2053)[:, None]
     monkeypatch.setattr(text, "python_tokens", lambda: ([], corpus))
-    monkeypatch.setattr(ctrl, "with_codes", lambda prompt: codes)
-    monkeypatch.setattr(ctrl, "tokenizer", lambda: letters)
-    monkeypatch.setattr(ctrl, "trigrams", lambda: judge)
+    news = ["News"] * 6
+    monkeypatch.setattr(ctrl, "with_codes", lambda prompt, codes: IDS[:1].expand(6, -1))
+    monkeypatch.setattr(ctrl, "kind_judge", lambda: None)
+    monkeypatch.setattr(ctrl, "verdicts", lambda judge, rows: news)
     expected = seeded(NUMBERS[name], "cpu")
     assert seeded(NUMBERS[name], on) == pytest.approx(expected, abs=1e-4)
 
@@ -447,9 +444,9 @@ def test_helpers_work_in_any_floating_type(kind):
     loss = electra.electra_loss(pair().to(kind), IDS)
     assert loss.dtype == kind and loss.isfinite()
     model = network("CTRL, words").to(kind)
-    ids, p = ctrl.generate(model, IDS, 3)
+    ids, p = ctrl.generate(model, IDS, 3, ctrl.sampled)
     assert ids.shape == (2, 10) and p.dtype == kind
-    assert ctrl.generate(model, IDS, 0)[1].shape == (2, 0)
+    assert ctrl.generate(model, IDS, 0, ctrl.sampled)[1].shape == (2, 0)
     assert densenet.feature_use(network("DenseNet").to(kind), 1).shape == (3, 3)
     classifier = network("ResNet").to(kind)
     assert train.error(classifier, SPLIT) in (0, 50, 100)
@@ -493,13 +490,12 @@ def test_a_mask_may_be_of_any_type(name, kind):
 def test_parts_take_masks_of_any_type(kind):
     torch.manual_seed(0)
     x, mask = torch.randn(2, 7, 24), MASK[:, None, None]
-    attention, causal = albert.SelfAttention(24, 4), ctrl.CausalAttention(24, 4)
+    attention = albert.SelfAttention(24, 4)
     terms = deberta.DisentangledAttention(24, 4, terms=())
     for part in (attention.weights, terms):
         assert torch.equal(part(x, mask.to(kind)), part(x, mask.bool()))
     added = torch.zeros(mask.shape).masked_fill(mask == 0, -torch.inf)
     assert torch.allclose(attention(x, added), attention(x, mask.bool()), atol=1e-6)
-    assert torch.equal(causal(x, None, MASK.to(kind)), causal(x, None, MASK.bool()))
 
 
 @pytest.mark.parametrize("name", TEXTS)
@@ -529,13 +525,13 @@ def test_what_is_no_mask_is_refused(name, mask, message):
         network(name)(IDS, mask)
 
 
-def test_a_mask_tells_of_the_tokens_in_the_cache_as_well():
+def test_a_mask_tells_of_the_tokens_in_the_memory_as_well():
     model = network("CTRL, words")
-    cache = model.ctrl.new_cache()
-    model(IDS[:, :4], MASK[:, :4], cache=cache)
+    memory = ctrl.new_memory(model, 2)
+    ctrl.read_on(model, IDS[:, :4], memory, MASK[:, :4])
     for short in (torch.ones(2, 1), torch.ones(2, 4)):
         with refused(r"\(2, 5\), a number for the 4 tokens in the cache and each new"):
-            model(IDS[:, 4:5], short, cache=cache)
+            ctrl.read_on(model, IDS[:, 4:5], memory, short)
 
 
 # ---- padding on the left: the reference says what is right
@@ -591,10 +587,11 @@ def test_ctrl_writes_behind_padding_on_the_left_as_the_reference_does(tmp_path):
     mask = MASK.flip(1)
     greedy = dict(max_new_tokens=6, do_sample=False, pad_token_id=0)
     expected = theirs.generate(IDS, attention_mask=mask, **greedy)
-    cache, ids, new = ours.ctrl.new_cache(), IDS, IDS
+    memory, ids, new = ctrl.new_memory(ours, 2), IDS, IDS
     with torch.no_grad():
         for _ in range(6):
-            new = ours(new, mask, cache=cache)[:, -1].argmax(1, keepdim=True)
+            logits = ctrl.read_on(ours, new, memory, mask)[:, -1]
+            new = logits.argmax(1, keepdim=True)
             ids, mask = torch.cat([ids, new], dim=1), F.pad(mask, (0, 1), value=1)
     assert torch.equal(ids, expected)
 
@@ -648,7 +645,7 @@ def test_an_empty_selection_is_refused(attempt, message):
         attempt()
 
 
-@pytest.mark.parametrize("name", [*TEXTS, "off the shelf"])
+@pytest.mark.parametrize("name", TEXTS)
 @pytest.mark.parametrize("place", [-1, 10**6])
 def test_ids_out_of_range_are_refused(name, place):
     with refused("input_ids should be from 0 to 9"):
@@ -671,7 +668,6 @@ def test_bool_is_no_number_of_a_token():
 TRACED = [
     "ResNet", "DenseNet-BC", "BERT", "ALBERT", "ALBERT, label", "ELECTRA",
     "ELECTRA, small", "DeBERTa", "DeBERTa, words", "DeBERTa V2", "CTRL, words",
-    "off the shelf",
 ]
 
 
@@ -687,7 +683,7 @@ def test_a_network_compiles_in_one_graph(name):
     assert torch.allclose(found, model(*given), atol=1e-5)
 
 
-def test_the_loss_of_electra_and_the_cache_of_ctrl_compile():
+def test_the_loss_of_electra_and_the_memory_of_ctrl_compile():
     model = network("CTRL, words")
     found = in_one_graph(in_two_parts, model, IDS)
     assert torch.allclose(found, in_two_parts(model, IDS), atol=1e-5)
