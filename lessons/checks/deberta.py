@@ -114,7 +114,7 @@ def p2c_as_printed(answer):
     yield not same(found, right.transpose(-2, -1)), (
         "rows and columns are exchanged: entry (i, j) belongs to key j"
     )
-    yield not same(found, product("i", index)), (
+    yield not same(found, product("i", index.T)), (
         "this takes the vector of token i, as c2p does; p2c takes the key of token j"
     )
     for terms in (1, 2, 3):

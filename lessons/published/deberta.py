@@ -213,10 +213,10 @@ def from_pretrained(name_or_folder, decoder=False):
         config.position_biased_input = True  # so that the library reads the table
         names.append((r"\bembeddings\.position\.", "position."))
     config.legacy = True
-    tensors = weights.read(kind, name_or_folder, config, renamed=PUBLISHED)
     head = kind.removeprefix("DebertaV2").removeprefix("Deberta")
     with torch.device("meta"):
         model = HEADS[head](encoder_of(config, decoder), config.num_labels)
+    tensors = weights.read(kind, name_or_folder, config, renamed=PUBLISHED)
     names.append((r"^deberta\.", "" if head == "Model" else "encoder."))
     tensors = separate(tensors, config.num_attention_heads)
     return weights.fill(weights.adjust(model, config), tensors, names)
