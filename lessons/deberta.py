@@ -30,7 +30,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from kit import text
+from kit import text, train
 from kit.config import variant
 from kit.programs import LENGTH, VOCABULARY, windows
 from lessons.albert import (
@@ -52,7 +52,7 @@ from lessons.albert import (
 # %% tags=["active-ipynb", "parameters"]
 # from copy import deepcopy
 #
-# from kit import study, train
+# from kit import study
 # from kit.claims import claim, recap
 # from kit.exercises import check
 # from kit.probe import parameters
@@ -156,7 +156,8 @@ def learn(model, ids, answers, rate=5e-3, on_step=None):
     """
     optimizer, schedule = recipe(model, len(ids) // 32, rate)
     for step, (read, right) in enumerate(zip(ids.split(32), answers.split(32))):
-        logits = model(read)                                # (32, tokens, answers)
+        logits = model(train.placed(read, model))           # (32, tokens, answers)
+        right = train.placed(right, model)
         loss = F.cross_entropy(logits.flatten(0, 1), right.flatten())
         optimizer.zero_grad()
         loss.backward()
@@ -179,8 +180,9 @@ def solve(encoder, task, seed, steps=300, rate=5e-3, on_step=None):
 @torch.no_grad()
 def counted(model, ids, answers):
     """How many answers are right, and how many there are, at each position."""
-    right, asked = model(ids).argmax(-1) == answers, answers >= 0
-    return right.sum(0), asked.sum(0)
+    guesses = model(train.placed(ids, model)).argmax(-1)
+    right, asked = guesses == train.placed(answers, model), answers >= 0
+    return right.sum(0).cpu(), asked.sum(0)
 
 
 def tested(solver, task):
@@ -677,7 +679,8 @@ def store_and_mall(count, generator):
 def right_kind(model):
     """Percent of the masks that a MaskedLM fills with a noun that can stand there."""
     ids, _ = store_and_mall(500, torch.Generator().manual_seed(999))
-    guesses = model(ids).argmax(-1)[:, [2, 7]].flatten().tolist()
+    guesses = model(train.placed(ids, model)).argmax(-1).cpu()
+    guesses = guesses[:, [2, 7]].flatten().tolist()
     fits = [WORDS[one] in kind for one, kind in zip(guesses, [OPENS, STANDS] * 500)]
     return 100 * sum(fits) / len(fits)
 
@@ -951,7 +954,7 @@ def loss_by_place(model, ids):
     generator = torch.Generator().manual_seed(12345)
     chosen = choose(ids, generator=generator)
     read, _ = hide(ids, chosen, VOCABULARY, generator=generator)
-    guesses = model.words(model.encoder(read)[chosen])
+    guesses = model.words(model.encoder(train.placed(read, model))[chosen]).cpu()
     losses = F.cross_entropy(guesses, ids[chosen], reduction="none")
     block = chosen.nonzero()[:, 1] // 8
     return torch.stack([losses[block == i].mean() for i in range(ids.shape[1] // 8)])
@@ -1256,7 +1259,8 @@ class OwnTable(nn.Embedding):
 # heads = {}
 # for legacy in (True, False):
 #     with torch.device("meta"):
-#         settings = transformers.DebertaConfig(legacy=legacy, position_biased_input=False)
+#         settings = {"legacy": legacy, "position_biased_input": False}
+#         settings = transformers.DebertaConfig(**settings)
 #         library = transformers.DebertaForMaskedLM(settings)
 #     names = [name for name, _ in library.named_parameters()]
 #     heads[legacy] = {name.partition(".")[0] for name in names} - {"deberta"}

@@ -147,15 +147,9 @@ TINY = dict(
 SMALL = TINY | dict(embedding_size=16)
 BERT, ALBERT = albert.Config(**TINY), albert.AlbertConfig(**SMALL)
 ELECTRA = electra.ElectraConfig(**SMALL)
-WIDE = dict(initializer_range=0.3)
-DEBERTA = partial(deberta.Config, **TINY, **WIDE, max_relative_positions=8)
-V2 = DEBERTA(
-    position_buckets=6,
-    norm_positions=True,
-    share_projections=True,
-    biased_keys=True,
-    conv_kernel_size=3,
-)
+RELATED = TINY | dict(max_relative_positions=8)
+DEBERTA = deberta.DebertaConfig(**RELATED)
+V2 = published_deberta.V2Config(**RELATED, position_buckets=6, conv_kernel_size=3)
 TINY_CTRL = dict(
     vocab_size=97,
     n_positions=40,
@@ -193,6 +187,14 @@ def detective():
     return started(electra.Discriminator(electra.new_encoder(ELECTRA)))
 
 
+def relative():
+    return started(deberta.Deberta(DEBERTA, deberta.DisentangledAttention))
+
+
+def decoded():
+    return started(albert.MaskedLM(deberta.MaskDecoder(DEBERTA)))
+
+
 def pair():
     narrow = replace(ELECTRA, hidden_size=12)
     generator = albert.MaskedLM(electra.new_encoder(narrow))
@@ -218,16 +220,16 @@ TEXTS = {
     "ALBERT, words": lambda: started(albert.MaskedLM(albert.albert(ALBERT))),
     "ELECTRA": detective,
     "ELECTRA, small": lambda: electra.small_electra().discriminator,
-    "DeBERTa": lambda: deberta.Deberta(DEBERTA(absolute=True, type_vocab_size=2)),
-    "DeBERTa, words": lambda: deberta.MaskedLM(DEBERTA(decoder=True)),
-    "DeBERTa V2": lambda: deberta.Deberta(V2),
+    "DeBERTa": relative,
+    "DeBERTa, words": decoded,
+    "DeBERTa V2": lambda: started(published_deberta.DebertaV2(V2)),
     "CTRL": lambda: published_ctrl.Body(CTRL),
     "CTRL, words": lambda: published_ctrl.Readable(CTRL),
 }
 LABELS = {
     "ALBERT, label": labelled,
     "ALBERT in training": lambda: started(Both(albert.albert(ALBERT))),
-    "DeBERTa, label": lambda: deberta.Classifier(DEBERTA()),
+    "DeBERTa, label": lambda: started(published_deberta.Classifier(relative())),
 }
 NETWORKS = IMAGES | TEXTS | LABELS
 
@@ -278,13 +280,17 @@ def masked_lm_loss(on, ids):
 
 
 def taken_apart(on, ids):
-    found = deberta.taken_apart(network("DeBERTa", on), IDS[0], "abcdefg")
-    return found["terms"]["p2c"]
+    return deberta.taken_apart(network("DeBERTa", on), ids[:1])["p2c"]
 
 
-def by_distance(on, ids):
-    scores = torch.arange(98.0, device=on).view(2, 7, 7).sin()
-    return deberta.explained_by_distance(scores)
+def short_sighted(on, ids):
+    return deberta.short_sighted(network("DeBERTa", on).positions.weight, 2)
+
+
+def likes(on, ids):
+    model, x = network("DeBERTa", on), torch.ones(3, 24, device=on)
+    attention, positions = model.layers[0].attention, model.positions.weight
+    return deberta.likes(attention, x, positions, "p2c")
 
 
 def generated(on, ids, length):
@@ -303,8 +309,8 @@ HELPERS = {  # each with a device, and ids that are there
     "choose, ELECTRA": lambda on, ids: electra.choose(ids),
     "Deberta.states": lambda on, ids: network("DeBERTa", on).states(ids)[-1],
     "taken_apart": taken_apart,
-    "short_sighted": lambda on, ids: deberta.short_sighted(network("DeBERTa", on), 2),
-    "mean_scores": lambda on, ids: deberta.mean_scores(network("DeBERTa", on), ids, 1),
+    "short_sighted": short_sighted,
+    "likes": likes,
     "a memory": lambda on, ids: in_two_parts(network("CTRL, words", on), ids),
     "generate": lambda on, ids: generated(on, ids, 3),
     "generate nothing": lambda on, ids: generated(on, ids, 0),
@@ -314,10 +320,8 @@ HELPERS = {  # each with a device, and ids that are there
 }
 WITH_VALUES = {  # they hand numbers to Python, which `meta` has not
     "choose_ngrams": lambda on, ids: published_albert.choose_ngrams(ids.argsort(1)),
-    "hide_tokens, DeBERTa": lambda on, ids: torch.stack(deberta.hide_tokens(ids, None)),
     "electra_loss": loss,
     "masked_lm_loss": masked_lm_loss,
-    "explained_by_distance": by_distance,
 }
 
 
@@ -327,14 +331,19 @@ def fitted(on):
     return train.fit(model, [SPLIT] * 2, F.cross_entropy, optimizer)
 
 
-def percent_right(on):
-    solver = deberta.Solver(deberta.small_deberta("c2p")).to(on)
-    return deberta.percent_right(solver, "reader")
+def solved(on):
+    solver = deberta.started(deberta.Solver(deberta.small_encoder("c2p"))).to(on)
+    return deberta.tested(solver, "reader")
 
 
-def held_out(on):
+def nouns(on):
+    encoder = deberta.small_encoder("both", deberta.NOUNS).to(on)
+    return deberta.right_kind(deberta.started(albert.MaskedLM(encoder)).to(on))
+
+
+def by_place(on):
     model = deberta.text_model("c2p", 0).to(on)
-    return deberta.held_out(model, 7)[1].tolist()
+    return deberta.loss_by_place(model, torch.arange(5, 645).view(10, 64)).tolist()
 
 
 WINDOWS = torch.arange(5, 69).view(4, 16)
@@ -357,8 +366,9 @@ def obeyed(on):
 
 
 NUMBERS = {
-    "percent_right": percent_right,
-    "held_out": held_out,
+    "solved": solved,
+    "nouns": nouns,
+    "loss_by_place": by_place,
     "percent_right, ALBERT": percent_of_pairs,
     "held_out_loss": lambda on: albert.held_out_loss(small_bert(on), WINDOWS),
     "movement": lambda on: albert.movement(small_bert(on).encoder, WINDOWS.to(on))[0],
@@ -382,8 +392,6 @@ def test_a_helper_works_where_its_tensors_are(name, on):
 @away
 @pytest.mark.parametrize("name", NUMBERS)
 def test_a_number_is_the_same_on_any_device(name, on, monkeypatch):
-    corpus = text.Corpus([], [torch.arange(5, 97).repeat(16).tolist()])
-    monkeypatch.setattr(text, "python_tokens", lambda: ([], corpus))
     news = ["News"] * 6
     monkeypatch.setattr(ctrl, "with_codes", lambda prompt, codes: IDS[:1].expand(6, -1))
     monkeypatch.setattr(ctrl, "kind_judge", lambda: None)
@@ -407,16 +415,6 @@ def test_a_network_runs_where_tensors_have_only_shapes(name):
     with FakeTensorMode():
         given = [torch.empty_like(one, device="cpu") for one in inputs(name)]
         assert NETWORKS[name]()(*given).shape[0] == 2
-
-
-def test_what_is_kept_for_the_backward_pass_is_counted_without_memory():
-    def kept(device):
-        query = torch.ones(9, 8, device=device, requires_grad=True)
-        table = torch.ones(6, 8, device=device, requires_grad=True)
-        index = deberta.clipped(deberta.distances(9), 3).to(device)
-        return probe.saved_for_backward(deberta.LookedUp(), query, table, index)
-
-    assert kept("meta") == kept("cpu") > 4 * 9 * 9 * 8
 
 
 # ---- types
@@ -491,8 +489,7 @@ def test_parts_take_masks_of_any_type(kind):
     torch.manual_seed(0)
     x, mask = torch.randn(2, 7, 24), MASK[:, None, None]
     attention = albert.SelfAttention(24, 4)
-    terms = deberta.DisentangledAttention(24, 4, terms=())
-    for part in (attention.weights, terms):
+    for part in (attention.weights, deberta.ContentToContent(24, 4)):
         assert torch.equal(part(x, mask.to(kind)), part(x, mask.bool()))
     added = torch.zeros(mask.shape).masked_fill(mask == 0, -torch.inf)
     assert torch.allclose(attention(x, added), attention(x, mask.bool()), atol=1e-6)
@@ -551,13 +548,14 @@ RELATIVE = TINY | dict(
     relative_attention=True,
     pos_att_type=["c2p", "p2c"],
     max_relative_positions=8,
-    position_biased_input=True,
+    position_biased_input=False,
 )
 RELATIVE_V2 = RELATIVE | dict(
     position_buckets=6,
+    share_att_key=True,
+    norm_rel_ebd="layer_norm",
     conv_kernel_size=3,
     conv_act="gelu",
-    position_biased_input=False,
 )
 
 
@@ -608,18 +606,6 @@ def test_an_answer_at_the_first_place_is_not_read_from_padding(name):
 NONE = torch.zeros(2, 7, dtype=torch.bool)
 
 
-def hidden_losses():
-    model, states = network("DeBERTa, words"), torch.ones(2, 7, 24)
-    return deberta.hidden_losses(model, states, torch.full((2, 7), -100))
-
-
-def nothing_to_answer():
-    model = deberta.Solver(deberta.small_bert())
-    optimizer = torch.optim.SGD(model.parameters(), 0.1)
-    batches = [(IDS % 56, torch.full((2, 7), -100))]
-    train.fit(model, batches, deberta.answer_loss, optimizer)
-
-
 UNCHOSEN = "no token is chosen, so nothing can be learned: choose one or more"
 EMPTY = {
     "electra_loss": (lambda: loss("cpu", torch.ones_like(IDS)), UNCHOSEN),
@@ -629,8 +615,6 @@ EMPTY = {
         lambda: albert.hide(IDS, MASK, 97),
         "the chosen tokens should be told by bool, not torch.int64",
     ),
-    "hidden_losses": (hidden_losses, UNCHOSEN),
-    "fit": (nothing_to_answer, "the loss of step 0 is not a number"),
     "windows": (lambda: text.windows([[1, 2], []], 3), "no document of 3 tokens"),
     "minibatches": (
         lambda: minibatches(SPLIT, 3, 1, 0),
@@ -652,7 +636,7 @@ def test_ids_out_of_range_are_refused(name, place):
         network(name)(torch.tensor([[5, place]]))
 
 
-@pytest.mark.parametrize("name", ["BERT", "ALBERT", "ELECTRA", "DeBERTa", "CTRL"])
+@pytest.mark.parametrize("name", ["BERT", "ALBERT", "ELECTRA", "CTRL"])
 def test_segments_out_of_range_are_refused(name):
     with refused("token_type_ids should be from 0 to"):
         network(name)(IDS, None, SEGMENTS + 97)

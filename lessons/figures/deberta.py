@@ -192,7 +192,7 @@ def who_solves_what(stored):
         axis.set_title(f"“{task}”", fontsize=11)
         axis.set_xticks(range(len(KINDS)), KINDS)
     axes[0].set(ylabel="right, %", ylim=(0, 108))
-    axes[0].text(-0.45, 14.5, "guessing", fontsize=10)
+    axes[1].text(4.55, 12.5, "guessing", fontsize=10, va="center")
     return Picture(
         drawing,
         caption="Means and each of five seeds. Dark bars: positions 1 to 24, as in "
@@ -253,9 +253,9 @@ def directions():
     tokenizer, corpus = news()
     row = corpus.heldout[4:5]
 
-    def frame(cloze_):
+    def frame(direction):
         random = torch.Generator().manual_seed(2)
-        ids, answers = cloze(cloze_, row, random)
+        ids, answers = cloze(direction, row, random)
         tokens = [tokenizer.id_to_token(i) for i in ids[0]]
         notes = ["" if i < 0 else tokenizer.id_to_token(i) for i in answers[0].tolist()]
         shown = {"title": "read", "tokens": tokens}
@@ -264,7 +264,7 @@ def directions():
 
     return Tokens(
         frame,
-        controls={"cloze_": ["column", "quarter"]},
+        controls={"direction": ["column", "quarter"]},
         caption="32 pieces of news, some masked, and what is to be filled in: the "
         "column (place modulo 4), or the quarter of the window.",
         alt="A row of pieces of words with some masks, and below each mask a "
@@ -272,8 +272,8 @@ def directions():
     )
 
 
-CLOZES = {"none": "none", "both": "c2p + p2c", "decoder": "the same,\nmask decoder",
-          "absolute": "absolute\nat the input"}
+CLOZES = {"none": "none", "both": "c2p + p2c", "decoder": "mask\ndecoder",
+          "absolute": "absolute,\ninput"}
 
 
 def columns_and_quarters(stored):
@@ -286,7 +286,7 @@ def columns_and_quarters(stored):
             colour = GREY if role(name) == "control" else BLUE
             axis.bar(place, mean(found), 0.62, color=colour, alpha=0.8)
             axis.plot([place] * len(found), found, "o", color="#111111", ms=3)
-            axis.text(place, mean(found) + 3, f"{mean(found):.0f}", ha="center")
+            axis.text(place, max(found) + 3, f"{mean(found):.0f}", ha="center")
         axis.axhline(25, color="#111111", linestyle="--", linewidth=1.2)
         axis.set_title(title, fontsize=11)
         axis.set_xticks(range(len(CLOZES)), CLOZES.values(), fontsize=9.5)
