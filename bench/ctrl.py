@@ -10,7 +10,7 @@ import time
 import torch
 from transformers import CTRLConfig, CTRLLMHeadModel
 
-from lessons.ctrl import generate
+from lessons.ctrl import generate, greedy
 from lessons.published.ctrl import from_pretrained
 
 NEW, ROUNDS = 64, 5
@@ -32,10 +32,10 @@ def compare(batch, **sizes):
         ours = from_pretrained(folder)
     # From 1: 0 would be taken for padding.
     ids = torch.randint(1, sizes["vocab_size"], (batch, 8))
-    greedy = {"max_new_tokens": NEW, "do_sample": False, "pad_token_id": 0}
+    options = {"max_new_tokens": NEW, "do_sample": False, "pad_token_id": 0}
     runs = [
-        lambda: generate(ours, ids, NEW, greedy=True)[0],
-        lambda: theirs.generate(ids, **greedy),
+        lambda: generate(ours, ids, NEW, greedy)[0],
+        lambda: theirs.generate(ids, **options),
     ]
     times = [[], []]
     for turn in range(ROUNDS + 1):

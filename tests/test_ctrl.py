@@ -1,7 +1,8 @@
-"""The CTRL lesson: the paper's numbers, the reference implementation, bad input."""
+"""The CTRL lesson: the parts, writing, the study, the reference, bad input."""
 
 import math
 import re
+from functools import partial
 
 import pytest
 import torch
@@ -18,65 +19,80 @@ from support import (
     same,
     spoil,
 )
+from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from kit import study
 from kit.exercises import verdict
 from kit.probe import parameters
-from kit.view import Curves, Layers, Tokens
 from lessons.ctrl import (
+    BOOKS,
     CODES,
-    ROOM,
+    NEVER,
+    PACKAGES,
+    PAIRS,
+    SMALL,
+    START,
+    TOKEN,
     VARIANTS,
     VOCABULARY,
     WINDOW,
-    CausalAttention,
     Config,
     Ctrl,
-    CtrlLM,
-    OffTheShelf,
-    PreNorm,
-    Trigrams,
-    attention_to_code,
-    attention_to_first,
-    attribute,
-    batches,
-    behind_probes,
+    Judge,
+    Layer,
+    bodies,
     build,
     causal_mask,
-    code_gradients,
     documents,
-    encoded,
-    evidence,
     fit,
-    from_torch,
+    form_judge,
     generate,
-    layer,
+    greedy,
+    kind_judge,
+    losses_by_code,
+    mixed,
+    new_memory,
+    nucleus,
+    obeyed,
     penalised,
-    pieces,
-    prior,
     probes,
+    read_on,
     repeated,
     right_and_wrong,
+    sampled,
+    second_batches,
     sinusoids,
-    small_model,
+    titled,
     token_losses,
     tokenizer,
+    top_k,
+    topic_judge,
+    triples,
+    twin_batches,
     verdicts,
-    wheel,
+    weight_on_first,
+    windows,
     with_codes,
-    write,
 )
+from lessons.figures import ctrl as figures
+from lessons.published import ctrl as published
 from lessons.published.ctrl import from_pretrained
+from lessons.studies import ctrl as ways
 
 TINY = dict(vocab_size=97, n_positions=40, n_embd=48, dff=96, n_layer=3, n_head=6)
 
 
+def small(seed=0):
+    """The lesson's network, untrained: it writes noise, which is hard on viewers."""
+    torch.manual_seed(seed)
+    return Ctrl(SMALL).eval()
+
+
 @pytest.fixture(scope="module")
 def model():
-    """The lesson's network, untrained: it writes noise, which is hard on viewers."""
-    return small_model(0).eval()
+    return small()
 
 
 # ---- parts
@@ -86,99 +102,441 @@ def test_sinusoids_are_concatenated_and_the_references():
     from transformers.models.ctrl.modeling_ctrl import positional_encoding
 
     for positions, size in ((40, 48), (65, 96), (256, 1280), (3, 2)):
-        ours = sinusoids(positions, size)
+        ours, places = sinusoids(positions, size), torch.arange(positions).float()
         assert torch.equal(ours, positional_encoding(positions, size, torch.float))
-        assert torch.allclose(
-            ours[:, 0], torch.arange(positions).float().sin(), atol=1e-6
-        )
-        assert torch.allclose(
-            ours[:, size // 2], torch.arange(positions).float().cos(), atol=1e-6
-        )
+        assert torch.allclose(ours[:, 0], places.sin(), atol=1e-6)
+        assert torch.allclose(ours[:, size // 2], places.cos(), atol=1e-6)
 
 
 def test_the_causal_mask_ends_in_the_lower_right_corner():
-    assert causal_mask(3, 3).tolist() == [
-        [True, False, False],
-        [True, True, False],
-        [True, True, True],
-    ]
-    assert causal_mask(2, 4).tolist() == [[True, True, True, False], [True] * 4]
+    assert causal_mask(3, 3).int().tolist() == [[1, 0, 0], [1, 1, 0], [1, 1, 1]]
+    assert causal_mask(2, 4).int().tolist() == [[1, 1, 1, 0], [1, 1, 1, 1]]
     assert causal_mask(1, 7).all()
+    real = torch.tensor([[True, False, True]])
+    padded = causal_mask(3, 3, real)[0, 0]
+    assert padded.int().tolist() == [[1, 0, 0], [1, 1, 0], [1, 0, 1]]
+
+
+def test_nobody_looks_ahead_but_everyone_looks_at_itself():
+    torch.manual_seed(0)
+    layer, x = Layer(Config(**TINY, dropout=0.0)), torch.randn(1, 9, 48)
+    network = build("ctrl-256", **TINY, initializer_range=0.3).eval()
+    ids = torch.randint(97, (1, 9))
+    for place in range(9):
+        changed, others = x.clone(), ids.clone()
+        changed[0, place] = torch.randn(48)
+        others[0, place] = (others[0, place] + 1) % 97
+        mask = causal_mask(9, 9)
+        pairs = (
+            (layer(changed, mask), layer(x, mask)), (network(others), network(ids)),
+        )
+        for after, before in pairs:
+            moved = (after - before)[0].abs().amax(-1) > 1e-6
+            assert moved.tolist() == [i >= place for i in range(9)]
+
+
+def test_what_a_layer_does_by_hand():
+    """Normalise before, add to what was not normalised, a ReLU inside."""
+    torch.manual_seed(0)
+    layer, x = Layer(Config(**TINY)).eval(), 3 + 2 * torch.randn(2, 5, 48)
+    mask = causal_mask(5, 5)
+    between = x + layer.attention(F.layer_norm(x, (48,), eps=1e-6), mask)
+    inner = layer.ffn.up(F.layer_norm(between, (48,), eps=1e-6)).relu()
+    assert torch.allclose(layer(x, mask), between + layer.ffn.down(inner), atol=1e-5)
+
+
+def test_dropout_is_on_what_is_added_and_not_on_the_sum():
+    layer, x = Layer(Config(**TINY, dropout=1.0)).train(), torch.randn(2, 5, 48)
+    assert torch.equal(layer(x, causal_mask(5, 5)), x)
+    half, mask = Layer(Config(**TINY, dropout=0.5)).train(), causal_mask(5, 5)
+    assert not torch.equal(half(x, mask), half.eval()(x, mask))
+
+
+def test_the_embedding_is_scaled_and_the_head_is_tied():
+    torch.manual_seed(0)
+    network, ids = build("ctrl-256", **TINY).eval(), torch.tensor([[5, 7]])
+    waves = sinusoids(40, 48)
+    expected = network.word.weight[ids] * math.sqrt(48) + waves[:2]
+    assert torch.allclose(network.embed(ids), expected, atol=1e-5)
+    later = expected - waves[:2] + waves[3:5]
+    assert torch.allclose(network.embed(ids, past=3), later, atol=1e-5)
+    names = [name for name, weight in network.named_parameters() if 97 in weight.shape]
+    assert names == ["bias", "word.weight"]
+    x = torch.randn(1, 2, 48)
+    by_hand = F.layer_norm(x, (48,), eps=1e-6) @ network.word.weight.T
+    with torch.no_grad():
+        network.bias.copy_(torch.arange(97.0))
+    assert torch.allclose(network.words(x), by_hand + torch.arange(97), atol=1e-4)
+
+
+def test_first_weights_have_the_given_deviation():
+    network = build("ctrl-256", **TINY, initializer_range=0.3)
+    for weight in (network.word.weight, network.layers[0].ffn.up.weight):
+        assert weight.std().item() == pytest.approx(0.3, rel=0.05)
+
+
+# ---- the memory
 
 
 @pytest.mark.parametrize("parts", [[9], [1] * 9, [4, 1, 4], [8, 1], [1, 8]])
-def test_a_cache_changes_nothing(parts):
+def test_a_memory_changes_nothing(parts):
     torch.manual_seed(0)
-    attention, x, cache = (
-        CausalAttention(24, 4).double(),
-        torch.randn(2, 9, 24).double(),
-        [],
-    )
-    found = torch.cat([attention(part, cache) for part in x.split(parts, dim=1)], dim=1)
-    assert torch.allclose(found, attention(x), atol=1e-12) and cache[0].shape == (
-        2,
-        4,
-        9,
-        6,
-    )
+    network, ids = build("ctrl-256", **TINY).eval().double(), torch.randint(97, (2, 9))
+    memory = new_memory(network, 2)
+    found = [read_on(network, part, memory) for part in ids.split(parts, dim=1)]
+    assert torch.allclose(torch.cat(found, dim=1), network(ids), atol=1e-10)
+    assert [keys.shape for keys, _ in memory] == [(2, 6, 9, 8)] * 3
 
 
-def test_nobody_looks_ahead_and_padding_is_not_seen():
-    torch.manual_seed(0)
-    attention, x = CausalAttention(24, 4), torch.randn(1, 9, 24)
-    for place in range(9):
-        changed = x.clone()
-        changed[0, place] += 1
-        moved = (attention(changed) - attention(x))[0].abs().amax(-1) > 1e-6
-        assert moved.tolist() == [i >= place for i in range(9)]
-    padding = torch.tensor([[True] * 3 + [False] * 2 + [True] * 4])
-    changed = x.clone()
-    changed[0, 3:5] += 10
-    real = padding[0]
-    assert torch.allclose(
-        attention(changed, None, padding)[0, real],
-        attention(x, None, padding)[0, real],
-        atol=1e-6,
-    )
-    everywhere = torch.ones(1, 9, dtype=torch.bool)
-    assert torch.allclose(attention(x, None, everywhere), attention(x), atol=1e-6)
-    assert attention(x, None, torch.zeros(1, 9, dtype=torch.bool)).isfinite().all()
-
-
-def test_both_residuals():
-    torch.manual_seed(0)
-    inner, x = torch.nn.Linear(8, 8), 5 + 3 * torch.randn(2, 4, 8)
-    by_code, by_equation = PreNorm(inner, 8), PreNorm(inner, 8, literal=True)
-    normed = F.layer_norm(x, (8,), eps=1e-6)
-    assert torch.allclose(by_code(x), x + inner(normed), atol=1e-5)
-    assert torch.allclose(by_equation(x), normed + inner(normed), atol=1e-5)
-
-
-def test_off_the_shelf_is_causal_and_knows_its_positions():
-    torch.manual_seed(0)
-    net, ids = OffTheShelf(), torch.randint(VOCABULARY, (2, 10))
-    changed = ids.clone()
-    changed[:, -1] = (changed[:, -1] + 1) % VOCABULARY
-    moved = (net(ids) - net(changed)).abs().amax((0, 2)) > 1e-5
-    assert moved.tolist() == [False] * 9 + [True]
-    assert write(net, ids, 3).shape == (2, 13)
-
-
-def test_the_layer_off_the_shelf_is_ours():
-    torch.manual_seed(0)
-    theirs = torch.nn.TransformerEncoderLayer(
-        24, 3, 40, 0, "relu", 1e-6, batch_first=True, norm_first=True
-    )
+def test_memories_agree_with_the_reference_with_padding(tmp_path):
+    theirs, ours = given(tmp_path).double(), from_pretrained(tmp_path).double()
+    ids, mask = torch.randint(97, (2, 12)), torch.ones(2, 12, dtype=torch.long)
+    mask[1, 2:5] = 0
+    memory, past = new_memory(ours, 2), None
     with torch.no_grad():
-        for weight in theirs.parameters():
-            weight.add_(0.1 * torch.randn_like(weight))
-    x, mask = (
-        torch.randn(2, 7, 24),
-        torch.nn.Transformer.generate_square_subsequent_mask(7),
+        for start, stop in ((0, 6), (6, 7), (7, 12)):
+            new, real = ids[:, start:stop], mask[:, :stop]
+            answer = theirs(
+                new, attention_mask=real, past_key_values=past, use_cache=True
+            )
+            past = answer.past_key_values
+            gap = (read_on(ours, new, memory, real) - answer.logits).abs()
+            assert (gap * mask[:, start:stop, None]).max() < 1e-10
+
+
+# ---- drawing
+
+
+def test_the_penalty_is_the_papers():
+    logits = torch.tensor([[2.0, 1.0, 0.0, -1.0]])
+    seen = torch.tensor([[True, False, False, True]])
+    expected = (torch.tensor([2 / 1.5, 1, 0, -1 / 1.5]) / 0.7).softmax(0)
+    assert torch.allclose(penalised(logits, seen, 1.5, 0.7)[0], expected)
+    assert torch.equal(penalised(logits, seen, 1.0), logits.softmax(-1))
+    assert logits[0, 0] == 2
+    assert penalised(logits, seen)[0, 0] < logits.softmax(-1)[0, 0]
+    assert greedy(logits, seen, 3.0).tolist() == [[0, 1, 0, 0]]
+    assert greedy(logits, seen).tolist() == [[1, 0, 0, 0]]
+
+
+def test_top_k_keeps_k_and_a_nucleus_as_few_as_have_the_share():
+    p = torch.tensor([[0.05, 0.5, 0.1, 0.35]])
+    for k, kept in ((1, [1]), (2, [1, 3]), (3, [1, 2, 3]), (4, [0, 1, 2, 3])):
+        found = top_k(p.log(), None, k)[0]
+        assert found.nonzero().flatten().tolist() == kept
+        assert torch.allclose(found[kept], p[0, kept] / p[0, kept].sum())
+    for share, kept in ((0.4, [1]), (0.6, [1, 3]), (0.84, [1, 3]), (0.86, [1, 2, 3])):
+        found = nucleus(p.log(), None, share)[0]
+        assert found.nonzero().flatten().tolist() == kept
+        assert torch.allclose(found[kept], p[0, kept] / p[0, kept].sum())
+    assert torch.allclose(sampled(p.log(), None, 0.5)[0], (p[0] ** 2 / (p**2).sum()))
+
+
+def test_the_prompt_and_what_is_written_count_as_seen_and_the_code_does_not(model):
+    ids, seen = with_codes("The end", ["News", "Python"]), []
+
+    def choose(logits, so_far):
+        seen.append(so_far)
+        return F.one_hot(torch.tensor([7, 8]), logits.shape[-1]).float()
+
+    found, _ = generate(model, ids, 3, choose)
+    assert found[:, -3:].tolist() == [[7] * 3, [8] * 3]
+    prompt = set(ids[0, 1:].tolist())
+    first, second = (
+        [set(row.nonzero().flatten().tolist()) for row in one] for one in seen[:2]
     )
-    assert torch.allclose(
-        from_torch(theirs)(x), theirs(x, src_mask=mask, is_causal=True), atol=1e-5
+    assert first == [prompt, prompt] and second == [prompt | {7}, prompt | {8}]
+
+
+def test_a_strong_penalty_never_repeats(model):
+    lifted = small()
+    with torch.no_grad():
+        lifted.bias.fill_(20)  # all logits positive
+
+    def strong(logits, seen):
+        return greedy(logits, seen, 50.0)
+
+    ids, _ = generate(lifted, with_codes(""), 40, strong)
+    assert repeated(ids[:, 1:], 1) == 0
+    again, _ = generate(model, with_codes(""), 40, greedy)
+    assert repeated(again[:, 1:], 1) > 0
+
+
+def test_greedy_generation_is_the_references(tmp_path):
+    theirs, ours = given(tmp_path), from_pretrained(tmp_path)
+    ids = torch.randint(1, 97, (4, 5))  # 0 would be taken for padding
+    expected = theirs.generate(ids, max_new_tokens=20, do_sample=False, pad_token_id=0)
+    found, p = generate(ours, ids, 20, greedy)
+    assert torch.equal(found, expected) and p.shape == (4, 20)
+    with torch.no_grad():
+        own = ours(found[:, :-1]).softmax(-1).gather(2, found[:, 1:, None])[..., 0]
+    assert torch.allclose(p, own[:, 4:], atol=1e-5)
+
+
+def test_the_same_generator_writes_the_same(model):
+    one, two, other = (
+        generate(
+            model, with_codes("The"), 20, sampled, torch.Generator().manual_seed(seed)
+        )[0]
+        for seed in (1, 1, 2)
     )
+    assert torch.equal(one, two) and not torch.equal(one, other)
+
+
+def test_repeated_runs():
+    assert repeated(torch.tensor([[1, 2, 3, 4, 5]])) == 0
+    assert repeated(torch.tensor([[1, 1, 1, 1, 1]])) == pytest.approx(2 / 3)
+    assert repeated(torch.tensor([[1, 2, 1, 2]]), 2) == pytest.approx(1 / 3)
+
+
+@pytest.mark.parametrize("value", [0, -1.2, math.nan, math.inf, "1"])
+def test_penalty_and_temperature_are_above_zero(value):
+    logits, seen = torch.zeros(1, 3), torch.zeros(1, 3, dtype=torch.bool)
+    with pytest.raises(ValueError, match="theta should be a number above 0, not"):
+        penalised(logits, seen, value)
+    with pytest.raises(ValueError, match="temperature should be a number above 0"):
+        sampled(logits, seen, value)
+
+
+CANNOT = {
+    "length should be the number of new tokens, 0 or more, not -5": lambda model:
+        generate(model, with_codes("The"), -5, greedy),
+    "input_ids should be an integer tensor.*not a list": lambda model:
+        model([[1, 2]]),
+    "input_ids should be from 0 to 2054": lambda model:
+        generate(model, torch.tensor([[10**6]]), 5, greedy),
+    "a text and a list of codes": lambda model: with_codes("The", codes="News"),
+    "a text and a list of codes, not None": lambda model: with_codes(None),
+    r"no code 'Poetry'; the model knows Wikipedia, .*C\+\+": lambda model:
+        with_codes("The", ["News", "Poetry"]),
+    r"the text has \d+ tokens with its code, the model knows 65": lambda model:
+        generate(model, with_codes("long " * 60), 40, greedy),
+    "the text has 66 tokens": lambda model: model(torch.zeros(1, 66).long()),
+    "at least one token": lambda model: model(torch.zeros(1, 0).long()),
+}
+
+
+@pytest.mark.parametrize(("message", "attempt"), CANNOT.items())
+def test_what_cannot_be_done_is_named(model, message, attempt):
+    with pytest.raises(ValueError, match=message):
+        attempt(model)
+
+
+def test_a_memory_that_is_full_is_named(model):
+    memory = new_memory(model, 1)
+    read_on(model, torch.zeros(1, 60, dtype=torch.long), memory)
+    with pytest.raises(ValueError, match="the text has 70 tokens"):
+        read_on(model, torch.zeros(1, 10, dtype=torch.long), memory)
+
+
+# ---- texts
+
+
+def test_every_text_survives_the_tokenizer():
+    for string in ("def f(x):\n\treturn  x", "Ünïcode 한국어 🎉\0\r\n", " ", "<b>"):
+        ids = tokenizer().encode(string).ids
+        assert max(ids) < VOCABULARY and tokenizer().decode(ids) == string
+    assert tokenizer().encode("").ids == []
+
+
+def test_no_document_is_in_two_kinds_or_on_two_sides():
+    seen = {}
+    for code in CODES:
+        parts = [documents(code, part) for part in ("train", "validation", "test")]
+        for part in parts:
+            assert part
+            for document in part:
+                assert seen.setdefault(document, code) == code
+        assert len(set().union(*parts)) == sum(map(len, parts))
+        assert 250_000 < sum(map(len, parts[0])) < 900_000
+    for part in ("validation", "test"):
+        rows, kinds = probes(part)
+        assert rows.shape == (240, WINDOW) and kinds.bincount().tolist() == [40] * 6
+
+
+def test_the_twins_read_the_same_but_for_the_first_token():
+    pairs = [list(twin_batches(3, 0, coded)) for coded in (True, False)]
+    for (coded, targets), (plain, answers) in zip(*pairs):
+        assert coded.shape == targets.shape == (24, WINDOW)
+        assert torch.equal(targets, answers)
+        assert torch.equal(coded[:, 1:], plain[:, 1:])
+        assert torch.equal(coded[:, 1:], targets[:, :-1])
+        tokens = list(TOKEN.values())
+        assert coded[:, 0].tolist() == [tokens[i // 4] for i in range(24)]
+        assert (plain[:, 0] == START).all()
+        for i, row in enumerate(targets):
+            assert (windows(list(CODES)[i // 4]) == row).all(1).any()
+
+
+def test_codes_are_six_rows_of_the_table():
+    assert sorted([START, *TOKEN.values()]) == list(range(VOCABULARY, SMALL.vocab_size))
+
+
+def starts(pair):
+    return tokenizer().encode(f"{pair[1]}\n").ids
+
+
+def test_windows_begin_with_their_second_code():
+    for pair in [*PAIRS, *(("Scripture", book) for book in BOOKS)]:
+        rows, head = titled(*pair), starts(pair)
+        assert (rows[:, : len(head)] == torch.tensor(head)).all() and len(rows) > 40
+        assert rows.shape[1] == titled(*pair, shown=False).shape[1] == WINDOW
+
+
+def test_the_pair_that_is_left_out_is_never_read():
+    """Neither behind both codes, nor behind one of them, nor any of its documents."""
+    never = set(map(tuple, titled(*NEVER).tolist()))
+    for ids, targets in second_batches(3, 0):
+        assert not never & set(map(tuple, targets.tolist()))
+        pairs = zip(ids[:, 0], targets[:, : len(starts(NEVER))].tolist())
+        assert (TOKEN["Python"], starts(NEVER)) not in list(pairs)
+    for left in PAIRS:
+        held = {tuple(row) for shown in (True, False)
+                for row in titled(*left, shown).tolist()}
+        parts = ways.parts_without(left)
+        assert sum(count for _, _, count in parts) == 25
+        for _, rows, _ in parts:
+            assert not held & set(map(tuple, rows.tolist()))
+    assert not any(body in "".join(documents("Python")) for body in bodies(*NEVER))
+
+
+def test_the_judge_counts():
+    judge = Judge({"a": "abab" * 50, "b": "bcbc" * 50}, triples)
+    assert judge.verdict("ababab") == "a" and judge.verdict("cbcb") == "b"
+    assert judge.log_likelihood("").tolist() == judge.log_likelihood("xyz").tolist()
+    counts = {"aba": 99.1, "bab": 99.1, "bcb": 0.1, "cbc": 0.1}
+    expected = math.log(counts["aba"] / sum(counts.values()))
+    assert judge.log_likelihood("aba")[0].item() == pytest.approx(expected, abs=1e-4)
+
+
+def test_judges_know_real_text():
+    rows, kinds = probes()
+    found = verdicts(kind_judge(), rows[:, :40])
+    right = [list(CODES)[kind] == one for kind, one in zip(kinds, found)]
+    assert sum(right) > 0.9 * len(right)
+    for form, package in PAIRS:
+        rows = titled(form, package, shown=False, part="heldout")[:40, :40]
+        shares = ways.judged(rows, form, package)
+        assert shares["form"] > 0.9 and shares["topic"] > 0.8
+    assert form_judge().kinds == ["Manual", "Python"]
+    assert topic_judge().kinds == list(PACKAGES)
+
+
+# ---- losses
+
+
+def test_losses_are_those_of_the_model_under_each_code(model):
+    rows = windows("Python", "test")[:3]
+    found = losses_by_code(model, rows)
+    ids = torch.cat([torch.full((3, 1), TOKEN["Scripture"]), rows], dim=1)
+    with torch.no_grad():
+        log_p = model(ids[:, :-1]).log_softmax(-1)
+    expected = -log_p.gather(2, rows[..., None])[..., 0]
+    assert found.shape == (6, 3, WINDOW)
+    assert torch.allclose(found[2], expected, atol=1e-4)
+    assert torch.equal(token_losses(model, rows, TOKEN["Scripture"]), found[2])
+    right, wrong = right_and_wrong(found, torch.tensor([2, 2, 3]))
+    assert torch.equal(right, torch.stack([found[2, 0], found[2, 1], found[3, 2]]))
+    assert torch.allclose(wrong[0], found[[0, 1, 3, 4, 5], 0].mean(0))
+
+
+def test_obeying_is_counted_by_code(model, monkeypatch):
+    from lessons import ctrl
+
+    monkeypatch.setattr(ctrl, "verdicts", lambda judge, rows: ["News"] * len(rows))
+    assert obeyed(model, 0, 3) == pytest.approx(1 / 6)
+
+
+def test_the_weight_on_the_first_token_is_what_the_layers_look_at(model):
+    ids = with_codes("In the beginning was the word")
+    looked = weight_on_first(model, ids)
+    assert looked.shape == (2, 4, ids.shape[1])
+    assert torch.allclose(looked[..., 0], torch.ones(2, 4))
+    blind = small()
+    with torch.no_grad():  # equal scores: all tokens are looked at alike
+        for layer in blind.layers:
+            layer.attention.query.weight.zero_()
+    even = 1 / torch.arange(1.0, ids.shape[1] + 1)
+    found = weight_on_first(blind, ids)
+    assert torch.allclose(found, even.expand_as(found), atol=1e-5)
+
+
+# ---- training and the study
+
+
+class Scale(nn.Module):
+    """One number in front of two logits, whose gradient always has the same sign."""
+
+    def __init__(self):
+        super().__init__()
+        self.number = nn.Parameter(torch.zeros(1))
+
+    def forward(self, ids):
+        return self.number * torch.tensor([0.0, 100.0]).expand(*ids.shape, 2)
+
+
+def test_gradients_are_clipped_and_the_rate_rises_and_falls():
+    """Adagrad moves a weight with gradients of one size by rate / √(steps so far)."""
+    model, seen = Scale(), [0.0]
+    ones = torch.zeros(1, 4, dtype=torch.long)
+    clipped = []
+    fit(
+        model, [(ones, ones)] * 200, 200, 1e-6,
+        lambda step, loss: (seen.append(model.number.item()),
+                            clipped.append(model.number.grad.item())),
+    )
+    assert clipped == pytest.approx([0.25] * 200, rel=1e-4)
+    rates = [
+        (before - after) * math.sqrt(step + 1) / 1e-6
+        for step, (before, after) in enumerate(zip(seen, seen[1:]))
+    ]
+    expected = [min((s + 1) / 50, 1, 2.5 * (1 - s / 200) + 0.02) for s in range(200)]
+    assert rates == pytest.approx(expected, rel=1e-2)
+
+
+def watch(losses, step, loss):
+    losses.append(loss)
+
+
+def test_training_learns_and_repeats():
+    runs = [], []
+    for losses in runs:
+        batches = mixed([(TOKEN["News"], windows("News"), 4)], 30, 0)
+        fit(small(), batches, 30, 0.05, partial(watch, losses))
+    assert runs[0] == runs[1] and sum(runs[0][-5:]) < sum(runs[0][:5]) - 5
+
+
+def test_the_grid_is_the_same_for_both_and_the_best_was_used():
+    stored = study.read("ctrl")
+    for way in ways.TWINS:
+        means = {}
+        for rate in ways.RATES:
+            runs = stored[f"tuning: {way}, {rate}"]
+            assert [run["seed"] for run in runs] == [100, 101]
+            means[rate] = sum(run["loss"] for run in runs)
+        assert means[ways.tuned(way)] == min(means.values())
+        assert [run["seed"] for run in stored[way]] == [0, 1, 2, 3, 4]
+    assert sum(name.startswith("left out") for name in stored) == 6
+
+
+@pytest.mark.parametrize("way", ways.TWINS)
+def test_the_stored_study_is_what_the_code_gives(way):
+    """The first 20 of its steps: first weights, windows and recipe."""
+    coded, rate = ways.TWINS[way], ways.tuned(way)
+    torch.manual_seed(2)
+    batches = twin_batches(ways.STEPS, 2, coded)
+    losses = first_losses(20, fit, Ctrl(SMALL), batches, ways.STEPS, rate)
+    measure = "loss of the first 20 steps"
+    study.within_spread("ctrl", way, 2, measure, sum(losses) / 20)
+
+
+@pytest.mark.parametrize("left", [PAIRS[0], PAIRS[5]])
+def test_the_stored_mixing_is_what_the_code_gives(left):
+    torch.manual_seed(1)
+    batches = mixed(ways.parts_without(left), ways.STEPS, 1)
+    losses = first_losses(20, fit, Ctrl(SMALL), batches, ways.STEPS, 0.05)
+    name, measure = f"left out: {left[0]}, {left[1]}", "loss of the first 20 steps"
+    study.within_spread("ctrl", name, 1, measure, sum(losses) / 20)
 
 
 # ---- counts
@@ -196,71 +554,41 @@ def test_parameters_of_the_variants(name):
         assert parameters(build(name)) == COUNTS[name]
 
 
-def test_tying_and_parts():
+def test_parameters_of_the_reference_and_of_a_layer():
     from transformers import CTRLConfig, CTRLLMHeadModel
 
     with torch.device("meta"):
-        assert parameters(build("ctrl-256", tied=False)) == 1_953_528_070
-        assert parameters(layer(Config())) == 27_544_832
+        assert parameters(published.untied("ctrl-256")) == 1_953_528_070
+        assert parameters(Layer(Config())) == 27_544_832
         theirs = CTRLLMHeadModel(CTRLConfig())
         theirs.tie_weights()
         assert parameters(theirs) == COUNTS["ctrl-256"]
 
 
 def test_unknown_variants_and_fields_are_named():
-    with pytest.raises(
-        ValueError,
-        match="no variant 'gpt'; there are ctrl-256, ctrl-512, ctrl-36-layers",
-    ):
+    with pytest.raises(ValueError, match="no variant 'gpt'; there are ctrl-256, "):
         build("gpt")
     with pytest.raises(ValueError, match="no 'hidden'; it has vocab_size, n_positions"):
         build("ctrl-256", hidden=3)
     for changes, message in (
-        (dict(n_embd=16, n_head=5), "a multiple of n_head, 5"),
+        (dict(n_embd=16, n_head=5), "16 is not a multiple of 5 heads"),
+        (dict(n_embd=15, n_head=5), "n_embd should be even, not 15"),
         (dict(n_layer=0), "n_layer should be a whole number above 0"),
         (dict(dropout="x"), "dropout should be a number from 0 on, not 'x'"),
-        (dict(tied="no"), "tied should be of type bool"),
     ):
         with pytest.raises(ValueError, match=message):
-            build("ctrl-256", **changes)
-
-
-def test_what_cannot_be_written_is_named():
-    model = small_model(0)
-    for attempt, message in (
-        (
-            lambda: generate(model, with_codes("The"), -5),
-            "length should be the number of new tokens, 0 or more, not -5",
-        ),
-        (
-            lambda: generate(model, [[1, 2]], 5),
-            "ids should be an integer tensor.*not a list",
-        ),
-        (
-            lambda: generate(model, torch.tensor([[10**6]]), 5),
-            "ids should be from 0 to",
-        ),
-        (lambda: with_codes("The", codes="News"), "a list of at least one code"),
-        (lambda: with_codes(None), "a prompt as text"),
-    ):
-        with pytest.raises(ValueError, match=message):
-            attempt()
-    greedy = [
-        generate(model, with_codes("The"), 3, temperature=t, greedy=True)[0]
-        for t in (0, 1)
-    ]
-    assert torch.equal(*greedy)
+            build("ctrl-256", **TINY | changes)
 
 
 # ---- published weights
 
 
-def published(folder, kind="CTRLLMHeadModel", **changes):
+def given(folder, kind="CTRLLMHeadModel", **changes):
     """A small model of the reference, saved to a folder."""
     return reference(kind, folder, deviation=0.05, **TINY | changes)
 
 
-@pytest.mark.parametrize("kind", [Ctrl, CtrlLM])
+@pytest.mark.parametrize("kind", ["CTRLModel", "CTRLLMHeadModel"])
 @pytest.mark.parametrize(
     "changes",
     [
@@ -273,33 +601,29 @@ def published(folder, kind="CTRLLMHeadModel", **changes):
     ],
 )
 def test_equal_to_the_reference(tmp_path, kind, changes):
-    name = "CTRLModel" if kind is Ctrl else "CTRLLMHeadModel"
-    theirs, ours = published(tmp_path, name, **changes), from_pretrained(tmp_path)
-    assert type(ours) is kind
+    theirs, ours = given(tmp_path, kind, **changes), from_pretrained(tmp_path)
     assert same(ours, theirs, everywhere=False, tolerance=1e-4)
     assert same(ours.double(), theirs.double(), everywhere=False, tolerance=1e-10)
 
 
 @pytest.mark.parametrize("way", sorted(FILES.keys() - {"of the first years"}))
 def test_any_file_that_the_library_reads(tmp_path, way):
-    theirs = rounded(published(tmp_path), **FILES[way])
+    theirs = rounded(given(tmp_path), **FILES[way])
     rewrite(tmp_path, **FILES[way])
     assert same(from_pretrained(tmp_path), theirs, everywhere=False, tolerance=1e-4)
 
 
 @pytest.mark.parametrize("kind", ["CTRLModel", "CTRLLMHeadModel"])
 def test_without_architectures_the_weights_say_which(tmp_path, kind):
-    theirs = published(tmp_path, kind)
+    theirs = given(tmp_path, kind)
     configure(tmp_path, architectures=None)
-    constant = torch.zeros(40, 48)  # older files have it
-    edit(
-        tmp_path, lambda tensors: tensors.update({"transformer.pos_encoding": constant})
-    )
+    constant = {"transformer.pos_encoding": torch.zeros(40, 48)}  # in older files
+    edit(tmp_path, lambda tensors: tensors.update(constant))
     assert same(from_pretrained(tmp_path), theirs, everywhere=False, tolerance=1e-4)
 
 
 def test_a_body_is_read_from_a_file_with_a_head(tmp_path):
-    theirs = published(tmp_path)
+    theirs = given(tmp_path)
     configure(tmp_path, architectures=["CTRLModel"])
     ours = from_pretrained(tmp_path)
     assert same(ours, theirs.transformer, everywhere=False, tolerance=1e-4)
@@ -320,16 +644,16 @@ class Allocated(TorchDispatchMode):
                 if isinstance(one, torch.Tensor) and one.device.type == "cpu"
             }
 
-        given, made = storages(args, kwargs), storages(result)
+        before, made = storages(args, kwargs), storages(result)
         if self.counts:
-            self.bytes += sum(made[key] for key in made.keys() - given.keys())
+            self.bytes += sum(made[key] for key in made.keys() - before.keys())
         return result
 
 
 @pytest.mark.parametrize("way", ["bin", "shards", "bin, shards"])
 def test_the_weights_are_held_in_memory_once(tmp_path, monkeypatch, way):
     """The published file has 6.5 GB: what the library read is what the model has."""
-    theirs = published(tmp_path, vocab_size=2000)
+    theirs = given(tmp_path, vocab_size=2000)
     size = 4 * parameters(theirs)
     rewrite(tmp_path, **FILES[way])
     read, found, allocated = type(theirs).from_pretrained, [], Allocated()
@@ -351,48 +675,21 @@ def test_the_weights_are_held_in_memory_once(tmp_path, monkeypatch, way):
     assert all(weight.requires_grad for weight in ours.parameters())
 
 
-def test_caches_agree_with_the_reference_with_padding(tmp_path):
-    theirs, ours = published(tmp_path).double(), from_pretrained(tmp_path).double()
-    ids, mask = torch.randint(97, (2, 12)), torch.ones(2, 12, dtype=torch.long)
-    mask[1, 2:5] = 0
-    cache, past = ours.ctrl.new_cache(), None
-    with torch.no_grad():
-        for start, stop in ((0, 6), (6, 7), (7, 12)):
-            new, real = ids[:, start:stop], mask[:, :stop]
-            answer = theirs(
-                new, attention_mask=real, past_key_values=past, use_cache=True
-            )
-            past = answer.past_key_values
-            gap = (ours(new, real, cache=cache) - answer.logits).abs()
-            assert (gap * mask[:, start:stop, None]).max() < 1e-10
-
-
-def test_greedy_generation_is_the_references(tmp_path):
-    theirs, ours = published(tmp_path), from_pretrained(tmp_path)
-    ids = torch.randint(1, 97, (4, 5))  # 0 would be taken for padding
-    expected = theirs.generate(ids, max_new_tokens=20, do_sample=False, pad_token_id=0)
-    found, p = generate(ours, ids, 20, greedy=True)
-    assert torch.equal(found, expected) and p.shape == (4, 24)
-    with torch.no_grad():
-        own = ours(found[:, :-1]).softmax(-1).gather(2, found[:, 1:, None])[..., 0]
-    assert torch.allclose(p, own, atol=1e-5)
-
-
 def test_tables_that_are_not_tied_are_two(tmp_path):
-    published(tmp_path, tie_word_embeddings=False)
+    given(tmp_path, tie_word_embeddings=False)
     zeros = {"lm_head.weight": torch.zeros(97, 48)}
     edit(tmp_path, lambda tensors: tensors.update(zeros))
     model = from_pretrained(tmp_path)
     with torch.no_grad():
         assert torch.equal(model(torch.tensor([[1, 2]]))[0, 0], model.bias)
-    assert model.ctrl.word.weight.abs().max() > 0
+    assert model.word.weight.abs().max() > 0
     configure(tmp_path, tie_word_embeddings=None)  # as is the default
     with pytest.raises(ValueError, match="w.weight and lm_head.weight differ"):
         from_pretrained(tmp_path)
 
 
 def test_weights_that_do_not_fit_are_named(tmp_path):
-    published(tmp_path)
+    given(tmp_path)
     spoil(
         tmp_path,
         missing="lm_head.bias",
@@ -409,165 +706,28 @@ def test_weights_that_do_not_fit_are_named(tmp_path):
 
 
 def test_what_the_lesson_does_not_have_is_told(tmp_path):
-    published(tmp_path)
+    given(tmp_path)
     configure(tmp_path, architectures=["CTRLForSequenceClassification"])
     with pytest.raises(ValueError, match="is of a CTRLForSequenceClassification, not"):
         from_pretrained(tmp_path)
 
 
-# ---- text
+def test_other_readings_of_the_paper_give_other_logits():
+    for kind in published.KINDS:
+        assert published.difference_from_reference(kind, 1) < 1e-4
+    assert min(published.other_readings(1).values()) > 0.1
+    assert published.crossing() == []
 
 
-def test_every_text_survives_the_tokenizer():
-    for string in (
-        "def f(x):\n\treturn  x",
-        "Ünïcode 한국어 🎉\0\r\n",
-        " ",
-        "<script>",
-    ):
-        ids = tokenizer().encode(string).ids
-        assert (
-            max(ids) < VOCABULARY
-            and tokenizer().decode(ids) == string
-            and len(pieces(ids)) == len(ids)
-        )
-    assert (
-        tokenizer().encode("").ids == []
-        and tokenizer().encode("[Wikipedia]").ids[0] < VOCABULARY
-    )
-    assert pieces([VOCABULARY, VOCABULARY + 4]) == ["[Wikipedia]", "[Scripture]"]
-
-
-def test_no_document_is_in_two_kinds_or_on_both_sides():
-    seen = {}
-    for code in CODES:
-        train, heldout = documents(code)
-        assert train and heldout and not set(train) & set(heldout)
-        for document in train + heldout:
-            assert seen.setdefault(document, code) == code
-        assert 250_000 < sum(map(len, train)) < 900_000 and len(probes(code)) >= 40
-
-
-def test_batches_are_balanced_and_the_code_takes_the_place_of_the_start():
-    for (coded, targets), (plain, answers) in zip(
-        batches(3, 0), batches(3, 0, coded=False)
-    ):
-        assert coded.shape == targets.shape == (25, WINDOW)
-        assert torch.equal(targets, answers)
-        assert (
-            coded[:, 0].tolist() == [VOCABULARY + i // 5 for i in range(25)]
-            and (plain[:, 0] == VOCABULARY).all()
-        )
-        assert torch.equal(coded[:, 1:], targets[:, :-1]) and torch.equal(
-            plain[:, 1:], targets[:, :-1]
-        )
-        for i in range(25):
-            assert (encoded(list(CODES)[i // 5]) == targets[i]).all(1).any()
-
-
-def test_the_judge_counts():
-    judge = Trigrams({"a": ["abab" * 50], "b": ["bcbc" * 50]})
-    assert judge.verdict("ababab")[0] == "a" and judge.verdict("cbcb")[0] == "b"
-    assert judge.posterior("").tolist() == [0.5, 0.5] and judge.evidence("").shape == (
-        2,
-        0,
-    )
-    counts = (
-        98 + 0.1
-    )  # "abab…" of 200 characters has 198 runs of three, half of them "aba"
-    assert judge.evidence("aba")[0, 2].item() == pytest.approx(
-        math.log((counts + 1) / (99 + 12.8)), abs=0.02
-    )
-    assert judge.posterior("한국어 🎉\0").sum().item() == pytest.approx(1)
-
-
-# ---- writing
-
-
-@pytest.mark.parametrize(
-    ("theta", "temperature", "message"),
-    [
-        (0, 1, "theta should be a number above 0, not 0"),
-        (-1.2, 1, "theta should be a number above 0, not -1.2"),
-        (math.nan, 1, "theta should be a number above 0"),
-        (1, 0, "temperature should be a number above 0, not 0; greedy=True"),
-        (1, -1, "temperature should be a number above 0, not -1"),
-    ],
-)
-def test_penalty_and_temperature_are_above_zero(model, theta, temperature, message):
-    with pytest.raises(ValueError, match=re.escape(message)):
-        generate(model, with_codes("The"), 2, temperature, theta)
-
-
-def test_the_penalty_is_the_papers():
-    logits, seen = (
-        torch.tensor([[2.0, 1.0, 0.0, -1.0]]),
-        torch.tensor([[True, False, False, True]]),
-    )
-    expected = (torch.tensor([2 / 1.5, 1, 0, -1 / 1.5]) / 0.7).softmax(0)
-    assert torch.allclose(penalised(logits, seen, 1.5, 0.7)[0], expected)
-    assert (
-        torch.equal(penalised(logits, seen), logits.softmax(-1)) and logits[0, 0] == 2
-    )
-
-
-def test_a_strong_penalty_never_repeats(model):
-    lifted = small_model(0)
-    with torch.no_grad():
-        lifted.bias.fill_(20)  # all logits positive
-    ids, _ = generate(lifted, with_codes(""), 40, theta=50.0, greedy=True)
-    assert repeated(ids[:, 1:], 1) == 0
-    again, _ = generate(model, with_codes(""), 40, greedy=True)
-    assert repeated(again[:, 1:], 1) > 0
-
-
-def test_prompts(model):
-    assert with_codes("").tolist() == [[VOCABULARY + i] for i in range(5)]
-    assert with_codes("The", ["News"])[0, 0] == VOCABULARY + 1
-    with pytest.raises(
-        ValueError,
-        match="no code 'Poetry'; .* with Wikipedia, News, Manual, Python, Scripture",
-    ):
-        with_codes("The", ["News", "Poetry"])
-    with pytest.raises(
-        ValueError,
-        match=r"the prompt has \d+ tokens; .* 40 new ones .* the model knows 65",
-    ):
-        generate(model, with_codes("long " * 60), 40)
-    with pytest.raises(
-        ValueError,
-        match="the text has 66 tokens with its code, the model knows 65 positions",
-    ):
-        model(torch.zeros(1, 66, dtype=torch.long))
-    with pytest.raises(ValueError, match="there are no tokens to read"):
-        model(torch.zeros(1, 0, dtype=torch.long))
-    cache = model.ctrl.new_cache()
-    model(torch.zeros(1, 60, dtype=torch.long), cache=cache)
-    with pytest.raises(ValueError, match="the text has 70 tokens"):
-        model(torch.zeros(1, 10, dtype=torch.long), cache=cache)
-    assert generate(model, with_codes("The"), 0)[0].shape == with_codes("The").shape
-
-
-def test_the_same_generator_writes_the_same(model):
-    one, two, other = (
-        generate(
-            model, with_codes("The"), 20, generator=torch.Generator().manual_seed(seed)
-        )[0]
-        for seed in (1, 1, 2)
-    )
-    assert torch.equal(one, two) and not torch.equal(one, other)
-
+# ---- figures, with any text
 
 HOSTILE = [
     "",
-    " ",
     "\n",
     "word " * 1000,
-    "x" * 5000,
     "<script>alert(1)</script>",
     "🎉" * 50,
     "한국어 문장입니다.",
-    "שלום עולם",
     "a\0b\n\tc",
     "[Wikipedia] [News]",
     "\u202eabc",
@@ -576,165 +736,52 @@ HOSTILE = [
 
 
 @pytest.mark.parametrize("prompt", HOSTILE, ids=range(len(HOSTILE)))
-@pytest.mark.parametrize("temperature", ["greedy", 0.5])
-def test_the_wheel_takes_any_prompt(model, prompt, temperature):
-    frame = wheel(model, prompt, temperature, 1.2, 7)
-    figure = Tokens(
-        frame, value_label="probability", caption="A prompt.", alt="A prompt."
-    )
-    given = min(ROOM, len(tokenizer().encode(prompt).ids))
-    assert [len(row["tokens"]) for row in frame["rows"]] == [given + 7] * 5
-    assert [row["marks"].count("prompt") for row in frame["rows"]] == [given] * 5
-    assert [row["name"] for row in frame["rows"]] == list(CODES)
-    note = frame["note"]
-    assert ("The prompt is empty" in note) == (prompt == "")
-    assert ("only its last 24 are read" in note) == (
-        len(tokenizer().encode(prompt).ids) > 24
-    )
-    assert ("reads them as bytes" in note) == any(ord(one) > 127 for one in prompt)
-    assert "<script>alert" not in figure.html and "</script><b>" not in figure.html
+def test_figures_take_any_prompt(model, prompt):
+    ids, given, p = figures.turned(model, prompt, "greedy", 1.2)
+    tokens = len(tokenizer().encode(prompt).ids)
+    assert given == min(figures.ROOM, tokens) and ids.shape == (6, given + 40)
+    row = figures.strip("title", "name", ids[0], given, p[0])
+    assert len(row["tokens"]) == len(row["values"]) == len(row["marks"]) == given + 40
+    assert "".join(row["marks"]).count("prompt") == given
+    notes = " ".join(figures.remarks(prompt))
+    english = not any(ord(one) > 127 for one in prompt)
+    assert ("The model speaks English" in notes) != english
+    assert ("the last 24 are read" in notes) == (tokens > 24)
+    p = figures.posterior(model, prompt)
+    assert p.shape == (min(tokens, WINDOW) + 1, 6)
+    assert torch.allclose(p.sum(1), torch.ones(len(p)), atol=1e-4)
+    assert torch.allclose(p[0], torch.full((6,), 1 / 6))
+
+
+def test_the_posterior_is_bayes_rule(model):
+    string = documents("News", "test")[1][:60]
+    rows = torch.tensor([tokenizer().encode(string).ids])
+    log_p = -losses_by_code(model, rows)[:, 0].sum(1)
+    found = figures.posterior(model, string)[-1]
+    assert torch.allclose(found, log_p.softmax(0), atol=1e-4)
 
 
 def test_the_wheel_shows_one_text_growing(model):
-    short, long = wheel(model, "The", 0.5, 1.0, 5), wheel(model, "The", 0.5, 1.0, 30)
-    for before, after in zip(short["rows"], long["rows"]):
-        assert after["tokens"][:6] == before["tokens"] and torch.equal(
-            after["values"][:6], before["values"]
-        )
-
-
-@pytest.mark.parametrize("string", HOSTILE, ids=range(len(HOSTILE)))
-def test_attribution_takes_any_text(model, string):
-    for kind in ("uniform", "share of data"):
-        by_model, by_counts, shown = attribute(model, string, kind)
-        count = min(WINDOW, len(tokenizer().encode(string).ids))
-        assert (
-            by_model.shape == by_counts.shape == (count + 1, 5) and len(shown) == count
-        )
-        for found in (by_model, by_counts):
-            assert torch.allclose(
-                found.sum(1), torch.ones(count + 1), atol=1e-4
-            ) and torch.allclose(found[0], prior(kind), atol=1e-5)
-    for reader in ("CTRL", "counting characters"):
-        frame = evidence(model, string, reader, "uniform")
-        assert (
-            "<script>alert"
-            not in Curves(
-                frame, x_label="x", y_label="y", caption="A text.", alt="A text."
-            ).html
-        )
-        assert ("only the first 64" in frame["note"].lower()) == (
-            len(tokenizer().encode(string).ids) > WINDOW
-        )
-    bars = Layers(
-        verdicts(model, string, "uniform"),
-        y_label="y",
-        kind="bars",
-        caption="A text.",
-        alt="A text.",
+    widget = figures.wheel(model)
+    short, long = (
+        widget.still.compute("The", 0.7, 1.0, length)["rows"] for length in (5, 30)
     )
-    assert "<script>alert" not in bars.html
+    for before, after in zip(short, long):
+        assert after["tokens"][: len(before["tokens"])] == before["tokens"]
+    hostile = widget.still.compute("</script><b>", 0.7, 1.0, 5)
+    assert "</script><b>" not in type(widget.still)(
+        hostile, value_label="p", tight=True, caption="A text.", alt="A text."
+    ).html
 
 
-def test_attribution_is_bayes_rule(model):
-    string = documents("News")[1][0][:60]
-    rows = torch.tensor([tokenizer().encode(string).ids])
-    log_p = -token_losses(model, rows)[:, 0].sum(1)
-    for kind in ("uniform", "share of data"):
-        assert torch.allclose(
-            attribute(model, string, kind)[0][-1],
-            (log_p + prior(kind).log()).softmax(0),
-            atol=1e-4,
-        )
-    assert prior("share of data").sum().item() == pytest.approx(1) and prior(
-        "share of data"
-    ).argmin() == list(CODES).index("News")
+def test_work_grows_in_a_line_with_a_memory(model):
+    frame = figures.work_of_writing(model).frames[()]
+    anew, remembering = (series["y"] for series in frame["series"])
+    assert remembering[-1] < 1.2 * 64 * remembering[0] / 1
+    assert anew[-1] > 20 * remembering[-1]
 
 
-# ---- inside
-
-
-def test_losses_are_those_of_the_model_under_each_code(model):
-    rows = probes("Python")[:3]
-    found = token_losses(model, rows)
-    ids = torch.cat([torch.full((3, 1), VOCABULARY + 2), rows], dim=1)
-    with torch.no_grad():
-        expected = (
-            -model(ids[:, :-1]).log_softmax(-1).gather(2, rows[..., None])[..., 0]
-        )
-    assert found.shape == (5, 3, WINDOW) and torch.allclose(
-        found[2], expected, atol=1e-4
-    )
-    right, wrong = right_and_wrong(found, torch.tensor([2, 2, 3]))
-    assert torch.equal(right, torch.stack([found[2, 0], found[2, 1], found[3, 2]]))
-    assert torch.allclose(wrong[0], found[[0, 1, 3, 4], 0].mean(0))
-
-
-def test_attention_to_the_code_is_a_share(model):
-    looked = attention_to_code(
-        model, torch.cat([torch.full((4, 1), VOCABULARY), probes("News")[:4]], dim=1)
-    )
-    assert (
-        looked.shape == (2, 4, 65)
-        and torch.allclose(looked[..., 0], torch.ones(2, 4))
-        and 0 <= looked.min()
-        and looked.max() <= 1.001
-    )
-
-
-def test_attention_to_the_first_token_is_what_the_layers_look_at(model):
-    ids = torch.cat([torch.full((4, 1), VOCABULARY), probes("News")[:4]], dim=1)
-    states = model.ctrl.states(ids)
-    looked = attention_to_first(model.ctrl.layers[1:], states[1])
-    assert torch.allclose(looked, attention_to_code(model, ids)[1:], atol=1e-5)
-    with torch.no_grad():  # equal scores: all tokens are looked at alike
-        blind = small_model(0)
-        for one in blind.ctrl.layers:
-            one.attention.inner.query.weight.zero_()
-        even = attention_to_code(blind, ids)
-    assert torch.allclose(even, (1 / torch.arange(1.0, 66)).expand(2, 4, -1), atol=1e-5)
-
-
-def test_held_out_windows_say_from_how_many_documents_they_come():
-    sentence = behind_probes()
-    assert sentence.startswith(f"{sum(len(probes(code)) for code in CODES)} windows")
-    counts = {
-        code: int(count) for count, code in re.findall(r"(\d+) (\w+)[,.]", sentence)
-    }
-    assert list(counts) == list(CODES) and all(
-        1 < counts[code] <= len(documents(code)[1]) for code in CODES
-    )
-
-
-def test_every_place_sends_a_gradient_to_the_code(model):
-    ids = torch.cat([torch.full((4, 1), VOCABULARY), probes("News")[:4]], dim=1)
-    found = code_gradients(model, ids, (1, 20, 64))
-    assert min(found) > 0
-    assert all(weight.grad is None for weight in model.parameters())
-
-
-def test_repeated_runs():
-    assert repeated(torch.tensor([[1, 2, 3, 4, 5]])) == 0 and repeated(
-        torch.tensor([[1, 1, 1, 1, 1]])
-    ) == pytest.approx(2 / 3)
-    assert repeated(torch.tensor([[1, 2, 1, 2]]), 2) == pytest.approx(1 / 3)
-
-
-def test_training_learns():
-    net = small_model(0)
-    losses = fit(net, 0, 40)
-    assert losses[-5:].mean() < losses[:5].mean() - 1
-
-
-@pytest.mark.parametrize("coded", [True, False])
-def test_the_stored_study_is_what_the_code_gives(coded):
-    """The first 20 of its 400 steps: initial weights, windows and recipe."""
-    losses = first_losses(20, fit, small_model(2), 2, 400, coded)
-    name = "with codes" if coded else "without codes"
-    study.within_spread("ctrl", name, 2, "loss of the first 20 steps", sum(losses) / 20)
-
-
-# ---- exercises: wrong answers
+# ---- exercises: planted wrong answers
 
 
 def causal(
@@ -876,7 +923,7 @@ def signed(logit, theta):
         (
             "attributed",
             lambda log_p, prior: log_p,
-            "one number for each of the 4 codes",
+            "one number for each code",
         ),
         ("attributed", lambda log_p, prior: log_p.sum(1), "sum to 1"),
         ("attributed", lambda log_p, prior: log_p.mean(1).softmax(0), "too mild"),

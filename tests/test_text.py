@@ -39,6 +39,10 @@ def empty(cache, pattern="*"):
     ("bare_code", "3900402b404fd11d"),
     ("docstrings", "7a9c30e910c7bb24"),
     ("scripture", "b60299af4e1abe19"),
+    ("headers", "71138ba0fd704aa0"),
+    ("titled_code", "25986c9bd3aa5b3c"),
+    ("titled_docstrings", "ab774d55649e6e96"),
+    ("titled_scripture", "6f75b9490436b9db"),
 ])
 def test_a_corpus_is_the_same_everywhere(name, expected):
     assert digest(text.corpus(name)) == expected
@@ -56,7 +60,7 @@ def pieces(tokenizer):
     (text.python_tokens, "22d926921d3b25bb"),
     (roles, "8cd94b1ba104fc78"),
     (lambda: pieces(text.tokenizer("wikipedia", "news")), "6ece91a656025a35"),
-    (lambda: pieces(ctrl.tokenizer()), "bba8b99362a306bf"),
+    (lambda: pieces(ctrl.tokenizer()), "824af02d76fbd6b2"),
 ], ids=["tokens", "roles", "word pieces", "byte pairs"])
 def test_what_is_made_of_a_corpus_is_the_same_everywhere(make, expected):
     assert digest(make()) == expected
@@ -69,6 +73,10 @@ def test_what_is_made_of_a_corpus_is_the_same_everywhere(make, expected):
     ("bare_code", 250, 28, {"import", "def", "self"}),
     ("docstrings", 250, 28, {"returns", "graph", "nodes"}),
     ("scripture", 900, 100, {"lord", "israel", "unto"}),
+    ("headers", 100, 12, {"namespace", "template", "tensor"}),
+    ("titled_code", 300, 30, {"networkx", "sympy", "sklearn", "def"}),
+    ("titled_docstrings", 300, 30, {"networkx", "sympy", "sklearn", "returns"}),
+    ("titled_scripture", 900, 100, {"genesis", "psalms", "revelation"}),
 ])
 def test_corpora_are_what_their_names_say(name, train, heldout, words):
     corpus = text.corpus(name)
@@ -90,6 +98,24 @@ def test_prose_is_free_of_markup():
     raw = f"'''{kept[0]}'''{kept[1:]}\n==Heading==\n* {kept}\n| {kept}\n"
     raw += f"Too short.\n{kept[:-1]}\n  {kept} "
     assert text.prose(raw) == f"{kept}\n{kept}"
+
+
+def test_headers_are_without_comments_and_blank_lines():
+    for document in text.corpus("headers").train:
+        assert not re.search(r"^\s*//|/\*|\n\s*\n", document, re.M)
+
+
+def test_the_first_line_of_a_titled_document_is_its_second_code():
+    for name, codes in {
+        "titled_code": {"networkx", "sympy", "sklearn"},
+        "titled_docstrings": {"networkx", "sympy", "sklearn"},
+    }.items():
+        documents = sum(text.corpus(name), [])
+        assert {one.partition("\n")[0] for one in documents} == codes
+    chapters = sum(text.corpus("titled_scripture"), [])
+    assert len({one.partition("\n")[0] for one in chapters}) == 66
+    plain = {one.partition("\n")[2] for one in chapters}
+    assert plain >= set(text.corpus("scripture").heldout)
 
 
 def test_an_unknown_corpus_is_named():

@@ -1,52 +1,202 @@
-"""CTRL: the same network with codes, and with one start token for all."""
+"""CTRL: with codes and without; and two codes that were never seen together.
+
+The rate of both twins is chosen on two seeds, which are left out of the results, and
+on validation windows. What was measured there is stored, too, and the choice is
+computed from it.
+"""
 
 from functools import partial
+from statistics import mean
 
 import torch
 
+from kit import study
 from lessons.ctrl import (
-    VOCABULARY,
-    all_probes,
-    attention_to_code,
+    PAIRS,
+    SMALL,
+    START,
+    TOKEN,
+    Ctrl,
     fit,
+    form_judge,
+    generate,
+    greedy,
+    losses_by_code,
+    mixed,
     obeyed,
+    probes,
+    repeated,
     right_and_wrong,
-    small_model,
-    steering,
+    sampled,
+    titled,
     token_losses,
+    tokenizer,
+    topic_judge,
+    twin_batches,
+    verdicts,
+    weight_on_first,
+    with_codes,
 )
 
+STEPS = 350
+RATES = (0.02, 0.05, 0.1)
+TWINS = {"with codes": True, "without codes": False}
 
-def studied(coded, seed):
-    """Losses on held-out text, attribution, and how many of 200 texts obey."""
-    model = small_model(seed)
-    losses = fit(model, seed, 400, coded)
-    model.eval()
-    rows, kinds = all_probes()
-    found = token_losses(model, rows)
-    right, wrong = right_and_wrong(found, kinds)
+# --- the twins
 
-    def attributed(tokens):
-        return (found[..., :tokens].sum(-1).argmin(0) == kinds).float().mean().item()
 
-    first = VOCABULARY + coded * kinds[:, None]
-    looking = attention_to_code(model, torch.cat([first, rows], dim=1))
-    looking = looking[..., 48:].mean(-1)  # (layers, heads)
-    return {
-        "loss, right code": right.mean().item(),
-        "loss, wrong code": wrong.mean().item(),
-        "loss, start token": found[0].mean().item(),
-        "attributed, 8 tokens": attributed(8),
-        "attributed, 32 tokens": attributed(32),
-        "obeyed": obeyed(steering(model, seed, each=40, coded=coded)),
-        "loss of the first 20 steps": losses[:20].mean(),
-        "weight on the first token, mean": looking.mean().item(),
-        "weight on the first token, most": looking.max().item(),
+def trained(way, rate, seed, losses=None):
+    """One of the twins; the losses of its steps go into a list."""
+    torch.manual_seed(seed)
+
+    def keep(step, loss):
+        if losses is not None:
+            losses.append(loss)
+
+    batches = twin_batches(STEPS, seed, TWINS[way])
+    return fit(Ctrl(SMALL), batches, STEPS, rate, keep)
+
+
+def tuning(way, rate, seed):
+    """The loss on the validation windows, behind the right code or behind START."""
+    model = trained(way, rate, seed)
+    rows, kinds = probes("validation")
+    if not TWINS[way]:
+        return {"loss": token_losses(model, rows, START).mean()}
+    right, _ = right_and_wrong(losses_by_code(model, rows), kinds)
+    return {"loss": right.mean()}
+
+
+def tuned(way):
+    """The best of RATES, by the mean over the seeds of the tuning."""
+    stored = study.read("ctrl")
+
+    def loss(rate):
+        return mean(run["loss"] for run in stored[f"tuning: {way}, {rate}"])
+
+    return min(RATES, key=loss)
+
+
+def by_place(name, losses, size=4):
+    """Means over some tokens each, {name and places: loss}."""
+    means = losses.mean(0).view(-1, size).mean(1).tolist()
+    return {f"{name}, token {i * size + 1}": loss for i, loss in enumerate(means)}
+
+
+def studied(way, seed, rate_of=None):
+    """Losses on the test windows, how many texts obey, where the heads look.
+
+    rate_of: the twin whose rate is used, if not its own.
+    """
+    steps = []
+    model = trained(way, tuned(rate_of or way), seed, steps)
+    rows, kinds = probes()
+    first = torch.full_like(kinds, START)
+    if TWINS[way]:
+        first = torch.tensor(list(TOKEN.values()))[kinds]
+        losses = losses_by_code(model, rows)
+        right, wrong = right_and_wrong(losses, kinds)
+        found = {"loss, right code": right.mean(), "loss, wrong code": wrong.mean()}
+        found |= by_place("right", right) | by_place("wrong", wrong)
+        for tokens in (4, 8, 16, 32, 64):
+            hits = losses[..., :tokens].sum(-1).argmin(0) == kinds
+            found[f"attributed, {tokens} tokens"] = hits.float().mean()
+    else:
+        start = token_losses(model, rows, START)
+        found = {"loss, start token": start.mean()} | by_place("start", start)
+    looks = weight_on_first(model, torch.cat([first[:, None], rows], dim=1))
+    return found | {
+        "obeyed": obeyed(model, seed, 40, TWINS[way]),
+        "weight on the first token": looks[..., 48:].mean(),
+        "loss of the first 20 steps": mean(steps[:20]),
+    }
+
+
+def circles(seed):
+    """The share of repeated runs of greedy text, and what a penalty leaves of it."""
+    model = trained("with codes", tuned("with codes"), seed)
+    found = {}
+    for theta in (1.0, 1.2):
+        choose = partial(greedy, theta=theta)
+        texts = [
+            generate(model, with_codes(prompt), 40, choose)[0][:, -40:]
+            for prompt in ("", "The", "In the", "He")
+        ]
+        found[f"repeated, θ = {theta}"] = repeated(torch.cat(texts))
+    return found
+
+
+# --- two codes that were never seen together
+
+def parts_without(left):
+    """Five pairs: with both codes, with the kind only, with the second code only."""
+    parts = []
+    for form, package in PAIRS:
+        if (form, package) != left:
+            both, plain = (titled(form, package, shown) for shown in (True, False))
+            parts += [(TOKEN[form], both, 3), (TOKEN[form], plain, 1), (START, both, 1)]
+    return parts
+
+
+def written(model, first, second, seed, count=40):
+    """Texts of 40 tokens `(count, 40)` behind a token and a second code, if any."""
+    head = tokenizer().encode(f"{second}\n").ids if second else []
+    ids = torch.tensor([[first, *head]]).expand(count, -1)
+    random = torch.Generator().manual_seed(seed)
+    ids, _ = generate(model, ids, 40, partial(sampled, temperature=0.7), random)
+    return ids[:, -40:]
+
+
+def judged(rows, form, package):
+    """The shares of texts of this form, of this package, and of both."""
+    forms = [one == form for one in verdicts(form_judge(), rows)]
+    topics = [one == package for one in verdicts(topic_judge(), rows)]
+    both = [a and b for a, b in zip(forms, topics)]
+    return {"form": mean(forms), "topic": mean(topics), "both": mean(both)}
+
+
+def left_out(left, seed):
+    """Train without one pair, ask for it, and for it with one of the codes missing."""
+    form, package = left
+    torch.manual_seed(seed)
+    steps = []
+    model = fit(
+        Ctrl(SMALL), mixed(parts_without(left), STEPS, seed), STEPS, 0.05,
+        lambda step, loss: steps.append(loss),
+    )
+    asks = {
+        "both codes": (TOKEN[form], package),
+        "kind only": (TOKEN[form], None),
+        "second only": (START, package),
+        "another word": (TOKEN[form], "weather"),
+    }
+    found = {}
+    for ask, (first, second) in asks.items():
+        shares = judged(written(model, first, second, seed), form, package)
+        found |= {f"{ask}: {name}": share for name, share in shares.items()}
+    seen = [pair for pair in PAIRS if pair != left]
+    rows = [written(model, TOKEN[one], other, seed, 8) for one, other in seen]
+    shares = [judged(row, *pair)["both"] for row, pair in zip(rows, seen)]
+    real = titled(form, package, shown=False, part="heldout")
+    real = judged(real[:: max(1, len(real) // 40)][:40, :40], form, package)
+    return found | {
+        "seen pairs: both": mean(shares),
+        "real text: both": real["both"],
+        "loss of the first 20 steps": mean(steps[:20]),
     }
 
 
 STUDY = {
-    "with codes": partial(studied, True),
-    "without codes": partial(studied, False),
+    f"tuning: {way}, {rate}": partial(tuning, way, rate)
+    for way in TWINS
+    for rate in RATES
 }
-SEEDS = range(5)
+SEEDS = dict.fromkeys(STUDY, range(100, 102))
+results = {way: partial(studied, way) for way in TWINS}
+same = partial(studied, "without codes", rate_of="with codes")
+results["without codes, same rate"] = same
+results["circles"] = circles
+SEEDS |= dict.fromkeys(results, range(5))
+rotations = {f"left out: {a}, {b}": partial(left_out, (a, b)) for a, b in PAIRS}
+SEEDS |= dict.fromkeys(rotations, range(2))
+STUDY |= results | rotations
