@@ -6,7 +6,7 @@
 # **You will see:** a BERT built and trained from nothing, then changed in three ways of a few lines each, and what each change saves and costs
 #
 # **You need** to know what a matrix product, a softmax and a gradient are, and to read PyTorch.
-# *The short way*: sections 1, 4 and 7 (run the cells between them), twenty minutes.
+# *The short way*: the sections marked ★; twenty minutes.
 # Everything: about 90 minutes, of which the machine computes one and a half.
 
 # %% [markdown] tags=["speaker"]
@@ -50,7 +50,7 @@ from kit.config import check_fields, variant
 # torch.set_num_threads(1)  # networks this small run fastest on one core
 
 # %% [markdown] tags=["slide"]
-# ## 1. The problem
+# ## 1. The problem ★
 #
 # BERT showed in 2018 that a network which has learned to fill in missing words helps with nearly every task on text,
 # and that a larger one helps more.
@@ -675,7 +675,7 @@ def held_out_loss(model, windows):
 # figures.fill_in(nets["BERT"], vocabulary, held_out)
 
 # %% [markdown] tags=["slide"]
-# ## 4. One layer, used again and again
+# ## 4. One layer, used again and again ★
 #
 # Now the paper's first change, in two lines:
 
@@ -1126,7 +1126,7 @@ PAIRS = AlbertConfig(
 # (And where a run does not fit, it tries a shorter one; ours, `choose_ngrams` in `lessons/published/albert.py`, leaves it out.)
 
 # %% [markdown] tags=["slide"]
-# ## 7. What the paper found
+# ## 7. What the paper found ★
 #
 # First each change by itself, at the size of ALBERT-base: the mean score over five tasks after fine-tuning.
 # What do you expect of each panel?

@@ -6,7 +6,7 @@
 # **You will see:** three networks of equal cost that join their layers in three ways, who reads whose maps, and the price in memory and time
 #
 # **You need** the [ResNet lesson](resnet.ipynb): convolutions, batch normalisation, the shortcut.
-# *The short way*: sections 1, 2 and 4, twenty minutes.
+# *The short way*: the sections marked ★; twenty minutes.
 # Everything: about 75 minutes, of which the machine computes one and a half.
 #
 # What the paper says is marked with its section (§), table or figure (its text is that of arXiv version 5); everything else is ours.
@@ -50,7 +50,7 @@ from torch.utils.checkpoint import checkpoint as recompute
 from kit.data import Split, minibatches, mnist
 
 # %% [markdown] tags=["slide"]
-# ## 1. The problem
+# ## 1. The problem ★
 #
 # A convolution reads the maps that the layer before it made.
 # What an early layer has found reaches a late one only if every layer between them keeps it in its own output.
@@ -342,7 +342,7 @@ def trained(make, rate, seed, epochs, on_step=None, weight_decay=1e-4):
 # Section 4 does it properly, and takes the two apart.
 
 # %% [markdown] tags=["slide"]
-# ## 2. The idea
+# ## 2. The idea ★
 #
 # Every layer of a dense block makes the same number $k$ of new channels.
 # The paper calls $k$ the **growth rate**: what each layer adds to the "collective knowledge" of the block (§3).
@@ -563,7 +563,7 @@ def build(name, **changes):
 # figures.what_each_layer_reads(network)
 
 # %% [markdown] tags=["slide"]
-# ## 4. Is it the concatenation?
+# ## 4. Is it the concatenation? ★
 #
 # In section 1 the learning rates were given, and a rate can favour a network.
 # So a study tried four rates for each network, with five seeds each, for ten passes.

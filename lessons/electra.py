@@ -6,7 +6,7 @@
 # **You will see:** a forger and a detective in training, a quiz against the detective, and where learning from every token pays and where it does not
 #
 # **You need** the [ALBERT lesson](albert.ipynb): its encoder and its masked language model are used here.
-# *The short way*: sections 1 to 3, section 4 up to "Task two", and 5; twenty minutes.
+# *The short way*: the sections marked ★; twenty minutes.
 # Everything: about 75 minutes, of which the machine computes one.
 #
 # The name is short for *Efficiently Learning an Encoder that Classifies Token Replacements Accurately* (§1).
@@ -65,7 +65,7 @@ from lessons.albert import (
 # torch.set_num_threads(1)  # networks this small run fastest on one core
 
 # %% [markdown] tags=["slide"]
-# ## 1. The problem
+# ## 1. The problem ★
 #
 # A masked language model (MLM) hides 15% of a text and learns from its guesses there.
 # The other 85% it reads, but is asked nothing about (§1).
@@ -99,7 +99,7 @@ from lessons.albert import (
 # And `[MASK]` is a word that no real text has.
 
 # %% [markdown] tags=["slide"]
-# ## 2. The idea
+# ## 2. The idea ★
 #
 # Ask a question that every token can answer: *is this the word that stood here?*
 # A small network forges, a larger one detects (§2, Figure 2).
@@ -139,7 +139,7 @@ from lessons.albert import (
 # The second numbers are much smaller; 50 was chosen among 1, 10, 20, 50 and 100 (the appendix on pre-training).
 
 # %% [markdown] tags=["slide"]
-# ## 3. Build it, train it
+# ## 3. Build it, train it ★
 #
 # The generator is the `MaskedLM` of the ALBERT lesson, only narrower.
 # The discriminator is the same encoder with one number for each token on top.
@@ -452,7 +452,7 @@ def work(model, loss_of):
 # }
 
 # %% [markdown] tags=["slide"]
-# ### Task one: is this as it was written?
+# ### Task one: is this as it was written? ★
 #
 # The paper's tests include a task of judging whole sentences, CoLA: is this good English?
 # Ours asks it of programs.
@@ -709,7 +709,7 @@ def percent_right(model, ids, labels):
 # - We chose the task after the other had failed, and the toy so that both ways learn within seconds.
 
 # %% [markdown] tags=["slide"]
-# ## 5. What the paper found
+# ## 5. What the paper found ★
 #
 # At the paper's scale the gain does not hang on one task.
 # It shows in the average score of GLUE, a collection of tasks of understanding English.

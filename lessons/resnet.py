@@ -6,7 +6,7 @@
 # **You will see:** a deeper network that does worse on the very images it learns from, its cure by one plus sign, and the gradient of every layer
 #
 # **You need** to know what a convolution, batch normalisation and stochastic gradient descent are, and to read PyTorch.
-# *The short way*: sections 1, 2 and 4, twenty minutes.
+# *The short way*: the sections marked ★; twenty minutes.
 # Everything: about 75 minutes, of which the machine computes one.
 #
 # What the paper says is marked with its section (§), table or figure; everything else is ours.
@@ -45,7 +45,7 @@ from kit import train
 # torch.set_num_threads(1)  # networks this small run fastest on one core
 
 # %% [markdown] tags=["slide"]
-# ## 1. The problem
+# ## 1. The problem ★
 #
 # In 2015 the leading networks on ImageNet had sixteen to thirty layers (§1).
 # Is a better network just a matter of stacking more of them?
@@ -185,7 +185,7 @@ def fit(model, batches, on_step=None, learning_rate=0.1):
 # The paper calls that **degradation** (§1).
 
 # %% [markdown] tags=["slide"]
-# ## 2. The idea
+# ## 2. The idea ★
 #
 # The paper argues by a construction (§1).
 # Take the trained network of 14 layers and add blocks that do nothing.
@@ -497,7 +497,7 @@ def build(name, **changes):
 #     print(f"{part:10}", *output.shape[1:])
 
 # %% [markdown] tags=["slide"]
-# ## 4. What the paper found
+# ## 4. What the paper found ★
 #
 # Does depth *pay*, once it can be trained?
 # Decide what each curve will do, from left to right, before you look.

@@ -340,7 +340,7 @@ function figure(viewer) {
           for (const input of ghost.querySelectorAll("input"))
             input.name = ""; // or it would take the mark from its original
           stage.append(ghost);
-          const { height: tall } = ghost.getBoundingClientRect();
+          const tall = ghost.offsetHeight; // a slide may be magnified
           ghost.remove();
           return tall;
         });
