@@ -1,6 +1,7 @@
 """The ResNet lesson: the paper's numbers, two reference implementations, bad input."""
 
 import re
+from copy import deepcopy
 
 import pytest
 import torch
@@ -10,7 +11,9 @@ from pytorchcv.models import resnet_cifar as reference_cifar
 from safetensors.torch import save_file
 from support import checker, randomise, same_logits
 from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from kit.assignments import source_notebook
 from kit.data import digits, minibatches
 from kit.exercises import verdict
 from kit.probe import multiply_adds, parameters
@@ -415,6 +418,27 @@ class OtherOrder(PreActivation):
         self.conv1 = first
 
 
+class NoPadding(PreActivation):
+    def __init__(self, channels):
+        super().__init__(channels)
+        self.conv2 = nn.Conv2d(channels, channels, 3, bias=False)
+
+
+class InSequence(nn.Module):
+    """Right, another way."""
+
+    def __init__(self, channels):
+        super().__init__()
+        layers = []
+        for _ in range(2):
+            layers += [nn.BatchNorm2d(channels), nn.ReLU()]
+            layers.append(nn.Conv2d(channels, channels, 3, padding="same", bias=False))
+        self.branch = nn.Sequential(*layers)
+
+    def forward(self, x):
+        return self.branch(x) + x
+
+
 class OneNorm(PreActivation):
     def __init__(self, channels):
         super().__init__(channels)
@@ -453,13 +477,17 @@ twice_zero = zero("norm2.weight", "norm2.bias", "conv2.weight")
     ("parameters_of", count(last=640), "linear layer has a bias"),
     ("parameters_of", count(stem=0), "stem is missing"),
     ("parameters_of", lambda n: 269_722 * n // 3, "one more block in each stage"),
-    ("parameters_of", lambda n: 1, "list its layers"),
+    ("parameters_of", lambda n: 1, r"which of yours has not\?"),
+    ("parameters_of", count(stem=176), "the images have 3 channels"),
+    ("parameters_of", lambda n: count()(n - 1), "one is missing in each"),
+    ("parameters_of", count(last=640, stem=0), "has a bias; the stem is missing"),
     ("parameters_of", lambda n: None, "a number, not None"),
     ("pre_activation", LastReLU, "no ReLU"),
     ("pre_activation", NormAfter, "batch norm, ReLU, convolution"),
     ("pre_activation", NoShortcut, "add x untouched"),
     ("pre_activation", SharedActivation, "add x untouched"),
     ("pre_activation", Bias, "need no bias"),
+    ("pre_activation", NoPadding, "keeps the map"),
     ("pre_activation", Unused, "each of its four layers once"),
     ("pre_activation", OneNorm, "1 batch norms; it needs two of each"),
     ("start_as_identity", lambda model: None, "no weight has changed"),
@@ -474,7 +502,165 @@ def test_planted_wrong_answers_fail(check, wrong, hint):
     assert line.startswith("✗") and re.search(hint, line), line
 
 
-def test_the_fault_free_plant_passes():
-    assert verdict(PreActivation, checker("resnet", "pre_activation")).startswith("✓")
-    assert verdict(OtherOrder, checker("resnet", "pre_activation")).startswith("✓")
-    assert verdict(count(), checker("resnet", "parameters_of")).startswith("✓")
+# ---- exercises of the assignment
+
+
+def times(step, stride):
+    return step * stride
+
+
+def field(start=1, grow=lambda size: size - 1, stride=times, own=False):
+    """How far a pixel sees, to plant faults in. own: a stride counts for its layer."""
+    def receptive_field(layers):
+        seen, step = start, 1
+        for size, s in layers:
+            seen += grow(size) * (stride(step, s) if own else step)
+            step = stride(step, s)
+        return seen
+    return receptive_field
+
+
+def from_the_output(layers):
+    seen = 1
+    for size, stride in reversed(layers):
+        seen = (seen - 1) * stride + size
+    return seen
+
+
+def blocks_of(model):
+    return [(stage, i) for stage in model.stages for i in range(len(stage))]
+
+
+def taken_out(new=lambda block: nn.Identity(), shift=0, copy=deepcopy, refuse=True):
+    def without_block(model, number):
+        model = copy(model)
+        stage, i = blocks_of(model)[number + shift]
+        if refuse and (stage[i].stride != 1 or stage[i].extra != 0):
+            raise ValueError("it changes the shape")
+        stage[i] = new(stage[i])
+        return model
+    return without_block
+
+
+def idle_block(model, number):
+    """Right, another way: the block stays, and its forward passes on."""
+    model = deepcopy(model)
+    stage, i = blocks_of(model)[number]
+    if stage[i].conv1.in_channels != stage[i].conv1.out_channels:
+        raise ValueError("it changes the shape")
+    stage[i].forward = lambda x: x
+    return model
+
+
+class Silent(nn.Module):
+    def forward(self, x):
+        return torch.zeros_like(x)
+
+
+def merged(
+    factor=lambda norm: norm.weight / (norm.running_var + norm.eps).sqrt(),
+    shift=lambda convolution, norm, factor: norm.bias - norm.running_mean * factor,
+    own=lambda bias, factor: bias * factor,
+    **changes,
+):
+    def folded(convolution, norm):
+        settings = {"stride": convolution.stride, "padding": convolution.padding}
+        one = nn.Conv2d(3, 5, 3, **settings | changes)
+        scale = factor(norm)
+        with torch.no_grad():
+            one.weight.copy_(convolution.weight * scale[:, None, None, None])
+            if one.bias is not None:
+                one.bias.copy_(shift(convolution, norm, scale))
+                if convolution.bias is not None:
+                    one.bias.add_(own(convolution.bias, scale))
+        return one
+    return folded
+
+
+def by_torch(convolution, norm):
+    return fuse_conv_bn_eval(deepcopy(convolution).eval(), deepcopy(norm).eval())
+
+
+def in_place(convolution, norm):
+    with torch.no_grad():
+        convolution.weight.mul_(2)
+    return merged()(convolution, norm)
+
+
+def one_by_one(blocks, bottleneck):
+    total = 1
+    for depth in blocks:
+        for _ in range(depth):
+            total += 3 if bottleneck else 2
+    return total + 1
+
+
+@pytest.mark.parametrize(("check", "right"), [
+    ("parameters_of", count()),
+    ("parameters_of", lambda n: 97_216 * n - 21_926),
+    ("pre_activation", PreActivation),
+    ("pre_activation", OtherOrder),
+    ("pre_activation", InSequence),
+    ("start_as_identity", zero("norm2.weight")),
+    ("start_as_identity", zero("conv2.weight")),
+    ("layers", lambda blocks, bottleneck: (2 + bottleneck) * sum(blocks) + 2),
+    ("layers", one_by_one),
+    ("receptive_field", field()),
+    ("receptive_field", from_the_output),
+    ("without_block", taken_out()),
+    ("without_block", idle_block),
+    ("folded", merged()),
+    ("folded", by_torch),
+])
+def test_right_answers_of_any_form_pass(check, right):
+    line = verdict(right, checker("resnet", check))
+    assert line.startswith("✓"), line
+
+
+@pytest.mark.parametrize(("check", "wrong", "hint"), [
+    ("layers", lambda b, bottleneck: (2 + bottleneck) * sum(b), "linear layer count"),
+    ("layers", lambda b, bottleneck: (2 + bottleneck) * sum(b) + 1, "both the first"),
+    ("layers", lambda b, bottleneck: 2 * sum(b) + 2, "a bottleneck has three"),
+    ("layers", lambda b, bottleneck: 3 * sum(b) + 2, "a basic block has two"),
+    ("layers", lambda b, bottleneck: sum(b), "each block has several"),
+    ("layers", lambda b, bottleneck: one_by_one(b, bottleneck) + 3, "projections"),
+    ("receptive_field", field(stride=lambda step, s: 1), "two pixels apart"),
+    ("receptive_field", field(own=True), "not for its own|two pixels apart"),
+    ("receptive_field", field(stride=lambda step, s: step + s - 1), "strides multiply"),
+    ("receptive_field", field(start=0), "sees three pixels"),
+    ("receptive_field", field(grow=lambda size: 2), "its size minus one"),
+    ("receptive_field", lambda layers: field()(layers[::-1]), "two pixels apart"),
+    (
+        "receptive_field",
+        lambda layers: field()([one for one in layers if one[0] > 1]),
+        "its stride counts",
+    ),
+    ("without_block", taken_out(copy=lambda model: model), "copy it first"),
+    ("without_block", taken_out(new=lambda block: block), "of the whole network"),
+    ("without_block", taken_out(new=lambda block: Silent()), "no zeros"),
+    ("without_block", taken_out(shift=1, refuse=False), "no others go"),
+    ("without_block", taken_out(refuse=False), "a ValueError is expected"),
+    ("without_block", lambda model, number: list(model.stages), "a model, not list"),
+    ("folded", merged(factor=lambda norm: (norm.running_var + norm.eps).rsqrt()),
+     "norm.weight, is missing"),
+    ("folded", merged(factor=lambda norm: norm.weight / norm.running_var.sqrt()),
+     "norm.eps is added"),
+    ("folded", merged(factor=lambda norm: norm.weight / (norm.running_var + norm.eps)),
+     "not by the variance"),
+    ("folded", merged(shift=lambda convolution, norm, factor: norm.bias),
+     "minus the scaled mean"),
+    ("folded", merged(own=lambda bias, factor: bias), "own bias is scaled, too"),
+    ("folded", merged(bias=False), "needs a bias"),
+    ("folded", merged(stride=1), "take over stride"),
+    ("folded", nn.Sequential, "an nn.Conv2d, not Sequential"),
+    ("folded", in_place, "has been changed"),
+])
+def test_planted_wrong_answers_of_the_assignment_fail(check, wrong, hint):
+    line = verdict(wrong, checker("resnet", check))
+    assert line.startswith("✗") and re.search(hint, line), line
+
+
+def test_the_solutions_of_the_assignment_pass():
+    cells = source_notebook("resnet", "ResNet").cells
+    points = [cell.metadata.nbgrader.get("points") for cell in cells]
+    assert [one for one in points if one] == [2, 3, 4, 5]

@@ -3,6 +3,7 @@
 Each check yields pairs (holds, hint), easiest first.
 """
 
+from itertools import combinations
 from numbers import Real
 
 import torch
@@ -17,14 +18,26 @@ def parameters_of(answer):
     slips = {
         23_040: "the first layer of stages 2 and 3 has half as many input channels",
         -1_376: "each batch norm has two parameters a channel",
+        1_376: "running means and variances are no parameters",
         2_752: "option A has no parameters, so the shortcuts add none",
+        2_560: "option A has no parameters, so the shortcuts add none",
         688: "the convolutions have no bias",
         -10: "the linear layer has a bias",
+        -288: "the images have 3 channels",
         -464: "the stem is missing: a convolution of 3 to 16 channels, a batch norm",
         -650: "the linear layer is missing",
+        -145_824: "a block has two layers",
+        -97_216: "a stage has n blocks: one is missing in each",
+        97_216: "a stage has n blocks: you count one more in each",
     }
+    pairs = {sum(two): "; ".join(map(slips.get, two)) for two in combinations(slips, 2)}
+    slips = pairs | slips
+    parts = (
+        "its parts have 464 (stem), 14,016, 51,072 and 203,520 (stages), and 650 (linear "
+        "layer): which of yours has not?"
+    )
     hints = {
-        3: "list its layers one by one",
+        3: parts,
         9: "look at what one more block in each stage adds",
         18: "it should be linear in n",
     }
@@ -46,6 +59,12 @@ def pre_activation(answer):
     found = f"{len(convolutions)} convolutions and {len(norms)} batch norms"
     right = len(convolutions) == len(norms) == 2
     yield right, f"the block has {found}; it needs two of each"
+    same = all(
+        one.weight.shape == (4, 4, 3, 3) and one.padding in ((1, 1), "same")
+        for one in convolutions
+    )
+    hint = "conv(channels, channels, 3) keeps the map and its channels"
+    yield same, f"both convolutions should be 3×3 and keep the size: {hint}"
     bare = all(convolution.bias is None for convolution in convolutions)
     yield bare, "the convolutions need no bias: use conv(channels, channels, 3)"
 
