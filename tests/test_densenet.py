@@ -2,6 +2,8 @@
 
 import math
 import re
+from copy import deepcopy
+from functools import partial
 
 import pytest
 import torch
@@ -11,8 +13,10 @@ from pytorchcv.models import densenet_cifar as reference_cifar
 from safetensors.torch import save_file
 from support import checker, randomise, same_logits
 from torch import nn
+from torch.utils.checkpoint import checkpoint as recompute
 
 from kit import study
+from kit.assignments import source_notebook
 from kit.exercises import verdict
 from kit.probe import multiply_adds, parameters, saved_for_backward
 from lessons.densenet import (
@@ -530,6 +534,16 @@ def no_norm(layer, maps):
     return sum(F.conv2d(F.relu(x), part, padding=1) for x, part in zip(maps, parts))
 
 
+def whole_norm(layer, maps):
+    kernels = layer.conv.weight.split([x.shape[1] for x in maps], 1)
+    pairs = zip(maps, kernels)
+    return sum(F.conv2d(F.relu(layer.norm(x)), w, padding=1) for x, w in pairs)
+
+
+def whole_kernel(layer, maps):
+    return sum(F.conv2d(F.relu(x), layer.conv.weight, padding=1) for x in maps)
+
+
 def own_statistics(layer, maps):
     total, start, norm = 0, 0, layer.norm
     for x in maps:
@@ -569,6 +583,20 @@ def hard_coded(block, reader, source):
     with torch.no_grad():
         start = 0 if source == 0 else 1 + 4 * source
         block.layers[reader - 1].conv.weight[:, start:5 + 4 * source] = 0
+
+
+def recorded(block, reader, source):
+    start = 0 if source == 0 else block.in_channels + 4 * (source - 1)
+    block.layers[reader - 1].conv.weight[:, start:block.in_channels + 4 * source] = 0
+
+
+def masked(block, reader, source):
+    """Right, another way."""
+    conv = block.layers[reader - 1].conv
+    made = torch.arange(conv.in_channels) - block.in_channels
+    of = torch.div(made, conv.out_channels, rounding_mode="floor") + 1
+    of = of.clamp(min=0)
+    conv.weight = nn.Parameter(conv.weight.detach() * (of != source)[:, None, None])
 
 
 def first_is_narrow(block, reader, source):
@@ -614,6 +642,8 @@ WITHOUT = [
     (slices(norm=lambda layer, own: own_kernel(own)), "the values differ"),
     (slices(kernel=own_kernel), "the values differ"),
     (writes, "the layer has changed"),
+    (whole_norm, "its own channels of the batch norm"),
+    (whole_kernel, "its own channels of the batch norm"),
     (no_norm, "the batch norm is missing"),
     (own_statistics, "the batch's own statistics"),
 ]
@@ -624,6 +654,280 @@ SILENCE = [
     (silenced(also=True), "alone, it changed"),
     (first_is_narrow, "to zero; yours zeroes"),
     (hard_coded, "to zero; yours zeroes"),
+    (recorded, "no_grad"),
+]
+
+
+def by_formula(stem, growth_rate, depths, compression):
+    *first, last = depths
+    for depth in first:
+        stem = math.floor((stem + growth_rate * depth) * compression)
+    return stem + growth_rate * last
+
+
+# ---- exercises of the assignment
+
+
+def from_layers(k):
+    c = 1
+    while True:
+        with torch.device("meta"):
+            pair = DenseLayer(c, k), BottleneckLayer(c, k)
+        dense, squeezed = (
+            sum(w.numel() for w in layer.parameters() if w.dim() == 4) for layer in pair
+        )
+        if squeezed < dense:
+            return c
+        c += 1
+
+
+def at_a_quarter(transition, x, pool=F.avg_pool2d):
+    """A right answer, to plant faults in."""
+    return transition.conv(pool(F.relu(transition.norm(x)), 2))
+
+
+def by_matrix(transition, x):
+    """Right, another way."""
+    x = F.avg_pool2d(torch.relu(transition.norm(x)), 2)
+    return torch.einsum("oc,bchw->bohw", transition.conv.weight[:, :, 0, 0], x)
+
+
+def by_slices(transition, x):
+    x = F.relu(transition.norm(x))
+    rows = x[:, :, ::2] + x[:, :, 1::2]
+    return transition.conv((rows[..., ::2] + rows[..., 1::2]) / 4)
+
+
+def total(x, size):
+    return 4 * F.avg_pool2d(x, size)
+
+
+def every_fourth(x, size):
+    return x[:, :, ::size, ::size]
+
+
+def no_transition_norm(transition, x):
+    return transition.conv(F.avg_pool2d(F.relu(x), 2))
+
+
+def stored_statistics(transition, x):
+    norm = transition.norm
+    scale = norm.weight, norm.bias
+    x = F.batch_norm(x, norm.running_mean, norm.running_var, *scale, eps=norm.eps)
+    return transition.conv(F.avg_pool2d(F.relu(x), 2))
+
+
+def unmoved(transition, x):
+    norm = transition.norm
+    if not norm.training:
+        return at_a_quarter(transition, x)
+    x = F.batch_norm(x, None, None, norm.weight, norm.bias, True, eps=norm.eps)
+    return transition.conv(F.avg_pool2d(F.relu(x), 2))
+
+
+def shortened(shift=0, slices=None, stats=True, copied=True, norms=True):
+    """A right answer, to plant faults in. slices: the channels that a kernel keeps."""
+    def without_layer(block, number):
+        k, number = block.layers[0].conv.out_channels, number + shift
+        start = block.in_channels + k * (number - 1)
+        shorter = DenseBlock(len(block.layers) - 1, block.in_channels, k)
+        rest = [one for i, one in enumerate(block.layers, 1) if i != number]
+        for new, old in zip(shorter.layers, rest):
+            reads = range(old.conv.in_channels)
+            kept = [c for c in reads if not start <= c < start + k]
+            if slices:
+                kept = slices(reads, len(kept))
+            with torch.no_grad():
+                if copied:
+                    new.conv.weight.copy_(old.conv.weight[:, kept])
+                if norms:
+                    new.norm.weight.copy_(old.norm.weight[kept])
+                    new.norm.bias.copy_(old.norm.bias[kept])
+                if stats:
+                    new.norm.running_mean.copy_(old.norm.running_mean[kept])
+                    new.norm.running_var.copy_(old.norm.running_var[kept])
+        return shorter
+    return without_layer
+
+
+def by_copies(block, number):
+    """Right, another way: a copy whose tensors are cut."""
+    block = deepcopy(block)
+    k = block.layers[0].conv.out_channels
+    start = block.in_channels + k * (number - 1)
+    del block.layers[number - 1]
+    block.out_channels -= k
+
+    def cut(tensor, dim):
+        parts = tensor.narrow(dim, 0, start), tensor.narrow(
+            dim, start + k, tensor.shape[dim] - start - k
+        )
+        return torch.cat(parts, dim).detach()
+
+    for layer in block.layers[number - 1:]:
+        norm = layer.norm
+        layer.conv.weight = nn.Parameter(cut(layer.conv.weight, 1))
+        norm.weight = nn.Parameter(cut(norm.weight, 0))
+        norm.bias = nn.Parameter(cut(norm.bias, 0))
+        norm.running_mean = cut(norm.running_mean, 0)
+        norm.running_var = cut(norm.running_var, 0)
+        norm.num_features -= k
+    return block
+
+
+def deleted(block, number):
+    block = deepcopy(block)
+    del block.layers[number - 1]
+    return block
+
+
+def deleted_in_place(block, number):
+    del block.layers[number - 1]
+    return block
+
+
+def half_cut(block, number):
+    """The kernels and the statistics are cut, scales and shifts are not."""
+    whole, cut = deepcopy(block), shortened()(block, number)
+    del whole.layers[number - 1]
+    for old, new in zip(whole.layers, cut.layers):
+        new.norm.weight, new.norm.bias = old.norm.weight, old.norm.bias
+    return cut
+
+
+def last_out(block, number):
+    return shortened(4 - number)(block, number)
+
+
+def again(second, first=lambda norm, x: norm(x)):
+    """Squeezes are computed twice: by `first`, then by `second(norm, x)`."""
+    def counted_once(block, x):
+        def squeeze(layer, runs, *maps):
+            x = (second if runs else first)(layer.norm1, torch.cat(maps, dim=1))
+            runs.append(1)
+            return layer.conv1(F.relu(x))
+
+        maps = [x]
+        for layer in block.layers:
+            inner = recompute(squeeze, layer, [], *maps, use_reentrant=False)
+            maps.append(layer.grow(inner))
+        return torch.cat(maps, dim=1)
+    return counted_once
+
+
+def moving(norm, x, momentum=0.1, training=None):
+    training = norm.training if training is None else training
+    stored = norm.running_mean, norm.running_var
+    scale = norm.weight, norm.bias
+    return F.batch_norm(x, *stored, *scale, training, momentum, norm.eps)
+
+
+def still(norm, x):
+    return moving(norm, x, 0.0)
+
+
+def put_back(norm, x):
+    kept = norm.running_mean.clone(), norm.running_var.clone()
+    y = norm(x)
+    with torch.no_grad():
+        norm.running_mean.copy_(kept[0])
+        norm.running_var.copy_(kept[1])
+    return y
+
+
+def without_statistics(norm, x):
+    return F.batch_norm(x, None, None, norm.weight, norm.bias, True, eps=norm.eps)
+
+
+def half_way(norm, x):
+    return moving(norm, x, 1 - 0.9**0.5)
+
+
+def always_the_batch(norm, x):
+    if norm.training:
+        return norm(x)
+    return without_statistics(norm, x)
+
+
+def in_eval(norm, x):
+    return moving(norm, x, training=False)
+
+
+def once_for_ever(block, x):
+    """The second run is told by a mark on the layer, which stays."""
+    def squeeze(layer, *maps):
+        norm = still if hasattr(layer, "seen") else moving
+        layer.seen = True
+        return layer.conv1(F.relu(norm(layer.norm1, torch.cat(maps, dim=1))))
+
+    maps = [x]
+    for layer in block.layers:
+        inner = recompute(squeeze, layer, *maps, use_reentrant=False)
+        maps.append(layer.grow(inner))
+    return torch.cat(maps, dim=1)
+
+
+ONCE = [
+    (FrugalBlock.forward, "the second run has moved"),
+    (DenseBlock.forward, "times as much as a FrugalBlock"),
+    (again(still, still), "has not moved the running statistics"),
+    (again(without_statistics), "the same steps as the first"),
+    (again(without_statistics, without_statistics), "has not moved"),
+    (again(moving, still), "has not moved"),
+    (again(half_way, half_way), "after the forward pass the running statistics differ"),
+    (again(in_eval), "the gradients differ|the same steps"),
+    (again(in_eval, in_eval), "takes the batch's statistics"),
+    (again(put_back, always_the_batch), "in eval mode the running statistics"),
+    (once_for_ever, "with a second batch"),
+    (lambda block, x: again(still)(block, x).detach(), "the output has no gradient"),
+    (lambda block, x: again(still)(block, x)[:, 6:], "the input and all maps"),
+    (lambda block, x: None, "a tensor, not NoneType"),
+]
+PAYS = [
+    (lambda k: 36 * k / 5, "a whole number"),
+    (lambda k: math.ceil(36 * k / 5), "the two are equal"),
+    (lambda k: 1, "after the 1×1 there is a 3×3"),
+    (lambda k: 9 * k // 5 + 1, "reads 4k channels"),
+    (lambda k: 9 * k // 8 + 1, "squeezes to 4k"),
+    (lambda k: 144 * k // 5 + 1, "makes k channels"),
+    (lambda k: (36 * k + 8) // 5 + 1, "batch norms are not counted"),
+    (lambda k: 36 * k // 5, "does not have fewer yet"),
+    (lambda k: 4 * k, "compare a dense layer's 9ck"),
+]
+CHEAPER = [
+    (lambda t, x: t(x), "still reads every pixel"),
+    (lambda t, x: F.avg_pool2d(t.conv(F.relu(t.norm(x))), 2), "reads every pixel"),
+    (
+        lambda t, x: t.conv(F.relu(F.avg_pool2d(t.norm(x), 2))),
+        "the ReLU must come before the average",
+    ),
+    (
+        lambda t, x: t.conv(F.relu(t.norm(F.avg_pool2d(x, 2)))),
+        "the ReLU must come before the average",
+    ),
+    (lambda t, x: t.conv(F.avg_pool2d(t.norm(x), 2)), "the ReLU is missing"),
+    (no_transition_norm, "the batch norm is missing"),
+    (partial(at_a_quarter, pool=every_fourth), "one pixel of four"),
+    (partial(at_a_quarter, pool=F.max_pool2d), "not the largest"),
+    (partial(at_a_quarter, pool=total), "a quarter of their sum"),
+    (lambda t, x: t.conv(F.relu(t.norm(x))), "the map is halved once"),
+    (stored_statistics, "in training mode the values differ"),
+    (unmoved, "the running statistics should move"),
+    (lambda t, x: None, "a tensor, not NoneType"),
+]
+TAKEN = [
+    (deleted, "its kernel reads 13: cut its slice"),
+    (deleted_in_place, "the block given has changed"),
+    (half_cut, "its batch norm has 9 and 13"),
+    (last_out, "layer 4 is out in place of layer 2"),
+    (shortened(shift=1), "layer 3 is out in place of layer 2: 1 is the first"),
+    (shortened(slices=lambda reads, left: reads[:left]), "the wrong channels"),
+    (shortened(slices=lambda reads, left: reads[-left:]), "the wrong channels"),
+    (shortened(stats=False), "the old running_mean"),
+    (shortened(norms=False), "the old weight"),
+    (shortened(copied=False), "not those of the layers that stay"),
+    (lambda block, number: block.layers, "a DenseBlock, not ModuleList"),
+    (lambda block, number: deepcopy(block), "three should be left, not 4"),
 ]
 PLANTED = [
     (check, wrong, hint)
@@ -631,6 +935,10 @@ PLANTED = [
         ("final_channels", CHANNELS),
         ("without_concatenation", WITHOUT),
         ("silence", SILENCE),
+        ("pays_from", PAYS),
+        ("cheaper", CHEAPER),
+        ("without_layer", TAKEN),
+        ("counted_once", ONCE),
     )
     for wrong, hint in plants
 ]
@@ -642,9 +950,29 @@ def test_planted_wrong_answers_fail(check, wrong, hint):
     assert line.startswith("✗") and re.search(hint, line), line
 
 
-def test_the_fault_free_plants_pass():
-    for check, answer in (
-        ("final_channels", channels()), ("without_concatenation", slices()),
-        ("without_concatenation", split_at_once), ("silence", silenced()),
-    ):
-        assert verdict(answer, checker("densenet", check)).startswith("✓")
+@pytest.mark.parametrize(("check", "right"), [
+    ("final_channels", channels()),
+    ("final_channels", by_formula),
+    ("without_concatenation", slices()),
+    ("without_concatenation", split_at_once),
+    ("silence", silenced()),
+    ("silence", masked),
+    ("pays_from", lambda k: math.floor(7.2 * k + 1e-9) + 1),
+    ("pays_from", from_layers),
+    ("cheaper", at_a_quarter),
+    ("cheaper", by_matrix),
+    ("cheaper", by_slices),
+    ("without_layer", shortened()),
+    ("without_layer", by_copies),
+    ("counted_once", again(still)),
+    ("counted_once", again(put_back)),
+])
+def test_right_answers_of_any_form_pass(check, right):
+    line = verdict(right, checker("densenet", check))
+    assert line.startswith("✓"), line
+
+
+def test_the_solutions_of_the_assignment_pass():
+    cells = source_notebook("densenet", "DenseNet").cells
+    points = [cell.metadata.nbgrader.get("points") for cell in cells]
+    assert [one for one in points if one] == [2, 3, 4, 5]
