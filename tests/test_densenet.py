@@ -916,9 +916,9 @@ CHEAPER = [
     (lambda t, x: None, "a tensor, not NoneType"),
 ]
 TAKEN = [
-    (deleted, "its kernel reads 13: cut its slice"),
+    (deleted, "its kernel 13: cut its slice"),
     (deleted_in_place, "the block given has changed"),
-    (half_cut, "its batch norm has 9 and 13"),
+    (half_cut, "its norm has 9 and 13"),
     (last_out, "layer 4 is out in place of layer 2"),
     (shortened(shift=1), "layer 3 is out in place of layer 2: 1 is the first"),
     (shortened(slices=lambda reads, left: reads[:left]), "the wrong channels"),

@@ -625,7 +625,7 @@ def test_right_answers_of_any_form_pass(check, right):
     ("layers", lambda b, bottleneck: sum(b), "each block has several"),
     ("layers", lambda b, bottleneck: one_by_one(b, bottleneck) + 3, "projections"),
     ("receptive_field", field(stride=lambda step, s: 1), "two pixels apart"),
-    ("receptive_field", field(own=True), "not for its own|two pixels apart"),
+    ("receptive_field", field(own=True), "not its own|two pixels apart"),
     ("receptive_field", field(stride=lambda step, s: step + s - 1), "strides multiply"),
     ("receptive_field", field(start=0), "sees three pixels"),
     ("receptive_field", field(grow=lambda size: 2), "its size minus one"),

@@ -108,7 +108,8 @@ def without_concatenation(answer):
         if "channels" not in str(error) and "elements" not in str(error):
             raise
         trouble = str(error).partition("\n")[0]
-    yield not trouble, f"a map has not all 9 channels of the layer: {SLICES} ({trouble})"
+    hint = f"a map has not all 9 channels of the layer: {SLICES} ({trouble})"
+    yield not trouble, hint
     what = f"your function should return a tensor, not {type(found).__name__}"
     yield isinstance(found, torch.Tensor), what
     same = unchanged(layer, before)
@@ -271,9 +272,9 @@ def without_layer(answer):
             normed = {len(getattr(layer.norm, name)) for name in NORMS}
             right = first + k * i
             hint = f"layer {i + 1} of the new block should read {right} channels"
-            yield reads == right, f"{hint}, its kernel reads {reads}: cut its slice, too"
+            yield reads == right, f"{hint}, its kernel {reads}: cut its slice, too"
             own = " and ".join(map(str, sorted(normed)))
-            yield normed == {right}, f"{hint}, its batch norm has {own}: cut four tensors"
+            yield normed == {right}, f"{hint}, its norm has {own}: cut four tensors"
         announced = shorter.out_channels
         right = first + 3 * k
         yield announced == right, f"its out_channels should be {right}, not {announced}"
@@ -354,7 +355,8 @@ def gradients(block):
 def counted_once(answer):
     torch.manual_seed(0)
     plain = randomise(DenseBlock(12, 6, 4, BottleneckLayer))
-    block, frugal = (kind(12, 6, 4, BottleneckLayer) for kind in (DenseBlock, FrugalBlock))
+    kinds = DenseBlock, FrugalBlock
+    block, frugal = (kind(12, 6, 4, BottleneckLayer) for kind in kinds)
     for one in (block, frugal):
         one.load_state_dict(plain.state_dict())
     start = statistics(plain, "norm1.running")
@@ -365,9 +367,8 @@ def counted_once(answer):
     shapes = f"{tuple(expected.shape)}, it is {tuple(found.shape)}"
     hint = "the input and all maps, concatenated"
     yield found.shape == expected.shape, f"the shape should be {shapes}: {hint}"
-    kept, least = (
-        saved_for_backward(one, x) for one in (Answered(answer, deepcopy(block)), frugal)
-    )
+    kept = saved_for_backward(Answered(answer, deepcopy(block)), x)
+    least = saved_for_backward(frugal, x)
     yield kept < 1.2 * least, (
         f"it keeps {kept / least:.1f} times as much as a FrugalBlock: compute "
         "concatenation, norm, ReLU and 1×1 convolution again"
@@ -384,8 +385,9 @@ def counted_once(answer):
     except CheckpointError as error:
         trouble = str(error).partition("\n")[0].removeprefix("torch.utils.checkpoint: ")
     yield not trouble, (
-        f"the second run must take the same steps as the first, to the last tensor that "
-        f"it stores: a batch norm whose statistics are there but do not move ({trouble})"
+        "the second run must take the same steps as the first, to the last tensor that "
+        "it stores: a batch norm whose statistics are there but do not move "
+        f"({trouble})"
     )
     ours, right = gradients(block), gradients(plain)
     yield all(one is not None for one in ours), "some weights get no gradient"
@@ -409,5 +411,6 @@ def counted_once(answer):
     with torch.no_grad():
         block.eval(), plain.eval()
         plain.load_state_dict(block.state_dict())
-        same = near(answer(block, x), plain(x)) and torch.equal(statistics(block), stored)
+        same = near(answer(block, x), plain(x))
+        same = same and torch.equal(statistics(block), stored)
     yield same, "in eval mode the running statistics are used, and do not change"

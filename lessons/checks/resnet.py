@@ -33,8 +33,8 @@ def parameters_of(answer):
     pairs = {sum(two): "; ".join(map(slips.get, two)) for two in combinations(slips, 2)}
     slips = pairs | slips
     parts = (
-        "its parts have 464 (stem), 14,016, 51,072 and 203,520 (stages), and 650 (linear "
-        "layer): which of yours has not?"
+        "its parts have 464 (stem), 14,016, 51,072 and 203,520 (stages), and 650 "
+        "(linear layer): which of yours has not?"
     )
     hints = {
         3: parts,
@@ -158,7 +158,7 @@ def receptive_field(answer):
         ([(3, 1), (3, 1)], 5, "each further 3×3 layer adds one pixel on either side"),
         ([(5, 1), (3, 1)], 7, "a layer adds its size minus one"),
         ([(3, 2), (3, 1)], 7, "behind a stride of 2, neighbours are two pixels apart"),
-        ([(3, 1), (3, 2)], 5, "a stride counts for the layers after it, not for its own"),
+        ([(3, 1), (3, 2)], 5, "a stride counts for the layers after it, not its own"),
         ([(3, 2), (3, 2), (3, 1)], 15, "strides multiply"),
         ([(7, 2), (3, 2), (3, 1), (3, 1)], 27, "count from input to output"),
         ([(1, 2), (3, 1)], 5, "a 1×1 layer sees one pixel, but its stride counts"),
@@ -239,7 +239,8 @@ def fold_hint(one, convolution, norm):
     weight = one.weight / convolution.weight
     if torch.allclose(weight[:, 0, 0, 0], 1 / deviation, **close):
         return "the norm's own scale, norm.weight, is missing"
-    if torch.allclose(weight[:, 0, 0, 0], norm.weight / norm.running_var.sqrt(), **close):
+    without_eps = norm.weight / norm.running_var.sqrt()
+    if torch.allclose(weight[:, 0, 0, 0], without_eps, **close):
         return "norm.eps is added to the variance before the root"
     if torch.allclose(weight[:, 0, 0, 0], norm.weight / (deviation**2), **close):
         return "divide by the standard deviation, not by the variance"
