@@ -5,7 +5,7 @@
 #
 # **You will see:** two puzzles that each need another part of attention, a head taken apart into these parts, and what no distance can tell
 #
-# **You need** the [ALBERT lesson](albert.ipynb): attention, the encoder, the masked language model.
+# **You need** the [ALBERT lesson](albert.ipynb): attention, the encoder, the masked language model; for section 9 the [ELECTRA lesson](electra.ipynb), too.
 # *The short way*: sections 1 to 4, twenty minutes.
 # Everything: about 75 minutes, of which the machine computes one.
 #
