@@ -59,28 +59,24 @@ def remarks(prompt):
 # --- the twins
 
 
-def what_is_read(coded, uncoded):
-    """Two batches, each of ids to read and ids to predict `(24, 64)`; one row each."""
-    named = {START: "[start] "} | {TOKEN[code]: f"[{code}] " for code in CODES}
-    row = 4 * list(CODES).index("Scripture")  # four windows of each kind
+def what_is_read(batches):
+    """{name: ids to read and ids to predict, both `(1, tokens)`}, in two rows each."""
+    named = {START: "[start]"} | {TOKEN[code]: f"[{code}]" for code in CODES}
     rows = []
-    for name, (ids, targets) in {"with codes": coded, "its twin": uncoded}.items():
-        read = [named[ids[row, 0].item()], *pieces(ids[row, 1:14])]
-        role = "idea" if name == "with codes" else "control"
-        rows += [
-            {"title": f"{name}, reads", "tokens": read, "role": role,
-             "values": [1.0] + 13 * [0.0]},
-            {"title": f"{name}, to predict", "tokens": pieces(targets[row, :14]),
-             "role": role},
-        ]
+    for name, (ids, targets) in batches.items():
+        first, *rest = ids[0, :12].tolist()
+        read = [named[first], *pieces(torch.tensor(rest))]
+        marks = ["differs", *[""] * len(rest)]
+        rows.append({"title": f"{name}: reads", "tokens": read, "marks": marks})
+        predicted = pieces(targets[0, : len(read)])
+        rows.append({"title": f"{name}: is to predict", "tokens": predicted})
     return Tokens(
         {"rows": rows},
-        value_label="what differs",
-        caption="The beginning of one window from the first batch of both twins. Each "
-        "token of a lower row is to be predicted from what stands above it and to the "
-        "left of that. One token differs.",
-        alt="Four rows of tokens. Read: the code Scripture, or the word start, then "
-        "a text. To predict: the same text, one place further to the left.",
+        caption="The beginning of one text, as both twins are given it. Each token of "
+        "a lower row is to be predicted from what stands above it and to the left of "
+        "that. One token differs.",
+        alt="Four rows of tokens. Read: the code Scripture, or the word start, and "
+        "then a text. To predict: the same text, one place further to the left.",
     )
 
 
@@ -283,8 +279,8 @@ def worth_of_a_code(stored):
         caption="Left: the code's gain is the small step from grey to blue; misleading "
         "the network is the large one to orange. Right: where does each lie?",
         alt="Left, three columns of dots: blue slightly below grey, orange far above. "
-        "Right, two curves over the window: the cost of a wrong code stays high; two "
-        "thirds of what the right code gives lie in the first twelve tokens.",
+        "Right, two curves over the window: the cost of a wrong code stays high; three "
+        "quarters of what the right code gives lie in the first twelve tokens.",
     )
 
 
@@ -446,28 +442,34 @@ def circles_or_nonsense(stored, real):
         "θ =": (("1", "1.1", "1.2", "1.5"), BLUE, "o"),
     }
     drawing, axis = plt.subplots(figsize=(7.6, 3.8))
+
+    def name(label, at, colour):
+        side = -8 if label in ("top-k", "nucleus", "θ = 1.5") else 8
+        axis.annotate(label, at, (side, -4 if side < 0 else -8), color=colour,
+                      ha="right" if side < 0 else "left", fontsize=9,
+                      textcoords="offset points")
+
     for way, (settings, colour, marker) in curves.items():
-        x, y = zip(*(point(f"{way} {setting}") for setting in settings))
-        axis.plot(x, y, marker, linestyle="-", color=colour, ms=6)
-        for setting, *place in zip(settings, x, y):
-            label = "greedy, θ = 1" if (way, setting) == ("θ =", "1") else (
-                f"{way} {setting}")
-            axis.annotate(label, place, (7, 5), color=colour, fontsize=9,
-                          textcoords="offset points")
+        points = [point(f"{way} {setting}") for setting in settings]
+        axis.plot(*zip(*points), marker, linestyle="-", color=colour, ms=6)
+        for setting, at in zip(settings, points):
+            name(f"{way} {setting}", at, colour)
     for way in ("top-k", "nucleus"):
         axis.plot(*point(way), "D", color=ORANGE, ms=6)
-        axis.annotate(way, point(way), (7, -4), color=ORANGE, fontsize=9,
-                      textcoords="offset points")
+        name(way, point(way), ORANGE)
+    name("real text", [100 * one for one in real], "#111111")
     axis.plot(100 * real[0], 100 * real[1], "*", color="#111111", ms=12)
-    axis.annotate("real text", (100 * real[0], 100 * real[1]), (8, 4), fontsize=9,
-                  textcoords="offset points")
-    axis.set(xlabel="runs of three tokens that were repeated, %", ylim=(None, 103))
+    axis.set(xlabel="runs of three tokens that were repeated, %", xlim=(-9, 82))
     axis.set_ylabel("letters in real words, %")
     return Picture(
         drawing,
         caption="Means of five networks, 96 texts of 40 tokens each. Left is without "
-        "circles, up is without invented words. Which curve comes nearest to the star?",
-        alt="@@ALT@@",
+        "circles, up is without invented words; θ = 1 is greedy. Which way comes "
+        "nearest to the star?",
+        alt="Two curves, two points, and a star for real text. Temperature: from many "
+        "repeated runs and real words to none and many invented words. The penalty: "
+        "from greedy text, which repeats most, to little repetition with more real "
+        "words than any temperature gives. Top-k and nucleus lie near temperature 1.",
     )
 
 
@@ -489,8 +491,7 @@ def priors():
     axis.set(xlabel="% of the training data", xlim=(0, 42))
     return Picture(
         drawing,
-        caption="The prior of each code in the authors' file of control codes. Each of "
-        "the 47 others has less than 0.2%.",
+        caption="The prior of each code in the authors' file of control codes.",
         alt="Bars: Links 36.6%, Reviews 15.4, Translation 13.0, multilingual 11.1, "
         "Books 9.6, Wikipedia 8.5, News 4.4, Explain 0.3, 47 others 1.1 together.",
     )
