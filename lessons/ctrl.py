@@ -586,7 +586,7 @@ def right_and_wrong(losses, kinds):
 # figures.worth_of_a_code(stored)
 
 # %% [markdown]
-# - **The gain is small**, and three quarters of it lie in the first twelve tokens: soon the text itself tells its kind, with a code or without.
+# - **The gain is small**, and two thirds of it lie in the first twelve tokens: soon the text itself tells its kind, with a code or without.
 # - **A wrong code costs** far more, and at the end of the window still over half of what it costs at the beginning.
 #   The network has learned to believe the code, which never lied to it.
 # - So codes do not make a much better language model here. They make one that can be *asked*.
@@ -722,11 +722,11 @@ def topic_judge():
 
 # %% [markdown]
 # Mostly the form wins: half of the texts have the form alone, a fifth the topic alone, a fifth both, a tenth neither.
-# All three manuals keep their form; of the programs some turn into manuals of the right package.
+# Manuals mostly keep their form; many a program turns into a manual of its package.
 #
 # A judge must choose, so a fifth is to be read with care.
-# Two judges that guess would agree on the pair for 17% of texts.
-# And if form and topic did not hinder each other in a text, the shares of each would let one expect more than we count:
+# Two judges that guess find the pair in 17% of texts.
+# And the shares of form and topic, multiplied, let one expect more than we count:
 
 # %% tags=["active-ipynb"]
 # form, topic, another, first, last = (
@@ -738,8 +738,8 @@ def topic_judge():
 # claim("in at least 11 of 12 networks two codes never seen together give form and topic "
 #       "more often than a word that is no code", (unseen > another).sum() >= 11,
 #       "ours, the stored study")
-# claim("in all 12 more often than the first code alone",
-#       (unseen > first).all(), "ours, the stored study")
+# claim("in all 12 more often than either code alone",
+#       ((unseen > first) & (unseen > last)).all(), "ours, the stored study")
 
 # %% [markdown]
 # So both codes are heard, and they compete.
@@ -935,7 +935,7 @@ def real_words(rows, codes):
 #
 # The model has 1.63 billion parameters and read 140 GB of text for two weeks on 256 TPU cores (§3.1, §3.2).
 # The list that the authors published has 55 domain codes, each with its share of the data.
-# (*Links* are pages found by their address, *Explain* is a forum of questions, *multilingual* is Wikipedia in other languages.)
+# (*Links* are pages found by their address, *Explain* is a forum of questions, *multilingual* is text in more languages than English.)
 
 # %% tags=["active-ipynb"]
 # figures.priors()

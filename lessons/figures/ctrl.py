@@ -279,8 +279,8 @@ def worth_of_a_code(stored):
         caption="Left: the code's gain is the small step from grey to blue; misleading "
         "the network is the large one to orange. Right: where does each lie?",
         alt="Left, three columns of dots: blue slightly below grey, orange far above. "
-        "Right, two curves over the window: the cost of a wrong code stays high; three "
-        "quarters of what the right code gives lie in the first twelve tokens.",
+        "Right, two curves over the window: the cost of a wrong code stays high; two "
+        "thirds of what the right code gives lie in the first twelve tokens.",
     )
 
 
