@@ -654,7 +654,7 @@ def second_batches(steps, seed):
 # fit(second, second_batches(150, SEED), 150, RATE);
 
 # %% [markdown]
-# The network has gone on learning; some windows had START instead of the first code.
+# The network has gone on learning, partly behind START in place of the first code.
 # It has never seen a program of scikit-learn (`sklearn`), nor Scripture behind the name of a package.
 # Can it mix two codes that it never saw together? The paper shows examples of that (Table 5).
 #
@@ -883,12 +883,9 @@ def real_words(rows, codes):
 # figures.circles_or_nonsense(stored, real)
 
 # %% tags=["active-ipynb"]
-# def drawn(way, measure):
-#     return by_seed("with codes", f"{way}: {measure}")
-#
-#
 # again, known, p = (
-#     {way: drawn(way, measure) for way in ("θ = 1", "θ = 1.2", "temperature 0.5")}
+#     {way: by_seed("with codes", f"{way}: {measure}")
+#      for way in ("θ = 1", "θ = 1.2", "temperature 0.5")}
 #     for measure in ("repeated", "real words", "mean p")
 # )
 # claim("with each of five seeds θ = 1.2 leaves less than a third of the repeated runs of "
@@ -972,7 +969,7 @@ def real_words(rows, codes):
 #
 # The text grows, the code stays one token among many. Do the heads still look at it?
 # A first token is often looked at for no reason (Xiao et al. 2023, [arXiv:2309.17453](https://arxiv.org/abs/2309.17453)).
-# Here we have the control: the twin, whose first token says nothing.
+# The control is the twin, whose first token says nothing.
 
 # %%
 @torch.no_grad()
@@ -1023,11 +1020,10 @@ def weight_on_first(model, ids):
 # For a code that is right, nearly: it tells little more by then. A wrong one is believed to the end: section 4.
 #
 # **"Control needs a special architecture."**
-# Six codes cost six rows of a table and six biases; second codes cost nothing:
+# Six codes cost six rows of a table and six biases; second codes are ordinary text:
 
 # %% tags=["active-ipynb"]
 # print(f"{6 * (SMALL.n_embd + 1)} of {parameters(coded):,} parameters are the codes'")
-# print("the second code of a program:", tokenizer().encode("networkx\n").tokens)
 
 # %% [markdown]
 # ## 10. Your turn
@@ -1184,9 +1180,7 @@ def build(name, **changes):
 # | deviation of the initial weights | 0.02, in the published configuration | 0.1: section 3 |
 # | what the penalty spares | line ends, in the authors' code | nothing |
 # | dropout | 0.1 on what each part adds | none |
-# | first code | in front of every window | the same |
 # | second code | where a document begins | in front of every window |
-# | loss | on every token, second codes included | the same |
 #
 # What does not show, or was not tried:
 #

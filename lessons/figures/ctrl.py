@@ -444,10 +444,10 @@ def circles_or_nonsense(stored, real):
     drawing, axis = plt.subplots(figsize=(7.6, 3.8))
 
     def name(label, at, colour):
-        side = -8 if label in ("top-k", "nucleus", "θ = 1.5") else 8
-        axis.annotate(label, at, (side, -4 if side < 0 else -8), color=colour,
-                      ha="right" if side < 0 else "left", fontsize=9,
-                      textcoords="offset points")
+        left = label in ("top-k", "nucleus", "θ = 1.5")
+        height = 5 if label in ("θ = 1", "θ = 1.1", "θ = 1.2") else -4 if left else -8
+        axis.annotate(label, at, (-8 if left else 8, height), color=colour, fontsize=9,
+                      ha="right" if left else "left", textcoords="offset points")
 
     for way, (settings, colour, marker) in curves.items():
         points = [point(f"{way} {setting}") for setting in settings]
