@@ -7,7 +7,7 @@
 #
 # **You need** the [ALBERT lesson](albert.ipynb): its attention and its feed-forward network are used here.
 # *The short way*: sections 1, 2 and 4, twenty minutes; for the penalty, section 6.
-# Everything: about 75 minutes, of which the machine computes one and a half.
+# Everything: about 75 minutes, of which the machine computes two.
 #
 # What the paper says is marked with its section (§) or table; everything else is ours.
 # A line that begins with ✓ was tested on the machine that ran it; a claim that fails stops the notebook.
@@ -753,6 +753,7 @@ def topic_judge():
 # To draw by the probabilities is risky: there are thousands of unlikely tokens, and now and then one comes.
 # So one divides the logits by a *temperature* below 1, or draws only from the k likeliest tokens (*top-k*),
 # or from those that together have, say, 90% of the probability (*nucleus*).
+# (`seen` says which tokens the text has already; only the penalty below will ask.)
 
 # %%
 def above_zero(value, name):
