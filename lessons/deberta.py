@@ -110,6 +110,7 @@ def puzzle(task, count, length, generator):
 
 # %% [markdown]
 # First a BERT of one layer with one head, trained on texts of 24 tokens and tested on new ones of 48.
+# The training is that of the ALBERT lesson, and the same for all that follows.
 
 # %%
 SMALL = Config(
@@ -139,9 +140,6 @@ def started(model):
             module.position.weight.data = 0.1 * waves(rows, width)
     return model
 
-
-# %% [markdown]
-# The training is that of the ALBERT lesson, and the same for all that follows.
 
 # %%
 def learn(model, ids, answers, rate=5e-3, on_step=None):
@@ -213,8 +211,6 @@ def tested(solver, task):
 #
 #
 # experiment("absolute", partial(bert, SMALL))
-
-# %% tags=["active-ipynb"]
 # figures.right_answers("absolute", scores)
 
 # %% tags=["active-ipynb"]
@@ -337,6 +333,9 @@ class DebertaConfig(Config):
     max_relative_positions: int = 512  # k
 
 
+PUZZLE = DebertaConfig(**vars(SMALL), max_relative_positions=8)
+
+
 class WordEmbeddings(nn.Module):
     """Token ids `(batch, tokens)` to vectors `(batch, tokens, hidden_size)`."""
 
@@ -393,21 +392,13 @@ class Deberta(Encoder):
         return states
 
 
-# %%
-PUZZLE = DebertaConfig(**vars(SMALL), max_relative_positions=8)
-
 # %% tags=["active-ipynb"]
 # for task in TASKS[1:]:
 #     torch.manual_seed(SEED)
 #     solver = solve(Deberta(PUZZLE, ContentToContent), task, SEED)
 #     scores["none", task] = tested(solver, task)
 # print({task: scores["none", task] for task in TASKS[1:]})
-
-# %% [markdown]
-# It looks at all tokens at once, and can do no better than name the letter that is the most frequent.
-# How often is that right, in the whole text, and, for later, among the six places where the answer may stand?
-
-# %% tags=["active-ipynb"]
+#
 # ids, answers = puzzle("reader", 400, 48, torch.Generator().manual_seed(999))
 # letters = F.one_hot(ids % len(LETTERS))                 # (texts, tokens, 8)
 # wide = F.pad(letters, (0, 0, 3, 3))                     # three more at both ends
@@ -417,6 +408,9 @@ PUZZLE = DebertaConfig(**vars(SMALL), max_relative_positions=8)
 #     print(f"most frequent in the {where}: {100 * hits.float().mean():.1f}% right")
 
 # %% [markdown]
+# Without positions it looks at all tokens at once, and can do no better than name the most frequent letter: 20%.
+# Among the six places where the answer may stand, the most frequent one would give 37%; remember it for later.
+#
 # ### Content to position
 #
 # Now let what a token says choose a distance.
@@ -435,9 +429,6 @@ PUZZLE = DebertaConfig(**vars(SMALL), max_relative_positions=8)
 #         row = max(0, min(row, 2 * k - 1))               # cut off: this is δ(i, j)
 #         by_loop[i, j] = query[i] @ position_key[row]
 
-# %% [markdown]
-# For all pairs at once:
-
 # %%
 def delta(tokens, k, device=None):
     """δ of every pair of tokens (Eq. 3): rows of a table of 2k, `(tokens, tokens)`."""
@@ -452,6 +443,7 @@ def delta(tokens, k, device=None):
 # %% [markdown]
 # Without the loops one could look up a vector for each pair, n × n × d numbers.
 # The paper multiplies each query with all 2k rows first, and then *gathers* the n × n numbers that it needs (§3.1.1).
+# With n = k = 512 and d = 64 that keeps 2kn + n² = 786,432 numbers instead of n²d = 16,777,216, a twentieth of the memory, at twice the multiplications.
 
 # %%
 def c2p_scores(query, position_key, index):
@@ -463,18 +455,6 @@ def c2p_scores(query, position_key, index):
     return scores.gather(-1, index.expand(*scores.shape[:-1], -1))
 
 
-# %% tags=["active-ipynb"]
-# gathered = c2p_scores(query, position_key, delta(n, k))
-# assert torch.allclose(gathered, by_loop, atol=1e-5)     # what the loops give
-# n_, k_, d_ = 512, 512, 64
-# print(f"kept: {n_ * n_ * d_:,} or {n_ * 2 * k_ + n_ * n_:,} numbers; "
-#       f"multiplied: {n_ * n_ * d_:,} or {n_ * 2 * k_ * d_:,}")
-
-# %% [markdown]
-# So for one head and one text a twentieth of the memory, at twice the multiplications.
-# Now the term as part of attention:
-
-# %%
 class ContentToPosition(ContentToContent):
     """c2c and c2p: the content of the token that looks asks for distances."""
 
@@ -490,6 +470,8 @@ class ContentToPosition(ContentToContent):
 
 
 # %% tags=["active-ipynb"]
+# gathered = c2p_scores(query, position_key, delta(n, k))
+# assert torch.allclose(gathered, by_loop, atol=1e-5)     # what the loops give
 # experiment("c2p", lambda: Deberta(PUZZLE, ContentToPosition), ["reader", "sender"])
 # claim("c2p solves “reader”, over 95%, also at positions never trained, and in as many "
 #       "steps not “sender”, below 60%",
@@ -560,24 +542,42 @@ ATTENTION = {
 
 # %% tags=["active-ipynb"]
 # experiment("both", lambda: Deberta(PUZZLE, DisentangledAttention))
-
-# %% [markdown]
-# ## 4. Did it cure the problem?
-#
-# First the networks that you have just trained:
-
-# %% tags=["active-ipynb"]
 # claim("p2c solves “sender”, over 95%, and not “reader”, below 60%",
 #       min(scores["p2c", "sender"]) > 95 and max(scores["p2c", "reader"]) < 60, "ours")
 # claim("both together solve all three, over 95%, at positions never trained, too",
 #       min(min(scores["both", task]) for task in TASKS) > 95, "ours")
 
 # %% [markdown]
+# ## 4. Did it cure the problem?
+#
 # Is it the seed, or the learning rate, or did some only lack time?
 # `make study-deberta` trained each with five seeds; with three rates, one seed each; and those that fail five times as long.
 
 # %% tags=["active-ipynb"]
 # stored = study.read("deberta")
+#
+#
+# def measured(name, kind):
+#     return torch.tensor([run[kind] for run in stored[name]])
+#
+#
+# LATER = "later positions"
+# claim("in 300 steps, with each of five seeds, c2p and p2c solve one puzzle each, "
+#       "and together both",
+#       min(measured(name, LATER).min() for name in figures.SOLVE) > 95
+#       > 60 > max(measured(name, LATER).max() for name in figures.FAIL), "study")
+# patient = measured("absolute, reader, 1500 steps", "trained positions")
+# claim("BERT gets over 90% of “reader” in five times as many steps, "
+#       "and at later positions less than 25%",
+#       patient.min() > 90
+#       and measured("absolute, reader, 1500 steps", LATER).max() < 25, "study")
+# OTHERS = ("c2p", "sender"), ("p2c", "reader")
+# one = [measured(f"{name}, {task}, 1500 steps", LATER) for name, task in OTHERS]
+# four = [measured(f"{name}, four heads, {task}, 1500 steps", LATER)
+#         for name, task in OTHERS]
+# claim("in 1,500 steps each term gets less than 75% of the other's puzzle with one "
+#       "head, and over 80% with four, with each of three seeds",
+#       torch.cat(one).max() < 75 and torch.cat(four).min() > 80, "study")
 # figures.who_solves_what(stored)
 
 # %% tags=["active-ipynb"]
@@ -606,24 +606,8 @@ ATTENTION = {
 # With five times the steps it gets 96% of “reader” and 64% of “sender”, and at later positions it still guesses.
 #
 # Each term solves the puzzle made for it in 300 steps, with one head, and not the other's; “fixed” it solves, too.
-# Where it fails it can still name the most frequent of the six letters, which gives the 36% of section 3.
+# Where it fails it can still name the most frequent of the six letters, which gives the 37% of section 3.
 # Longer training brings c2p to 70% of “sender”, and p2c to 35 to 60% of “reader”, by the seed: what divides the two is what comes *easily*.
-
-# %% tags=["active-ipynb"]
-# def measured(name, kind):
-#     return torch.tensor([run[kind] for run in stored[name]])
-#
-#
-# LATER = "later positions"
-# claim("in 300 steps, with each of five seeds, c2p and p2c solve one puzzle each, "
-#       "and together both",
-#       min(measured(name, LATER).min() for name in figures.SOLVE) > 95
-#       > 60 > max(measured(name, LATER).max() for name in figures.FAIL), "study")
-# patient = measured("absolute, reader, 1500 steps", "trained positions")
-# claim("BERT gets over 90% of “reader” in five times as many steps, "
-#       "and at later positions less than 25%",
-#       patient.min() > 90
-#       and measured("absolute, reader, 1500 steps", LATER).max() < 25, "study")
 
 # %% [markdown]
 # ### Paper or code?
@@ -775,6 +759,8 @@ def cloze(kind, ids, generator):
 # In place of one pass through the last layer it makes two, with the same weights.
 # Only the queries know positions; keys and values are the states before that layer, both times.
 # (In the paper the first queries are the positions alone; in the released code and here, positions plus states.)
+# The layer adds its input `queries` to what attention gives, so the position reaches the word's prediction.
+# It costs one table and one more pass (3% more time for base, 2% for large; A.8), and is left out when the network is fine-tuned for something else.
 
 # %%
 class MaskDecoder(Deberta):
@@ -802,10 +788,6 @@ class MaskDecoder(Deberta):
             queries = last(queries, *context, memory)   # the same weights twice
         return queries
 
-
-# %% [markdown]
-# The layer adds its input `queries` to what attention gives, so the position reaches the word's prediction.
-# It costs one table and one more pass (3% more time for base, 2% for large; A.8), and is left out when the network is fine-tuned for something else.
 
 # %%
 CLOZE = replace(
@@ -868,6 +850,11 @@ def fill_in(positions, kind, seed, steps=300, rate=5e-3):
 # And the quarter?
 
 # %% tags=["active-ipynb"]
+# claim("with each of five seeds distances alone find over 90% of the quarters, but less "
+#       "than half of the columns, as does the decoder without its positions",
+#       measured("quarter, both", "right").min() > 90
+#       and measured("column, both", "right").max() < 50
+#       and measured("column, decoder without positions", "right").max() < 50, "study")
 # figures.columns_and_quarters(stored)
 
 # %% [markdown]
@@ -876,14 +863,6 @@ def fill_in(positions, kind, seed, steps=300, rate=5e-3):
 # Hence the control: a task in which the place matters only coarsely would not show that the decoder is needed.
 # The column leaks, too: 31% after 300 steps, 40% after 1,500, both well short of 100.
 # And it is the positions that the decoder needs: with its table at 0 it is no better than the encoder alone.
-
-# %% tags=["active-ipynb"]
-# claim("with each of five seeds distances alone find over 90% of the quarters, "
-#       "and less than half of the columns",
-#       measured("quarter, both", "right").min() > 90
-#       and measured("column, both", "right").max() < 50, "study")
-# claim("the mask decoder without its positions finds less than half of the columns, too",
-#       measured("column, decoder without positions", "right").max() < 50, "study")
 
 # %% [markdown]
 # ## 6. On text
@@ -936,8 +915,7 @@ def long_windows():
 #     losses[name], _ = held_out_loss(models[name], windows().test)
 # live.close()
 # print({name: f"{parameters(model):,} parameters" for name, model in models.items()})
-
-# %% tags=["active-ipynb"]
+#
 # gap = losses["absolute"] - losses["both"]
 # claim("after 400 steps relative positions are ahead by over 0.5 of held-out loss",
 #       gap > 0.5, "ours")
@@ -957,9 +935,6 @@ def long_windows():
 # figures.curves_on_text(stored)
 
 # %% tags=["active-ipynb"]
-# figures.last_losses(stored)
-
-# %% tags=["active-ipynb"]
 # def final(name, steps, tokens=32):
 #     kind = f"after {steps}" if tokens == 32 else "64 tokens"
 #     return measured(f"text: {name}, {steps} steps", kind)
@@ -974,7 +949,9 @@ def long_windows():
 # alone = torch.stack([final(name, 2400) - final("both", 2400) for name in ("c2p", "p2c")])
 # claim("both terms are ahead of either alone, by less than 0.1, with each seed",
 #       alone.min() > 0 and alone.max() < 0.1, "study")
-# print("the decoder, more or less than both:", final("decoder", 2400) - final("both", 2400))
+# more = final("decoder", 2400) - final("both", 2400)
+# print("loss with the decoder, more than with both:", more.tolist())
+# figures.last_losses(stored)
 
 # %% [markdown]
 # - Relative positions are learned much *sooner*.
@@ -1062,14 +1039,13 @@ def loss_by_place(model, ids):
 # start = (0.1 * random).requires_grad_()
 # uphill, = torch.autograd.grad(change(start), start)
 # uphill = F.normalize(uphill, dim=-1)
-
-# %% tags=["active-ipynb"]
 # lengths = [0, 0.25, 0.5, 0.75, 1, 1.25, 1.5]
 # with torch.no_grad():
 #     moved = {name: [change(length * shift).item() for length in lengths]
 #              for name, shift in (("random", random), ("uphill", uphill))}
 # claim("a shift uphill changes the predictions over three times as much as a random "
-#       "one of the same length", moved["uphill"][4] > 3 * moved["random"][4], "ours; §4")
+#       "one of the same length",
+#       moved["uphill"][4] > 3 * moved["random"][4], "ours; §4")
 # figures.shifted(lengths, moved)
 
 # %% [markdown]
@@ -1157,10 +1133,6 @@ def log_buckets(distance, buckets=256, longest=512):
     return torch.where(distance.abs() <= exact, distance, far).long()
 
 
-# %% tags=["active-ipynb"]
-# distances = torch.tensor([1, 2, 127, 128, 129, 200, 300, 400, 511])
-# print(dict(zip(distances.tolist(), log_buckets(distances).tolist())))
-
 # %% [markdown]
 # **V3** (He, Gao, Chen, [arXiv:2111.09543](https://arxiv.org/abs/2111.09543)) changes the task to ELECTRA's *replaced token detection*.
 # In [ELECTRA](electra.ipynb) two networks share a table of words, and both train it.
@@ -1202,16 +1174,6 @@ def log_buckets(distance, buckets=256, longest=512):
 # **"c2p and p2c are the same thing twice."** Section 4: each soon solves a puzzle that the other does not.
 # But with more heads the border blurs, and with time: one head can look for "says +2, and stands two to the left", another for "says −1, …".
 
-# %% tags=["active-ipynb"]
-# OTHERS = ("c2p", "sender"), ("p2c", "reader")
-# one = [measured(f"{name}, {task}, 1500 steps", LATER) for name, task in OTHERS]
-# four = [measured(f"{name}, four heads, {task}, 1500 steps", LATER)
-#         for name, task in OTHERS]
-# claim("in 1,500 steps each term gets less than 75% of the other's puzzle with one "
-#       "head, and over 80% with four, with each of three seeds",
-#       torch.cat(one).max() < 75 and torch.cat(four).min() > 80, "study")
-
-# %% [markdown]
 # **"The library's masked model fills in words with the published weights."**
 # By default it makes a head with other names than those in the published files, which stays random.
 # With `legacy=False` it has the right one, and the mask decoder in neither case.

@@ -180,7 +180,7 @@ def who_solves_what(stored):
         axis.set_title(f"“{task}”", fontsize=11)
         axis.set_xticks(range(len(KINDS)), KINDS)
     axes[0].set(ylabel="right, %", ylim=(0, 108))
-    axes[1].text(4.55, 12.5, "guessing", fontsize=10, va="center")
+    axes[1].text(4.65, 12.5, "guessing", fontsize=10, va="center")
     return Picture(
         drawing,
         caption="Means and each of five seeds. Dark bars: positions 1 to 24, as in "
@@ -239,7 +239,7 @@ def solvers_apart(encoders):
 def directions():
     """A window of news with directions over some words, for both clozes."""
     tokenizer, corpus = news()
-    drawing, axes = plt.subplots(1, 2, figsize=(8.6, 4), width_ratios=(4, 8))
+    drawing, axes = plt.subplots(1, 2, figsize=(8.6, 2.9), width_ratios=(4, 8))
     for axis, kind, wide in zip(axes, ("column", "quarter"), (4, 8)):
         random = torch.Generator().manual_seed(2)
         ids, answers = cloze(kind, corpus.heldout[7:8], random)
@@ -247,7 +247,7 @@ def directions():
             asked = answer >= 0
             word = tokenizer.id_to_token(answer if asked else piece)
             place, row = i % wide, i // wide
-            axis.text(place, -row * 4 / wide * 2, word, ha="center", va="center",
+            axis.text(place, -row, word, ha="center", va="center",
                       fontsize=9.5, color=BLUE if asked else "#111111",
                       weight="bold" if asked else "normal")
         axis.set(xlim=(-0.6, wide - 0.4), ylim=(-7.6, 0.6), title=kind)
