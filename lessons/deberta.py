@@ -601,15 +601,14 @@ ATTENTION = {
 # figures.rates_and_time(stored)
 
 # %% [markdown]
-# For the relative kinds neither seed nor rate matters.
+# In 300 steps neither seed nor rate matters for the relative kinds.
 # BERT was not at its best rate (87% of “reader” at 0.01).
 # With five times the steps it gets 96% of “reader” and 64% of “sender”, and at later positions it still guesses.
 #
 # Each term solves the puzzle made for it in 300 steps, with one head, and not the other's; “fixed” it solves, too.
 # Where it fails it can still name the most frequent of the six letters, which gives the 37% of section 3.
 # Longer training brings c2p to 70% of “sender”, and p2c to 35 to 60% of “reader”, by the seed: what divides the two is what comes *easily*.
-
-# %% [markdown]
+#
 # ### Paper or code?
 #
 # In Eq. 4 p2c takes row δ(j, i) of the table; all released code, and so ours, takes δ(i, j), the row that c2p takes.
@@ -620,7 +619,8 @@ ATTENTION = {
 # %% tags=["active-ipynb"]
 # as_printed = [f"{name} as in Eq. 4, {task}" for name, task in
 #               (("both", "reader"), ("both", "sender"), ("p2c", "sender"))]
-# claim("with δ(j, i) each of the two puzzles is solved, too, by over 90% with each of five seeds",
+# claim("with δ(j, i) each of the two puzzles is solved, too, by over 90% "
+#       "with each of five seeds",
 #       min(measured(name, LATER).min() for name in as_printed) > 90, "study; Eq. 4")
 
 # %% [markdown]
