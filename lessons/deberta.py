@@ -638,11 +638,10 @@ ATTENTION = {
 #
 # Is the absolute position of no use, then?
 # The paper's example: *a new **store** opened beside the new **mall***, with both nouns masked (§3.2).
-# "New" stands before both, and yet a store opens and a mall is what it stands beside.
-# Distances, it says, do not tell the two apart: one needs to know where in the sentence each stands.
+# "New" stands before both; distances, it says, do not tell the two apart: one needs to know where in the sentence each stands.
 #
 # Let us test that, with other words for each of the eight places.
-# Where the sentence stands should tell nothing, so it stands anywhere among other words.
+# The sentence stands anywhere among other words, so that the place in the text tells nothing.
 
 # %%
 ARTICLES, LOOKS = ("a", "the", "one", "another"), ("new", "old", "big", "small")
@@ -675,8 +674,8 @@ def store_and_mall(count, generator, masked=(2, 7)):
         word, place = drawn(slot, (count,), generator), start + number
         ids[row, place] = 0 if number in masked else word
         if number in (2, 7):
-            either = (place >= 7) & (place <= 14)
-            answers[row, place] = torch.where(either, word, -100)
+            answers[row, place] = word
+    answers[:, :7] = answers[:, 15:] = -100                 # one noun alone stands there
     return ids, answers
 
 
@@ -686,10 +685,10 @@ def right_kind(model, masked=(2, 7)):
     """Percent of the masks that a MaskedLM fills with a noun that can stand there."""
     ids, nouns = store_and_mall(1000, torch.Generator().manual_seed(999), masked)
     guesses = model(train.placed(ids, model)).argmax(-1).cpu()
-    pairs = zip(guesses[nouns >= 0].tolist(), nouns[nouns >= 0].tolist())
-    kinds = {WORDS.index(word): kind for kind in (OPENS, STANDS) for word in kind}
-    fits = [kinds.get(guess) == kinds[noun] for guess, noun in pairs]
-    return 100 * sum(fits) / len(fits)
+    kind = torch.tensor([(word in OPENS) + 2 * (word in STANDS) for word in WORDS])
+    asked = nouns >= 0
+    right = kind[guesses[asked]] == kind[nouns[asked]]
+    return 100 * right.float().mean().item()
 
 
 def fill_in_nouns(encoder, seed, masked=(2, 7)):
@@ -714,15 +713,14 @@ NOUNS = replace(PUZZLE, vocab_size=len(WORDS))
 
 # %% [markdown]
 # So the paper's own example does not need absolute positions.
-# Without any, the two masks are alike to the network.
-# With distances it sees that one stands to the left of "opened" and the other to the right, which is enough.
-# Even with the verb hidden, the other words tell.
+# Without any positions the two masks are alike to the network.
+# With distances it sees that one stands to the left of "opened" and the other to the right; with the verb hidden, the other words tell.
 #
 # What can distances *not* tell?
-# Take pieces of real news, printed in four columns, and write a direction over some of them:
+# Take pieces of real news, in four columns, mask some, and ask for a direction:
 # *north* in the first column, *east* in the second, *south* in the third, *west* in the fourth.
-# What stands around a word says nothing about its column; only its place does.
-# An easier form, as a control: the direction says in which *quarter* of the 32 places one is.
+# The words around say nothing of the column; only the place does.
+# An easier form, as a control: the direction is that of the *quarter* of the 32 places.
 
 # %%
 DIRECTIONS = ("north", "east", "south", "west")
@@ -946,7 +944,8 @@ def long_windows():
 #       "at 32 tokens, with each of three seeds; at 64 they stay over 1 behind",
 #       early.min() > 0.5 and 0 < late.min() and late.max() < 0.25 and far.min() > 1,
 #       "study")
-# alone = torch.stack([final(name, 2400) - final("both", 2400) for name in ("c2p", "p2c")])
+# alone = [final(name, 2400) - final("both", 2400) for name in ("c2p", "p2c")]
+# alone = torch.cat(alone)
 # claim("both terms are ahead of either alone, by less than 0.1, with each seed",
 #       alone.min() > 0 and alone.max() < 0.1, "study")
 # more = final("decoder", 2400) - final("both", 2400)
@@ -1011,11 +1010,11 @@ def loss_by_place(model, ids):
 #
 # The largest DeBERTa, of 1.5 billion parameters, has 89.9 on SuperGLUE, an ensemble 90.3; people have 89.8 (Table 5).
 # Its pre-trained weights are published as `deberta-v2-xxlarge`.
-# It was fine-tuned by *scale-invariant fine-tuning* (§4): the network should give the same answer when its input is shifted a little.
-# The shift is **adversarial**: it starts at random and then follows the gradient, to where the answer changes most.
-# It is made in *normalised* word vectors, as lengths differ from word to word and from network to network.
+# It was fine-tuned by *scale-invariant fine-tuning* (§4): the answer should stay the same when the input is shifted a little.
+# The shift is **adversarial**: it starts at random and follows the gradient, to where the answer changes most.
+# It is made in *normalised* word vectors, as lengths differ between words and networks.
 #
-# How much worse than a random shift is one uphill step, of the same length?
+# How much worse than a random shift is one uphill step of the same length?
 
 # %% tags=["active-ipynb"]
 # encoder, words = models["both"].encoder, models["both"].words
@@ -1056,9 +1055,9 @@ def loss_by_place(model, ids):
 #
 # ### What does a head make of a line of Python?
 #
-# The network of section 6, layer by layer and head by head: stripes along the diagonal are distances.
+# The network of section 6: stripes along the diagonal are distances.
 # Is what a head looks at chosen by content or by distance?
-# Write your own line, and switch the terms off one by one.
+# Write your own line, and switch terms off.
 
 # %%
 @torch.no_grad()
@@ -1135,10 +1134,9 @@ def log_buckets(distance, buckets=256, longest=512):
 
 # %% [markdown]
 # **V3** (He, Gao, Chen, [arXiv:2111.09543](https://arxiv.org/abs/2111.09543)) changes the task to ELECTRA's *replaced token detection*.
-# In [ELECTRA](electra.ipynb) two networks share a table of words, and both train it.
+# In [ELECTRA](electra.ipynb) two networks share and train one table of words.
 # V3's authors say that they pull it two ways: to fill in words wants similar words alike, to spot fakes wants them apart.
-# So V3 gives the discriminator the table $E_D = \mathrm{sg}(E_G) + E_\Delta$, where sg stops gradients:
-# it *reads* what the generator has learned, and trains only its own difference, which starts at 0.
+# So the discriminator gets the table $E_D = \mathrm{sg}(E_G) + E_\Delta$, where sg stops gradients: it trains only its own difference, which starts at 0.
 # V3-large has 91.37 on GLUE, 1.37 more than DeBERTa-large and 1.91 more than ELECTRA (V3's abstract).
 #
 # ## 10. What people get wrong
@@ -1153,7 +1151,7 @@ def log_buckets(distance, buckets=256, longest=512):
 # Each token sees what stands to its right, as the store sees the verb (section 5).
 #
 # **"DeBERTa has no absolute positions."** Its encoder has none; the mask decoder has them (section 5).
-# And an encoder without them still knows coarsely where it is, from the edges.
+# And distances alone still tell the encoder coarsely where it is, from the edges.
 #
 # **"The score is divided by √d", or "by √3d".** By $\sqrt{d(1 + t)}$ with t position terms.
 # A sum of more terms varies more; this brings it back:
@@ -1173,7 +1171,7 @@ def log_buckets(distance, buckets=256, longest=512):
 # %% [markdown]
 # **"c2p and p2c are the same thing twice."** Section 4: each soon solves a puzzle that the other does not.
 # But with more heads the border blurs, and with time: one head can look for "says +2, and stands two to the left", another for "says −1, …".
-
+#
 # **"The library's masked model fills in words with the published weights."**
 # By default it makes a head with other names than those in the published files, which stays random.
 # With `legacy=False` it has the right one, and the mask decoder in neither case.
@@ -1296,8 +1294,7 @@ def build(name, **changes):
 
 # %% [markdown]
 # What do the two terms cost? Two matrices a layer and one table, $2LH^2 + 2kH$ parameters (A.7, which writes d for H).
-# The appendix says 49 million for large, which is 51,380,224.
-# Divided by 2²⁰ that is 49 exactly: so the authors count in 2²⁰, without saying it.
+# The appendix says 49 million for large; it is 51,380,224, or 49 × 2²⁰: so the authors count in 2²⁰, without saying it.
 
 # %% tags=["active-ipynb"]
 # rows = published.printed_counts()
@@ -1307,12 +1304,10 @@ def build(name, **changes):
 # table(["what", "printed, millions", "ours", "unit", "rounded"], rows[:4])
 
 # %% [markdown]
-# These are four of the eleven.
-# Table 13's rows count the head for masked words, a pooler and the table of positions, too (we found this by trying).
-# Its first row comes to 119.47; the last one fits neither unit.
+# Four of the eleven.
+# Table 13 counts the head for masked words, a pooler and the table of positions, too (found by trying); its first row comes to 119.47, its last fits neither unit.
 #
-# Equal counts do not prove equal networks.
-# So models of the transformers library get random weights, ours read their files, and both read the same texts, with padding.
+# Equal counts do not prove equal networks, so ours get the random weights of models of the transformers library, and both read the same texts, with padding.
 
 # %% tags=["active-ipynb"]
 # differences = published.differences_from_reference(SEED)
@@ -1353,11 +1348,10 @@ def build(name, **changes):
 # | measured by | eight tasks of GLUE and more, fine-tuned | puzzles, held-out loss |
 #
 # - *c2p and p2c together beat either alone* (Table 4): in the puzzles, with one head; on our text by 0.01 to 0.05 of loss, in every seed.
-# - *The mask decoder helps* (Table 4): where columns are asked for everything hangs on it; on our text it is ahead in two of three seeds, too few to tell.
+# - *The mask decoder helps* (Table 4): where columns are asked; on our text we cannot tell.
 # - *The store and the mall* (§3.2): distances tell them apart.
-# - *A better network, not only a faster one* (Tables 1 to 3): at the trained length our lead shrinks about eightfold with time.
-# - *Two tasks pull one table apart* (V3): not tried.
-# - *SiFT helps* (Table 12), *and all fine-tuning*: not tried.
+# - *A better network, not only a faster one*: at the trained length our lead shrinks about eightfold with time.
+# - *SiFT* (Table 12), *fine-tuning* and *two tasks at one table* (V3): not tried.
 #
 # The puzzles show what comes easily to a term, not how often language asks for it.
 # The claims were run with five seeds; the environment variable `LESSON_SEED` sets yours.
