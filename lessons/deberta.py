@@ -247,8 +247,7 @@ def tested(solver, task):
 #
 # Content and position are projected by matrices of their own, and meet only in the score: attention is *disentangled*.
 # Let i be the token that looks, and j the one that is looked at.
-# P is a table of 2k vectors, one for each distance, and $P_{i|j}$ becomes one of its rows:
-# δ(i, j) = i − j + k, cut off at 0 and 2k − 1, says which (section 3).
+# P is a table of 2k vectors, one for each distance: $P_{j|i}$ becomes its row δ(i, j) = i − j + k, cut off at 0 and 2k − 1 (section 3).
 # Index c marks queries and keys of content; those of position are $Q^r = P\,W_{q,r}$ and $K^r = P\,W_{k,r}$.
 # The score is (Eq. 4)
 #
@@ -551,7 +550,7 @@ ATTENTION = {
 # ## 4. Did it cure the problem?
 #
 # Is it the seed, or the learning rate, or did some only lack time?
-# `make study-deberta` trained each with five seeds; with three rates, one seed each; and those that fail five times as long.
+# `make study-deberta` trained each with five seeds; with three rates (BERT four), one seed each; and those that fail five times as long.
 
 # %% tags=["active-ipynb"]
 # stored = study.read("deberta")
@@ -626,8 +625,7 @@ ATTENTION = {
 # %% [markdown]
 # ### One head taken apart
 #
-# How do the two heads do it?
-# The first three maps are the terms; their sum, through a softmax, is the fourth.
+# Three maps are the terms; their sum, through a softmax, is the fourth.
 # Switch terms off and see what is left of the weights.
 
 # %% tags=["active-ipynb"]
@@ -719,7 +717,7 @@ NOUNS = replace(PUZZLE, vocab_size=len(WORDS))
 # What can distances *not* tell?
 # Take pieces of real news, in four columns, mask some, and ask for a direction:
 # *north* in the first column, *east* in the second, *south* in the third, *west* in the fourth.
-# The words around say nothing of the column; only the place does.
+# Only the place tells the column.
 # An easier form, as a control: the direction is that of the *quarter* of the 32 places.
 
 # %%
@@ -856,9 +854,8 @@ def fill_in(positions, kind, seed, steps=300, rate=5e-3):
 # figures.columns_and_quarters(stored)
 
 # %% [markdown]
-# Distances alone find the quarter nearly always: coarse place *leaks*.
-# A token sees how many others are far to its left and how many to its right, and near an edge that one side is missing.
-# Hence the control: a task in which the place matters only coarsely would not show that the decoder is needed.
+# Distances alone find the quarter nearly always: coarse place *leaks*, as a token sees how many others are far to its left and how many to its right.
+# So a task in which the place matters only coarsely would not show that the decoder is needed.
 # The column leaks, too: 31% after 300 steps, 40% after 1,500, both well short of 100.
 # And it is the positions that the decoder needs: with its table at 0 it is no better than the encoder alone.
 
@@ -867,9 +864,8 @@ def fill_in(positions, kind, seed, steps=300, rate=5e-3):
 #
 # The puzzles are made for one term each.
 # What does text ask for?
-# As in the ALBERT and ELECTRA lessons our text is programs, here in windows of 32 tokens.
-# A fifth of the tokens is hidden; two layers of four heads, H = 64, k = 16.
-# The control is BERT again.
+# As in the ALBERT lesson our text is programs, in windows of 32 tokens, a fifth of them hidden.
+# Two layers of four heads, H = 64, k = 16; the control is BERT again.
 
 # %%
 TEXT = DebertaConfig(
@@ -984,14 +980,13 @@ def loss_by_place(model, ids):
 #
 # ## 7. What the paper found
 #
-# At its scale, do all parts count?
-# First against others, after the same fine-tuning.
+# First against others, after fine-tuning.
 
 # %% tags=["active-ipynb"]
 # figures.against_others()
 
 # %% [markdown]
-# DeBERTa-large is 1.2 points ahead of RoBERTa on average over GLUE (Table 1), and 3.6 on RACE, school exams in reading (Table 2).
+# RACE is school exams in reading, MNLI asks whether one sentence follows from another.
 # Tables 1 to 3 change many things at once.
 # The fair row is in Table 4: the authors' own RoBERTa, trained alike, is 1.4, 3.0 and 4.9 points below.
 # Whether longer training would close that, the table does not say.
@@ -1002,7 +997,6 @@ def loss_by_place(model, ids):
 # figures.parts_taken_away()
 
 # %% [markdown]
-# On MNLI one says whether one sentence follows from another.
 # Each removal costs something on all three; the decoder least on MNLI and RACE.
 # The table prints no spread, so differences of 0.2 prove little.
 #
@@ -1176,9 +1170,6 @@ def log_buckets(distance, buckets=256, longest=512):
 # By default it makes a head with other names than those in the published files, which stays random.
 # With `legacy=False` it has the right one, and the mask decoder in neither case.
 #
-# **"V3 is DeBERTa, trained longer."** It has another task, another vocabulary, shared projections and buckets (section 9).
-# `published.from_pretrained` below has a class for each.
-#
 # ## 11. Your turn
 #
 # Replace the lines that raise, and run the cell: its last line checks your answer.
@@ -1327,24 +1318,22 @@ def build(name, **changes):
 # states = model(**inputs)        # (1, tokens, 768)
 # ```
 #
-# `published.from_pretrained(name, decoder=True)` takes the mask decoder and the head of a pre-training, too, and fills in words as the paper does.
+# With `decoder=True` it takes the mask decoder and the head, too, and fills in words as the paper does.
 #
 # To train at the paper's scale, give `MaskedLM(MaskDecoder(VARIANTS["deberta-base"]))` texts of 512 pieces,
-# hidden by `choose_ngrams` of the ALBERT lesson (runs of up to three, as in the paper); 2,000 a step, a million steps (Table 8).
+# hidden by ALBERT's `choose_ngrams`; 2,000 a step, a million steps (Table 8).
 #
 # ## 13. Where we differ, and what does not show
 #
 # | what | the paper | here |
 # |---|---|---|
 # | text | 78 GB: Wikipedia, books, web pages, stories | 450,000 tokens of Python; puzzles; pieces of news |
-# | vocabulary | 50,265 (BPE) | 1,000 |
 # | length, k | 512, 512 | 24 to 32; 4 to 16 |
 # | encoder | 12 layers of H = 768 and more | 1 or 2 layers of H = 32 or 64 |
 # | initial weights | deviation 0.02 | 0.1, as the networks are narrow |
 # | hiding | 15%, runs of up to three words | single tokens: 20% of the programs, 15% of the news |
 # | mask decoder | always, in pre-training | in section 5, and in one curve of section 6 |
 # | optimiser | Adam, batches of 2,000, 1,000,000 steps | AdamW, batches of 32, 150 to 2,400 steps |
-# | dropout | 0.1 | none |
 # | measured by | eight tasks of GLUE and more, fine-tuned | puzzles, held-out loss |
 #
 # - *c2p and p2c together beat either alone* (Table 4): in the puzzles, with one head; on our text by 0.01 to 0.05 of loss, in every seed.
