@@ -407,7 +407,7 @@ class Deberta(Encoder):
 #     print(f"most frequent in the {where}: {100 * hits.float().mean():.1f}% right")
 
 # %% [markdown]
-# Without positions it looks at all tokens at once, and can do no better than name the most frequent letter: 20%.
+# Without positions it looks at all tokens at once, and can do no better than name the most frequent letter: one in five.
 # Among the six places where the answer may stand, the most frequent one would give 37%; remember it for later.
 #
 # ### Content to position
@@ -645,35 +645,33 @@ ATTENTION = {
 ARTICLES, LOOKS = ("a", "the", "one", "another"), ("new", "old", "big", "small")
 OPENS = ("store", "shop", "bakery", "bank", "school", "cinema")
 STANDS = ("mall", "market", "station", "park", "church", "bridge")
-SLOTS = (
-    ARTICLES, LOOKS, OPENS, ("opened", "started", "appeared"),
-    ("beside", "near", "behind", "opposite"), ARTICLES, LOOKS, STANDS,
-)
+VERBS, WHERE = ("opened", "started", "appeared"), ("beside", "near", "behind", "opposite")
+SLOTS = ARTICLES, LOOKS, OPENS, VERBS, WHERE, ARTICLES, LOOKS, STANDS
 FILLERS = ("well", "so", "then", "now", "today", "yes", "indeed", "perhaps")
-WORDS = ["[MASK]", *dict.fromkeys(word for slot in (*SLOTS, FILLERS) for word in slot)]
+WORDS = ["[MASK]", *dict.fromkeys(sum((*SLOTS, FILLERS), ()))]
 
 
 def drawn(words, shape, generator):
     """Random ones of these words, as ids in WORDS."""
-    numbers = torch.tensor([WORDS.index(word) for word in words])
-    return numbers[torch.randint(len(words), shape, generator=generator)]
+    ids = torch.tensor([WORDS.index(word) for word in words])
+    return ids[torch.randint(len(words), shape, generator=generator)]
 
 
 def store_and_mall(count, generator, masked=(2, 7)):
     """A sentence anywhere among 12 fillers, and its nouns: `(count, 20)`, ids in WORDS.
 
-    The nouns are asked for, the others are -100, and so is a noun at a place where the
-    other noun cannot stand: place alone tells nothing. masked: words of the sentence.
+    Asked are nouns at the eight places where either may stand, so that place alone
+    tells nothing; all else is -100. masked: words of the sentence.
     """
-    ids = drawn(FILLERS, (count, 20), generator)
+    ids, row = drawn(FILLERS, (count, 20), generator), torch.arange(count)
     start = torch.randint(13, (count,), generator=generator)
-    answers, row = torch.full_like(ids, -100), torch.arange(count)
+    answers = torch.full_like(ids, -100)
     for number, slot in enumerate(SLOTS):
         word, place = drawn(slot, (count,), generator), start + number
         ids[row, place] = 0 if number in masked else word
         if number in (2, 7):
             answers[row, place] = word
-    answers[:, :7] = answers[:, 15:] = -100                 # one noun alone stands there
+    answers[:, :7] = answers[:, 15:] = -100                 # where one noun only can be
     return ids, answers
 
 
