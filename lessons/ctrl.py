@@ -889,8 +889,8 @@ def real_words(rows, codes):
 #      for way in ("θ = 1", "θ = 1.2", "temperature 0.5")}
 #     for measure in ("repeated", "real words", "mean p")
 # )
-# claim("with each of five seeds θ = 1.2 leaves less than a third of the repeated runs of "
-#       "greedy text", (again["θ = 1.2"] < again["θ = 1"] / 3).all(), "ours; §4.1")
+# claim("with each of five seeds θ = 1.2 leaves less than a third of the repeated runs "
+#       "of greedy text", (again["θ = 1.2"] < again["θ = 1"] / 3).all(), "ours; §4.1")
 # claim("with each it repeats less than temperature 0.5, and over 5 points more of its "
 #       "letters stand in real words",
 #       ((again["θ = 1.2"] < again["temperature 0.5"])
