@@ -474,7 +474,7 @@ def obeyed(model, seed, each, coded=True):
 # ### Remember
 #
 # And because nothing ahead reaches a token, its keys and values never change while the text grows.
-# `read_on` keeps them in a *memory*, and a new token costs one token of work, not a whole text.
+# `read_on` keeps them in a *memory* (others say *KV cache*, for keys and values), and a new token costs one token of work, not a whole text.
 
 # %%
 def new_memory(model, batch):
@@ -568,7 +568,7 @@ def right_and_wrong(losses, kinds):
 # %% [markdown]
 # The same rate is best for both.
 
-# %% tags=["active-ipynb"]
+# %% tags=["active-ipynb", "nbval-ignore-output"]
 # def by_seed(way, measure):
 #     return torch.tensor([run[measure] for run in stored[way]])
 #
