@@ -226,8 +226,8 @@ def attention_weights(query, key, mask=None):
 class SelfAttention(nn.Module):
     """Multi-head self-attention: `(batch, tokens, hidden_size)` to the same.
 
-    mask: bool, or numbers that are added to the scores; `(batch, heads, tokens, tokens)`
-    or what broadcasts to it.
+    mask: bool, or numbers that are added to the scores; of the shape
+    `(batch, heads, tokens, tokens)` or what broadcasts to it.
     Raises ValueError where the heads cannot share out the hidden size.
     """
 

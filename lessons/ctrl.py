@@ -6,8 +6,8 @@
 # **You will see:** two networks that differ in one token, a wheel that turns one prompt into six kinds of text, and what one token is worth
 #
 # **You need** the [ALBERT lesson](albert.ipynb): its attention and its feed-forward network are used here.
-# *The short way*: sections 1, 2 and 4, twenty minutes.
-# Everything: about 75 minutes, of which the machine computes one and a half.
+# *The short way*: sections 1, 2 and 4, twenty minutes; for the penalty, section 6.
+# Everything: about 75 minutes, of which the machine computes two.
 #
 # What the paper says is marked with its section (§) or table; everything else is ours.
 # A line that begins with ✓ was tested on the machine that ran it; a claim that fails stops the notebook.
@@ -70,16 +70,9 @@ from lessons.albert import FeedForward, SelfAttention, init_weights
 #
 # No second network, no other loss, no labels by hand: a text comes *from* somewhere, and that is its code.
 #
-# Is that enough? We train **twins**: same network, same first weights, same texts in the same order.
-# One reads the code before each text, the other one and the same start token.
-#
-# They shall read six kinds of text, which lie inside installed packages.
+# Ours are six kinds of text, which lie inside installed packages.
 # A byte-level tokenizer keeps capitals, spaces and line ends; it joins frequent pairs of bytes into 2,048 pieces.
 # (The paper's has about 250,000, §3.2.)
-#
-# The network is a stack of layers like ALBERT's, with two changes (§3).
-# A *causal* mask: a token looks at itself and those before it, never ahead, or it would read the answer.
-# And *pre-norm*: normalise what goes *into* attention and feed-forward network, not the sum; the shortcut stays free.
 
 # %%
 CODES = {
@@ -91,6 +84,8 @@ CODES = {
     "C++": "headers",               # of torch
 }
 VOCABULARY, WINDOW = 2048, 64
+START = VOCABULARY                                  # the first token of the twin
+TOKEN = {code: START + 1 + i for i, code in enumerate(CODES)}
 
 
 def some(documents, characters):
@@ -119,6 +114,43 @@ def windows(code, part="train"):
     return text.windows([one.ids for one in encodings], WINDOW)
 
 
+# %% [markdown]
+# Is that enough? We train **twins**: same network, same initial weights, same texts in the same order.
+# One reads the code before each text, the other the same start token before all.
+
+# %%
+def mixed(parts, steps, seed):
+    """`steps` pairs (ids to read, ids to predict), both `(batch, 64)`.
+
+    parts: (first token, windows `(n, 64)`, how many of them in a batch).
+    """
+    drawn = [text.batches(rows, count, steps, seed) for _, rows, count in parts]
+    first = torch.cat([torch.full((count, 1), token) for token, _, count in parts])
+    for rows in zip(*drawn):
+        targets = torch.cat(rows)
+        yield torch.cat([first, targets[:, :-1]], dim=1), targets
+
+
+def twin_batches(steps, seed, coded):
+    """Four windows of each kind in a batch, behind their code or all behind START."""
+    parts = [(TOKEN[one] if coded else START, windows(one), 4) for one in CODES]
+    return mixed(parts, steps, seed)
+
+
+# %% tags=["active-ipynb"]
+# rows = windows("Scripture")[:1]
+# figures.what_is_read({
+#     "with codes": next(mixed([(TOKEN["Scripture"], rows, 1)], 1, SEED)),
+#     "its twin": next(mixed([(START, rows, 1)], 1, SEED)),
+# })
+
+# %% [markdown]
+# Each token is predicted from those to the left of it, and the code is always among them.
+#
+# The network is a stack of layers like ALBERT's.
+# First its sizes, the paper's and ours; and where a token stands.
+# Attention does not know that, so each place has a vector that is added: sines and cosines of many wavelengths.
+
 # %%
 @dataclass(frozen=True)
 class Config:
@@ -139,22 +171,28 @@ class Config:
             raise ValueError(f"n_embd should be even, not {self.n_embd}")
 
 
+def check_room(tokens, config):
+    if tokens > config.n_positions:
+        found = f"the text has {tokens} tokens with its code"
+        raise ValueError(f"{found}, the model knows {config.n_positions} positions")
+
+
+SMALL = Config(
+    vocab_size=VOCABULARY + 1 + len(CODES), n_positions=WINDOW + 1, n_embd=96, dff=384,
+    n_layer=2, n_head=4, dropout=0.0, initializer_range=0.1,
+)
+
+
 def sinusoids(positions, d):
     """Sines, then cosines of d/2 wavelengths from 2π to 10,000 · 2π: section 3."""
     rates = 1 / 10000 ** ((torch.arange(d) // 2 * 2).float() / d)   # (d,), each twice
     angles = torch.arange(positions)[:, None] * rates               # (positions, d)
     return torch.cat([angles[:, 0::2].sin(), angles[:, 1::2].cos()], dim=1)
 
-
-def range_of(ids, past, config):
-    """The positions of `ids` after `past` tokens; ValueError where there are none."""
-    text.check_ids(ids, config.vocab_size, "input_ids")
-    total, most = past + ids.shape[1], config.n_positions
-    if total > most:
-        found = f"the text has {total} tokens with its code"
-        raise ValueError(f"{found}, the model knows {most} positions")
-    return slice(past, total)
-
+# %% [markdown]
+# Two things are not ALBERT's (§3).
+# A *causal* mask: a token looks at itself and those before it, never ahead, or it would read the answer.
+# And *pre-norm*: normalise what goes *into* attention and feed-forward network, not the sum; the shortcut stays free.
 
 # %%
 def causal_mask(new, total, real=None, device=None):
@@ -187,6 +225,10 @@ class Layer(nn.Module):
         return x + self.dropout(self.ffn(self.ffn_norm(x)))
 
 
+# %% [markdown]
+# The whole: the vectors of tokens and places are added, the layers follow, and at each place come the logits of its next token.
+# One table of vectors serves twice, for what is read and for what is predicted.
+
 # %%
 class Ctrl(nn.Module):
     """Token ids `(batch, tokens)`, the first a code, to logits of each next token.
@@ -206,10 +248,11 @@ class Ctrl(nn.Module):
         self.bias = nn.Parameter(torch.zeros(config.vocab_size))
         self.apply(partial(init_weights, std=config.initializer_range))
 
-    def embed(self, ids, past=0):                   # past: how many tokens before
-        places = range_of(ids, past, self.config)
+    def embed(self, ids, past=0):                   # past: only in section 3
+        text.check_ids(ids, self.config.vocab_size, "input_ids")
+        check_room(past + ids.shape[1], self.config)
         x = self.word(ids) * math.sqrt(self.config.n_embd)
-        return self.dropout(x + self.position[places])
+        return self.dropout(x + self.position[past : past + ids.shape[1]])
 
     def states(self, input_ids, attention_mask=None):
         """The input of the first layer, then the output of every layer: a list."""
@@ -220,39 +263,15 @@ class Ctrl(nn.Module):
             states.append(layer(states[-1], mask))  # (batch, tokens, d)
         return states
 
-    def words(self, x):                             # the table serves twice
+    def words(self, x):
         return self.norm(x) @ self.word.weight.T + self.bias
 
     def forward(self, input_ids, attention_mask=None):
         return self.words(self.states(input_ids, attention_mask)[-1])
 
 
-# %%
-START = VOCABULARY                                  # the first token of the twin
-TOKEN = {code: START + 1 + i for i, code in enumerate(CODES)}
-SMALL = Config(
-    vocab_size=VOCABULARY + 1 + len(CODES), n_positions=WINDOW + 1, n_embd=96, dff=384,
-    n_layer=2, n_head=4, dropout=0.0, initializer_range=0.1,
-)
-
-
-def mixed(parts, steps, seed):
-    """`steps` pairs (ids to read, ids to predict), both `(batch, 64)`.
-
-    parts: (first token, windows `(n, 64)`, how many of them in a batch).
-    """
-    drawn = [text.batches(rows, count, steps, seed) for _, rows, count in parts]
-    first = torch.cat([torch.full((count, 1), token) for token, _, count in parts])
-    for rows in zip(*drawn):
-        targets = torch.cat(rows)
-        yield torch.cat([first, targets[:, :-1]], dim=1), targets
-
-
-def twin_batches(steps, seed, coded):
-    """Four windows of each kind in a batch, behind their code or all behind START."""
-    parts = [(TOKEN[one] if coded else START, windows(one), 4) for one in CODES]
-    return mixed(parts, steps, seed)
-
+# %% [markdown]
+# Training is a language model's: the mean of −log p over all tokens, and nothing about codes.
 
 # %%
 def fit(model, batches, steps, rate, on_step=None):
@@ -280,46 +299,67 @@ def fit(model, batches, steps, rate, on_step=None):
     return model
 
 
+# %% [markdown]
+# To write: draw a token, append it, go on.
+# A *temperature* below 1 makes the likely likelier (section 6 has other ways).
+
+# %%
+@torch.no_grad()
+def write(model, ids, length, generator=None, temperature=0.7):
+    """`ids` `(batch, code and prompt)` with `length` more tokens."""
+    for _ in range(length):
+        logits = model(ids)[:, -1]                  # (batch, vocabulary)
+        odds = (logits / temperature).softmax(-1)
+        drawn = torch.multinomial(odds, 1, generator=generator)
+        ids = torch.cat([ids, drawn], dim=1)
+    return ids
+
+
+def with_codes(prompt, codes=tuple(CODES)):
+    """The prompt behind each code, `(codes, 1 + tokens)`; it may be empty."""
+    if isinstance(codes, str) or not codes or not isinstance(prompt, str):
+        found = f"{prompt!r} and {codes!r}"
+        raise ValueError(f"with_codes takes a text and a list of codes, not {found}")
+    for code in codes:
+        if code not in TOKEN:
+            known = ", ".join(TOKEN)
+            raise ValueError(f"there is no code {code!r}; the model knows {known}")
+    ids = tokenizer().encode(prompt).ids
+    return torch.tensor([[TOKEN[code], *ids] for code in codes])
+
+
 # %% tags=["active-ipynb", "nbval-ignore-output"]
-# STEPS, RATE = 350, 0.05                           # how chosen: section 4
+# STEPS, RATE = 350, 0.07                           # how chosen: section 4
 # torch.manual_seed(SEED)
 # coded = Ctrl(SMALL)
-# uncoded = deepcopy(coded)                         # the very same first weights
+# uncoded = deepcopy(coded)                         # the very same initial weights
 # live = figures.live_loss(2 * STEPS)
 # for name, model in {"without codes": uncoded, "with codes": coded}.items():
 #     batches = twin_batches(STEPS, SEED, coded=name == "with codes")
 #     fit(model, batches, STEPS, RATE, partial(figures.add, live, name))
 # live.close()
 #
-#
-# @torch.no_grad()
-# def write(model, first, seed):
-#     """48 tokens behind the token `first`: draw one, append it, go on."""
-#     draws, ids = torch.Generator().manual_seed(seed), torch.tensor([[first]])
-#     for _ in range(48):
-#         odds = (model(ids)[:, -1] / 0.7).softmax(-1)        # 0.7: section 6
-#         drawn = torch.multinomial(odds, 1, generator=draws)
-#         ids = torch.cat([ids, drawn], dim=1)
-#     return tokenizer().decode(ids[0, 1:].tolist())
-#
-#
 # written = {}
 # for seed, code in enumerate(CODES, SEED):
-#     written[code] = write(uncoded, START, seed), write(coded, TOKEN[code], seed)
+#     written[code] = [
+#         write(model, torch.tensor([[first]]), 48, torch.Generator().manual_seed(seed))
+#         for model, first in ((uncoded, START), (coded, TOKEN[code]))
+#     ]
 # figures.twins(written)
 
 # %% [markdown]
-# The same draws, the same first weights, the same texts read.
+# The same draws, the same initial weights, the same texts read.
 # Left, the kind is left to chance: the twin has learned the mixture of all it read, and nothing in it asks what you want.
 # Right, one token decides.
 #
 # ### Turn the wheel
 #
-# One prompt, every code: does each text turn into its kind?
-# That is not for us to say, so we appoint a judge that has nothing to do with networks.
+# Whether a text is of its kind is not for us to say, so we appoint a judge that has nothing to do with networks (its verdicts stand in the figure above, too).
 # It counts, for each kind, every three characters in a row, and turns the counts around by Bayes' rule, with equal priors:
 #
 # $$p(\text{kind} \mid x) \propto p(x \mid \text{kind})$$
+#
+# One prompt, every code: does each text turn into its kind?
 
 # %%
 class Judge:
@@ -360,33 +400,81 @@ def verdicts(judge, rows):
     return [judge.verdict(one) for one in tokenizer().decode_batch(rows.tolist())]
 
 
-# %%
-def above_zero(value, name):
-    if not isinstance(value, (int, float)) or not 0 < value < math.inf:
-        raise ValueError(f"{name} should be a number above 0, not {value!r}")
-    return value
-
-
-def sampled(logits, seen, temperature=1.0):
-    """Below 1 the temperature favours what is likely."""
-    return (logits / above_zero(temperature, "temperature")).softmax(-1)
-
-
-def penalised(logits, seen, theta=1.2, temperature=1.0):
-    """The paper's formula: probabilities, where `seen` tokens pay θ (§4.1)."""
-    divided = torch.where(seen, logits / above_zero(theta, "theta"), logits)
-    return sampled(divided, seen, temperature)
-
-
-def greedy(logits, seen, theta=1.0):
-    """All for the likeliest token after the penalty; θ = 1 is none."""
-    best = penalised(logits, seen, theta).argmax(-1)
-    return F.one_hot(best, logits.shape[-1]).to(logits)
-
+# %% tags=["active-ipynb", "nbval-ignore-output"]
+# figures.wheel(coded)
 
 # %% [markdown]
-# A network that reads the whole text anew for each token would be slow.
-# These three functions keep what later tokens need; section 3 explains them.
+# Yes: by 8 tokens the judge agrees with four to six of the six codes, by 16 nearly always with all. Even "def " turns into *Scripture*.
+# Do not expect to be informed: this network has 423,000 parameters and read for half a minute.
+# Words are often invented and sentences mean nothing; what obeys is vocabulary, layout and rhythm.
+#
+# Is the judge to be trusted, and how often is it obeyed?
+
+# %%
+@cache
+def probes(part="test"):
+    """40 held-out windows of each kind `(240, 64)`, and the number of their kind."""
+    rows = [windows(code, part) for code in CODES]
+    rows = [one[:: len(one) // 40][:40] for one in rows]
+    return torch.cat(rows), torch.arange(len(rows)).repeat_interleave(40)
+
+
+def obeyed(model, seed, each, coded=True):
+    """The share of texts in which the judge sees what was wished: `each` of every kind.
+
+    40 tokens at temperature 0.7, behind the code; or else behind START.
+    """
+    wished = [code for code in CODES for _ in range(each)]
+    ids = with_codes("", wished) if coded else torch.full((len(wished), 1), START)
+    ids, random = train.placed(ids, model), torch.Generator().manual_seed(seed)
+    ids = write(model, ids, 40, train.generator_on(ids.device, random))
+    found = verdicts(kind_judge(), ids[:, 1:])
+    return sum(a == b for a, b in zip(found, wished)) / len(wished)
+
+
+# %% tags=["active-ipynb"]
+# rows, kinds = probes()                            # held-out text, 40 windows a kind
+# names = [list(CODES)[kind] for kind in kinds]
+# right = [a == b for a, b in zip(verdicts(kind_judge(), rows[:, :40]), names)]
+# claim("the judge puts over 90% of real texts of 40 tokens to their kind",
+#       sum(right) > 0.9 * len(right), "ours")
+# claim("behind their code over 85% of texts are what was asked for; of the twin's, "
+#       "less than 30%",
+#       obeyed(coded, SEED, 20) > 0.85 and obeyed(uncoded, SEED, 20, False) < 0.3,
+#       "ours")
+
+# %% [markdown]
+# ## 3. Look back, and remember
+#
+# ### Where a token stands
+#
+# CTRL computes its places as the first transformer did (Vaswani et al. 2017).
+# In the authors' code all sines come first, then all cosines; in 2017 they alternate.
+# For a network that starts from nothing it is the same, for trained weights not.
+#
+# Before the sum the embedding is multiplied by √d, lest the places drown it.
+# A place has the length √(d/2). A word starts with about s√d, where s is the deviation of its numbers, and comes to s·d.
+# The paper's network has 25 and 26, with s = 0.02 in the published configuration.
+# With our d = 96, s = 0.02 would give 7 and 2; so ours starts with s = 0.1, which gives 7 and 10.
+#
+# ### Look back only
+
+# %% tags=["active-ipynb"]
+# ids = with_codes("In the beginning", ["Scripture"])
+# changed = ids.clone()
+# changed[0, 3] += 1
+# moved = (coded(changed) - coded(ids))[0].abs().amax(-1) > 1e-4
+# print(causal_mask(4, 4).int().tolist())
+# print("another token at place 4 moves the logits at places",
+#       (moved.nonzero().flatten() + 1).tolist())
+
+# %% [markdown]
+# So one pass over a text gives the loss of all its tokens at once, and nobody has read the answer.
+#
+# ### Remember
+#
+# And because nothing ahead reaches a token, its keys and values never change while the text grows.
+# `read_on` keeps them in a *memory* (others say *KV cache*, for keys and values), and a new token costs one token of work, not a whole text.
 
 # %%
 def new_memory(model, batch):
@@ -421,131 +509,6 @@ def read_on(model, ids, memory, attention_mask=None):
         x = x + layer.ffn(layer.ffn_norm(x))
     return model.words(x)
 
-
-# %%
-@torch.no_grad()
-def generate(model, ids, length, choose, generator=None):
-    """`ids` `(batch, code and prompt)` with `length` more; p `(batch, length)`.
-
-    choose: `choose(logits, seen)` gives the probabilities by which the next token is
-    drawn; seen: bool, which tokens the text has, but its code; all `(batch, vocab)`.
-    p: the model's own probabilities of what was drawn.
-    """
-    check_length(ids, length, model.config)
-    memory, new, found = new_memory(model, len(ids)), ids, []
-    seen = torch.zeros(len(ids), model.config.vocab_size, dtype=torch.bool)
-    seen = seen.to(ids.device).scatter(1, ids[:, 1:], True)
-    for _ in range(length):
-        logits = read_on(model, new, memory)[:, -1]             # (batch, vocab)
-        new = torch.multinomial(choose(logits, seen), 1, generator=generator)
-        found.append(logits.softmax(-1).gather(1, new))
-        ids = torch.cat([ids, new], dim=1)
-        seen = seen.scatter(1, new, True)
-    return ids, torch.cat([model.bias.new_zeros(len(ids), 0), *found], dim=1)
-
-
-def check_length(ids, length, config):
-    if not isinstance(length, int) or length < 0:
-        right = "the number of new tokens, 0 or more"
-        raise ValueError(f"length should be {right}, not {length!r}")
-    range_of(ids, length, config)
-
-
-# %%
-def with_codes(prompt, codes=tuple(CODES)):
-    """The prompt behind each code, `(codes, 1 + tokens)`; it may be empty."""
-    if isinstance(codes, str) or not codes or not isinstance(prompt, str):
-        found = f"{prompt!r} and {codes!r}"
-        raise ValueError(f"with_codes takes a text and a list of codes, not {found}")
-    for code in codes:
-        if code not in TOKEN:
-            known = ", ".join(TOKEN)
-            raise ValueError(f"there is no code {code!r}; the model knows {known}")
-    ids = tokenizer().encode(prompt).ids
-    return torch.tensor([[TOKEN[code], *ids] for code in codes])
-
-
-# %% tags=["active-ipynb", "nbval-ignore-output"]
-# figures.wheel(coded)
-
-# %% [markdown]
-# Yes, mostly within a few tokens; where prompt and code pull apart ("def " under *Scripture*), either may win.
-# Do not expect to be informed: this network has 423,000 parameters and read for half a minute.
-# Words are often invented and sentences mean nothing; what obeys is vocabulary, layout and rhythm.
-#
-# Is the judge to be trusted, and how often is it obeyed?
-
-# %%
-@cache
-def probes(part="test"):
-    """40 held-out windows of each kind `(240, 64)`, and the number of their kind."""
-    rows = [windows(code, part) for code in CODES]
-    rows = [one[:: len(one) // 40][:40] for one in rows]
-    return torch.cat(rows), torch.arange(len(rows)).repeat_interleave(40)
-
-
-def obeyed(model, seed, each, coded=True):
-    """The share of texts in which the judge sees what was wished: `each` of every kind.
-
-    40 tokens at temperature 0.7, behind the code; or else behind START.
-    """
-    wished = [code for code in CODES for _ in range(each)]
-    ids = with_codes("", wished) if coded else torch.full((len(wished), 1), START)
-    ids, random = train.placed(ids, model), torch.Generator().manual_seed(seed)
-    random = train.generator_on(ids.device, random)
-    ids, _ = generate(model, ids, 40, partial(sampled, temperature=0.7), random)
-    found = verdicts(kind_judge(), ids[:, 1:])
-    return sum(a == b for a, b in zip(found, wished)) / len(wished)
-
-
-# %% tags=["active-ipynb"]
-# rows, kinds = probes()                            # held-out text, 40 windows a kind
-# names = [list(CODES)[kind] for kind in kinds]
-# right = [a == b for a, b in zip(verdicts(kind_judge(), rows[:, :40]), names)]
-# claim("the judge puts over 90% of real texts of 40 tokens to their kind",
-#       sum(right) > 0.9 * len(right), "ours")
-# claim("behind their code over 85% of texts are what was asked for; of the twin's, "
-#       "less than 30%",
-#       obeyed(coded, SEED, 20) > 0.85 and obeyed(uncoded, SEED, 20, False) < 0.3,
-#       "ours")
-
-# %% [markdown]
-# ## 3. Build it
-#
-# ### Where a token stands
-#
-# Attention does not know which token comes first, so each place has a vector that is added.
-# CTRL computes it, as the first transformer did (Vaswani et al. 2017): sines and cosines of many wavelengths.
-# In the authors' code all sines come first, then all cosines; in 2017 they alternate.
-# For a network that starts from nothing it is the same, for trained weights not.
-# Before the sum, the embedding is multiplied by √d, lest the places drown it:
-
-# %% tags=["active-ipynb"]
-# fresh = Ctrl(SMALL)
-# lengths = [one.norm(dim=-1).mean() for one in (fresh.word.weight, fresh.position)]
-# print(f"mean length of a place {lengths[1]:.0f}, "
-#       f"of a word {lengths[0]:.0f}, times √d {lengths[0] * 96**0.5:.0f}")
-
-# %% [markdown]
-# ### Look back only
-
-# %% tags=["active-ipynb"]
-# ids = with_codes("In the beginning", ["Scripture"])
-# changed = ids.clone()
-# changed[0, 3] += 1
-# moved = (coded(changed) - coded(ids))[0].abs().amax(-1) > 1e-4
-# print(causal_mask(4, 4).int().tolist())
-# print("another token at place 4 moves the logits at places",
-#       (moved.nonzero().flatten() + 1).tolist())
-
-# %% [markdown]
-# So one pass over a text gives the loss of all its tokens at once, and nobody has read the answer.
-#
-# ### Remember
-#
-# And because nothing ahead reaches a token, its keys and values never change while the text grows.
-# `read_on` keeps them, and a new token costs one token of work, not a whole text.
-# What does it save?
 
 # %% tags=["active-ipynb"]
 # ids = with_codes("The end")
@@ -595,43 +558,41 @@ def right_and_wrong(losses, kinds):
 # worth
 
 # %% [markdown]
-# `make study-ctrl` trained both twins with five seeds.
-# Three rates were tried for each, on validation windows and two seeds that are not among the five:
+# `make study-ctrl` trained both twins with five seeds, at the rate that was chosen on validation.
+# Five rates were tried for each twin, on two seeds that are not among the five:
 
 # %% tags=["active-ipynb"]
 # stored = study.read("ctrl")
 # figures.tuning(stored)
 
 # %% [markdown]
-# With codes 0.05 is best, the paper's rate (§3.2), which both twins had above.
-# Without codes 0.1 is as good on average, though it trains less evenly; that twin is in the figure with both.
+# The same rate is best for both.
 
-# %% tags=["active-ipynb"]
+# %% tags=["active-ipynb", "nbval-ignore-output"]
 # def by_seed(way, measure):
 #     return torch.tensor([run[measure] for run in stored[way]])
 #
 #
-# start = by_seed("without codes, same rate", "loss, start token")
+# start = by_seed("without codes", "loss, start token")
 # right = by_seed("with codes", "loss, right code")
 # wrong = by_seed("with codes", "loss, wrong code")
 # gain, cost = (start - right).mean(), (wrong - right).mean()
 # worth.reveal(0 if gain < 0.1 else 1 if gain < 0.5 else 2,
-#              f"{gain:.3f} nats at the same rate, over five seeds; "
-#              f"a wrong code costs {cost:.2f}.")
-# own = by_seed("without codes", "loss, start token")
-# print(f"at its own best rate the twin is ahead with {(own < right).sum()} of 5 seeds")
+#              f"{gain:.3f} nats, over five seeds; a wrong code costs {cost:.2f}.")
+# here = [*right_and_wrong(losses_by_code(coded, rows), kinds),
+#         token_losses(uncoded, rows, START)]
+# print("your two networks: {:.3f} behind the right code, {:.3f} behind a wrong one, "
+#       "{:.3f} behind the twin's start token".format(*(one.mean() for one in here)))
 # figures.worth_of_a_code(stored)
 
 # %% [markdown]
-# - **The gain is small**, and nearly all of it lies in the first tokens: soon the text itself tells its kind, with a code or without.
-#   At its own best rate, the twin without codes is even ahead with a seed.
+# - **The gain is small**, and two thirds of it lie in the first twelve tokens: soon the text itself tells its kind, with a code or without.
 # - **A wrong code costs** far more, and at the end of the window still over half of what it costs at the beginning.
 #   The network has learned to believe the code, which never lied to it.
 # - So codes do not make a much better language model here. They make one that can be *asked*.
 
 # %% tags=["active-ipynb"]
-# claim("with each of five seeds and the same rate the right code lowers the loss, "
-#       "by less than 0.1 nats",
+# claim("with each of five seeds the right code lowers the loss, by less than 0.1 nats",
 #       ((start > right) & (start < right + 0.1)).all(), "ours, the stored study")
 # claim("with each a wrong code costs over ten times what the right one gives",
 #       (wrong - right > 10 * (start - right)).all(), "ours, the stored study")
@@ -690,17 +651,15 @@ def second_batches(steps, seed):
 
 # %% tags=["active-ipynb", "nbval-ignore-output"]
 # second = deepcopy(coded)
-# live = figures.live_loss(150)
-# fit(second, second_batches(150, SEED), 150, RATE,
-#     partial(figures.add, live, "with codes"))
-# live.close()
+# fit(second, second_batches(150, SEED), 150, RATE);
 
 # %% [markdown]
-# The network has gone on learning; some windows had START instead of the first code.
+# The network has gone on learning, partly behind START in place of the first code.
 # It has never seen a program of scikit-learn (`sklearn`), nor Scripture behind the name of a package.
-# Can it mix two codes that it never saw together? The paper shows an example of that (§4.2).
+# Can it mix two codes that it never saw together? The paper shows examples of that (Table 5).
 #
-# Two judges that do not know of each other:
+# Two judges that do not know of each other count in texts of *Manual* and *Python*.
+# (In the figure the judge of section 2 names the kind, out of six.)
 
 # %%
 def long_words(string):
@@ -736,7 +695,7 @@ def topic_judge():
 # ### Every pair left out once
 #
 # Two forms and three packages make six pairs.
-# The study trains a new network on five of them, and asks for the sixth, with two seeds for each.
+# The study trains a new network on five of them (at rate 0.05), and asks for the sixth, with two seeds for each.
 # Controls: the same network is asked with the first code only, with the second only (behind START), and with a word that was never a code.
 
 # %% tags=["active-ipynb"]
@@ -756,25 +715,35 @@ def topic_judge():
 # figures.never_seen_together(stored)
 
 # %% [markdown]
-# **Sometimes, and not to be relied on.** The table tells what becomes of the pair that was left out.
+# **Sometimes, and not to be relied on.** What becomes of each pair that was left out, with either seed:
 
 # %% tags=["active-ipynb"]
 # figures.mixing_by_pair(stored)
 
 # %% [markdown]
-# With every pair some texts have both the form and the topic, on average a fifth of them; with a word that was never a code, hardly any.
-# The first code alone never gives the topic that it was not trained with, the second alone hardly ever the form.
-# Usually one of the two codes wins, and which one hangs on the pair and on the seed.
-# So what the paper shows by examples (§4.2) has begun here; a network of its size may well do better.
+# Mostly the form wins: half of the texts have the form alone, a fifth the topic alone, a fifth both, a tenth neither.
+# Manuals mostly keep their form; many a program turns into a manual of its package.
+#
+# A judge must choose, so a fifth is to be read with care.
+# Two judges that guess find the pair in 17% of texts.
+# And the shares of form and topic, multiplied, let one expect more than we count:
 
 # %% tags=["active-ipynb"]
-# controls = torch.stack([
-#     torch.cat([by_seed(name, f"{ask}: both") for name in rotations])
-#     for ask in ("kind only", "second only", "another word")
-# ])                                                # (controls, pairs · seeds)
-# claim("two codes never seen together give form and topic over four times as often as "
-#       "either alone, or as a word that is no code, on average",
-#       unseen.mean() > 4 * controls.mean(1).max(), "ours, the stored study")
+# form, topic, another, first, last = (
+#     torch.cat([by_seed(name, ask) for name in rotations])
+#     for ask in ("both codes: form", "both codes: topic", "another word: both",
+#                 "kind only: both", "second only: both")
+# )
+# print(f"both: {unseen.mean():.1%}; of form times topic: {(form * topic).mean():.1%}")
+# claim("in at least 11 of 12 networks two codes never seen together give form and topic "
+#       "more often than a word that is no code", (unseen > another).sum() >= 11,
+#       "ours, the stored study")
+# claim("in all 12 more often than either code alone",
+#       ((unseen > first) & (unseen > last)).all(), "ours, the stored study")
+
+# %% [markdown]
+# So both codes are heard, and they compete.
+# What the paper shows by examples has begun here; a network of its size may well do better.
 
 # %% [markdown]
 # ## 6. How to draw a token
@@ -784,8 +753,20 @@ def topic_judge():
 # To draw by the probabilities is risky: there are thousands of unlikely tokens, and now and then one comes.
 # So one divides the logits by a *temperature* below 1, or draws only from the k likeliest tokens (*top-k*),
 # or from those that together have, say, 90% of the probability (*nucleus*).
+# (`seen` says which tokens the text has already; only the penalty below will ask.)
 
 # %%
+def above_zero(value, name):
+    if not isinstance(value, (int, float)) or not 0 < value < math.inf:
+        raise ValueError(f"{name} should be a number above 0, not {value!r}")
+    return value
+
+
+def sampled(logits, seen, temperature=1.0):
+    """Below 1 the temperature favours what is likely."""
+    return (logits / above_zero(temperature, "temperature")).softmax(-1)
+
+
 def top_k(logits, seen, k=40):
     """Only the k likeliest tokens."""
     least = logits.topk(k).values[:, -1:]
@@ -802,12 +783,54 @@ def nucleus(logits, seen, share=0.9):
 
 # %% [markdown]
 # CTRL's own way trusts the network and forbids circles.
-# It takes the likeliest token, but divides the logits of all tokens g that stood before by a penalty θ:
+# It takes the likeliest token, but divides the logits of the generated tokens g by a penalty θ:
 #
 # $$p_i = \frac{\exp\left(x_i / (T \cdot I(i \in g))\right)}{\sum_j \exp\left(x_j / (T \cdot I(j \in g))\right)}, \qquad I(c) = \theta \text{ if } c \text{ is true, else } 1$$
 #
-# With θ ≈ 1.2, the paper finds, texts repeat little and stay true (§4.1).
-# (`penalised`, in section 2, is this formula. In the authors' code prompt tokens count as seen, as here; line ends are spared, unlike here.)
+# With greedy choices and θ ≈ 1.2, the paper finds a good balance between truthful and unrepetitive text (§4.1).
+# (The authors' code adds the tokens of the prompt to g, and so do we. It spares line ends; ours does not.)
+
+# %%
+def penalised(logits, seen, theta=1.2, temperature=1.0):
+    """The paper's formula: probabilities, where `seen` tokens pay θ (§4.1)."""
+    divided = torch.where(seen, logits / above_zero(theta, "theta"), logits)
+    return sampled(divided, seen, temperature)
+
+
+def greedy(logits, seen, theta=1.0):
+    """All for the likeliest token after the penalty; θ = 1 is none."""
+    best = penalised(logits, seen, theta).argmax(-1)
+    return F.one_hot(best, logits.shape[-1]).to(logits)
+
+
+# %% [markdown]
+# `generate` is `write` with the memory of section 3, and any way to draw.
+
+# %%
+@torch.no_grad()
+def generate(model, ids, length, choose, generator=None):
+    """`ids` `(batch, code and prompt)` with `length` more; p `(batch, length)`.
+
+    choose: `choose(logits, seen)` gives the probabilities by which the next token is
+    drawn; seen: bool, which tokens the text has, but its code; all `(batch, vocab)`.
+    p: the model's own probabilities of what was drawn.
+    """
+    if not isinstance(length, int) or length < 0:
+        right = "the number of new tokens, 0 or more"
+        raise ValueError(f"length should be {right}, not {length!r}")
+    check_room(ids.shape[1] + length, model.config)
+    memory, new, found = new_memory(model, len(ids)), ids, []
+    seen = torch.zeros(len(ids), model.config.vocab_size, dtype=torch.bool)
+    seen = seen.to(ids.device).scatter(1, ids[:, 1:], True)
+    for _ in range(length):
+        logits = read_on(model, new, memory)[:, -1]             # (batch, vocab)
+        new = torch.multinomial(choose(logits, seen), 1, generator=generator)
+        found.append(logits.softmax(-1).gather(1, new))
+        ids = torch.cat([ids, new], dim=1)
+        seen = seen.scatter(1, new, True)
+    return ids, torch.cat([model.bias.new_zeros(len(ids), 0), *found], dim=1)
+
+# %% [markdown]
 # Five ways, one prompt:
 
 # %% tags=["active-ipynb", "nbval-ignore-output"]
@@ -815,8 +838,11 @@ def nucleus(logits, seen, share=0.9):
 
 # %% [markdown]
 # Greedy text runs in circles; drawn text has words that are none.
-# Is that so on average?
-# We count runs of three tokens that the text had before, and words that the training texts of the same kind have, too.
+# A penalty is no cure for all circles: a token pays once, however often it stood there.
+# Where the network is sure enough, its lead survives the division: choose *C++*.
+#
+# What holds on average?
+# We count runs of three tokens that the text had before, and the letters of words that training texts of the same kind have, too.
 
 # %%
 def repeated(rows, n=3):
@@ -830,67 +856,54 @@ def repeated(rows, n=3):
 
 @cache
 def words_of(code):
-    return set(long_words("\n".join(documents(code))))
+    """The words of the training texts of one kind, with a space around each."""
+    return f" {' '.join(set(long_words(' '.join(documents(code)))))} "
 
 
 def real_words(rows, codes):
-    """The share of words that the training texts of the row's kind have, too.
+    """The share of letters in words that training texts of the row's kind have.
 
-    The first and the last word of a row may be cut, and do not count.
+    Each word counts once a text. The first and the last may be cut: there it is
+    enough that some word ends, or begins, so.
     """
     hits = []
     for string, code in zip(tokenizer().decode_batch(rows.tolist()), codes):
-        hits += [word in words_of(code) for word in long_words(string)[1:-1]]
-    return sum(hits) / len(hits)
+        words = long_words(string)
+        asked = {f" {word} " for word in words[1:-1]}
+        asked |= {f"{word} " for word in words[:1]}
+        asked |= {f" {word}" for word in words[-1:]}
+        hits += [(len(one.strip()), one in words_of(code)) for one in asked]
+    return sum(letters * real for letters, real in hits) / sum(n for n, _ in hits)
 
+
+# %% [markdown]
+# The study measured this for five networks, and for each way with several settings.
 
 # %% tags=["active-ipynb"]
-# wished = [code for code in CODES for _ in range(4)]
-#
-#
-# def measured(choose):
-#     """Shares of 96 texts: repeated runs, real words, judged to be as wished."""
-#     texts = []
-#     for number, prompt in enumerate(["", "The", "In the", "He"]):
-#         draws = torch.Generator().manual_seed(SEED + number)
-#         ids, _ = generate(coded, with_codes(prompt, wished), 40, choose, draws)
-#         texts.append(ids[:, -40:])
-#     texts = torch.cat(texts)
-#     found = verdicts(kind_judge(), texts)
-#     right = sum(a == b for a, b in zip(found, 4 * wished)) / len(found)
-#     return repeated(texts), real_words(texts, 4 * wished), right
-#
-#
-# ways = {name: measured(choose) for name, choose in figures.WAYS.items()}
 # real = repeated(rows[:, :40]), real_words(rows[:, :40], names)
-# figures.circles_or_nonsense(ways, real)
+# figures.circles_or_nonsense(stored, real)
 
 # %% tags=["active-ipynb"]
-# again = {name: shares[0] for name, shares in ways.items()}
-# known = {name: shares[1] for name, shares in ways.items()}
-# penalty, drawing = "penalised, θ = 1.2", figures.DRAWING
-# claim("θ = 1.2 leaves less than a third of the repeated runs of greedy text",
-#       again[penalty] < again["greedy"] / 3, "ours; §4.1")
-# claim("the three ways that draw repeat less than real text",
-#       max(again[name] for name in drawing) < real[0], "ours")
-# claim("of their words fewer are real than of penalised text, by over 5 points",
-#       max(known[name] for name in drawing) + 0.05 < known[penalty], "ours; §4.1")
+# again, known, p = (
+#     {way: by_seed("with codes", f"{way}: {measure}")
+#      for way in ("θ = 1", "θ = 1.2", "temperature 0.5")}
+#     for measure in ("repeated", "real words", "mean p")
+# )
+# claim("with each of five seeds θ = 1.2 leaves less than a third of the repeated runs "
+#       "of greedy text", (again["θ = 1.2"] < again["θ = 1"] / 3).all(), "ours; §4.1")
+# claim("with each it repeats less than temperature 0.5, and over 5 points more of its "
+#       "letters stand in real words",
+#       ((again["θ = 1.2"] < again["temperature 0.5"])
+#        & (known["θ = 1.2"] > known["temperature 0.5"] + 0.05)).all(), "ours; §4.1")
+# print(f"repeated at θ = 1.2: {again['θ = 1.2'].mean():.1%}, in real text {real[0]:.1%}")
+# print("mean p of a token:", *(f"{way}: {one.mean():.2f} " for way, one in p.items()))
 
 # %% [markdown]
-# That is the paper's argument (§4.1), and it holds here: the penalty takes most of the circles away, and keeps to what the network is sure of.
-# Drawing avoids circles without a penalty, and pays in words that do not exist.
-# The judge sees the code about equally often in all: to obey is easier than to write.
-#
-# How many circles θ = 1.2 leaves hangs on the run. The study has five:
-
-# %% tags=["active-ipynb"]
-# left = by_seed("circles", "repeated, θ = 1.2")
-# print("repeated:", ", ".join(f"{share:.1%}" for share in sorted(left.tolist())),
-#       f"; on average {left.mean():.1%}, of real text {real[0]:.1%}")
-
-# %% [markdown]
-# With some seeds it is fewer than people have, with others several times as many.
-# So θ = 1.2 is no constant of nature; move θ in the figure above.
+# The paper speaks of truth. Our stand-in for it is modest: words that exist.
+# By that, the penalty does what it should.
+# At θ = 1.2 most circles are gone, though not all, and on average more letters stand in real words than with any way that draws.
+# The network is as sure of these tokens as of greedy ones.
+# A low temperature keeps to the likely, too, but runs in circles; the others avoid circles, and invent words.
 #
 # The formula has a weakness.
 # A softmax does not change when all logits are shifted by the same number. The penalty does, and it *raises* negative logits.
@@ -912,19 +925,15 @@ def real_words(rows, codes):
 # ## 7. What the paper found
 #
 # CTRL has no benchmark table: its evidence is samples, and you have made your own.
+# Tables 1 and 2 show one prompt under many codes, and codes without a prompt, with a rating as a second code.
+# In Table 3 the address of a page is the second code, so the date or the topic in a link changes the text; in Table 4 a template asks for an answer or a translation; Table 5 mixes codes.
 #
-# | where | what is shown |
-# |---|---|
-# | Table 1 | one prompt, different codes, different texts |
-# | Table 2 | codes without any prompt; a rating as a second code |
-# | Table 3 | addresses as second codes: the date or the topic in a link changes the text |
-# | Table 4 | templates for tasks: a question to answer, a sentence to translate |
-# | Table 5 | codes mixed that never stood together in training |
-# | Table 6 | source attribution: which code makes a text likeliest |
-# | Table 7 | the codes, and the data behind them |
+# One number is in the authors' README. Whose text is "I lost 10 lbs! Feeling great!"?
+# Its perplexity is 28.96 under *Diet*, 29.22 under *Weight* and 36.16 under *Fitness*.
 #
 # The model has 1.63 billion parameters and read 140 GB of text for two weeks on 256 TPU cores (§3.1, §3.2).
-# The list that the authors published has 55 domain codes, each with its share of the data:
+# The list that the authors published has 55 domain codes, each with its share of the data.
+# (*Links* are pages found by their address, *Explain* is a forum of questions, *multilingual* is text in more languages than English.)
 
 # %% tags=["active-ipynb"]
 # figures.priors()
@@ -951,7 +960,9 @@ def real_words(rows, codes):
 # figures.attributed(stored, by_counting)
 
 # %% [markdown]
-# Thirty-two tokens are enough for nine texts of ten, and a judge that counts characters is as good.
+# Thirty-two tokens are enough for nine texts of ten, and a judge that counts characters is a little better.
+# (It has counted all training texts; the network read 350 batches of four windows of each kind.)
+# A network may be wrong and sure: the text from Wikipedia seems News, and a game of chess is a manual, with p = 1.00.
 # The warning is the paper's own (§5): this is correlation with the sources of the training data.
 # It does not say who wrote a text, nor whether it is true; and a text of no known kind is given to one of them all the same.
 #
@@ -959,7 +970,7 @@ def real_words(rows, codes):
 #
 # The text grows, the code stays one token among many. Do the heads still look at it?
 # A first token is often looked at for no reason (Xiao et al. 2023, [arXiv:2309.17453](https://arxiv.org/abs/2309.17453)).
-# Here we have the control: the twin, whose first token says nothing.
+# The control is the twin, whose first token says nothing.
 
 # %%
 @torch.no_grad()
@@ -982,14 +993,14 @@ def weight_on_first(model, ids):
 
 # %% tags=["active-ipynb"]
 # looks = {way: by_seed(way, "weight on the first token")
-#          for way in ("with codes", "without codes, same rate")}
+#          for way in ("with codes", "without codes")}
 # claim("with each of five seeds, heads at the end of the window give a code over three "
 #       "times the weight that they give a mere start token",
-#       (looks["with codes"] > 3 * looks["without codes, same rate"]).all(),
+#       (looks["with codes"] > 3 * looks["without codes"]).all(),
 #       "ours, the stored study")
 
 # %% [markdown]
-# No: to the end of the window heads keep an eye on the code, and hardly any on a start token.
+# No: to the end of the window heads of the second layer keep an eye on the code; a start token gets no more than any other.
 # Weight is not use; that it is used, the cost of a wrong code in section 4 shows.
 #
 # ## 9. What people get wrong
@@ -999,39 +1010,21 @@ def weight_on_first(model, ids):
 # (In the authors' code the class is called `Encoder`, which may be why.)
 
 # %% tags=["active-ipynb"]
-# ids = with_codes("In the beginning", ["Scripture"])
-# other = with_codes("In the beginning", ["Python"])
-# moved = (coded(other) - coded(ids))[0].abs().amax(-1) > 1e-4
-# claim("another code moves the logits at every place", moved.all(), "ours; §3")
 # print("modules for cross-attention:", published.crossing())
 
 # %% [markdown]
-# **"The codes were labelled by hand."**
-# A code is where a text was found: a site, a forum, a collection; a rating, an address (§4.2).
-# `CODES` in section 1 is the whole of ours.
-#
-# **"The penalty is `repetition_penalty`."** Not any more: section 6.
+# **"The penalty is the library's `repetition_penalty`."** The library multiplies negative logits: section 6.
 #
 # **"Attribution proves who wrote it."** Counting characters does as well: section 8.
 #
 # **"After a few words the text has taken over from the code."**
 # For a code that is right, nearly: it tells little more by then. A wrong one is believed to the end: section 4.
 #
-# **"It normalises after the sum, like BERT."** Before each part; so the sum is never normalised on its way, and grows:
-
-# %% tags=["active-ipynb"]
-# with torch.no_grad():
-#     sizes = [x.norm(dim=-1).mean() for x in coded.states(behind_code)]
-# claim("the vectors grow from layer to layer",
-#       all(a < b for a, b in zip(sizes, sizes[1:])), "ours")
-
-# %% [markdown]
 # **"Control needs a special architecture."**
-# Six codes cost six rows of a table and six biases; second codes cost nothing:
+# Six codes cost six rows of a table and six biases; second codes are ordinary text:
 
 # %% tags=["active-ipynb"]
 # print(f"{6 * (SMALL.n_embd + 1)} of {parameters(coded):,} parameters are the codes'")
-# print("the second code of a program:", tokenizer().encode("networkx\n").tokens)
 
 # %% [markdown]
 # ## 10. Your turn
@@ -1154,13 +1147,12 @@ def build(name, **changes):
 # claim("hidden states and logits are the reference's, to 1e-4",
 #       max(published.difference_from_reference(kind, SEED)
 #           for kind in ("CTRLModel", "CTRLLMHeadModel")) < 1e-4, "transformers")
-# off = published.other_readings(SEED)
-# print({reading: gap > 0.1 for reading, gap in off.items()})
+# claim("the equations as printed, or sines and cosines by turns, would give others",
+#       min(published.other_readings(SEED).values()) > 0.1, "transformers")
 
 # %% [markdown]
 # Where the paper's text and the authors' code differ, we follow the code, as the published weights do.
-# The equations of §3 add what comes out of a part to the *normalised* input; all code adds it to the input itself.
-# The last line shows that this, and alternating sines and cosines, would give other logits (by over 0.1: True).
+# As the equations of §3 are printed, what comes out of a part is added to the *normalised* input; the authors' code and transformers add it to the input itself.
 # The released code has a bias for each word of the output, too.
 #
 # With a network connection and 7 GB of memory, published weights come by name:
@@ -1170,7 +1162,7 @@ def build(name, **changes):
 #
 # name = "Salesforce/ctrl"
 # model, words = published.from_pretrained(name), AutoTokenizer.from_pretrained(name)
-# ids = words("Wikipedia The llama is", return_tensors="pt").input_ids   # the code is a word
+# ids = words("Wikipedia The llama is", return_tensors="pt").input_ids
 # ids, p = generate(model, ids, 40, partial(greedy, theta=1.2))
 # ```
 #
@@ -1185,17 +1177,17 @@ def build(name, **changes):
 # | window | 256 or 512 tokens | 65 |
 # | network | 48 layers, d = 1280, f = 8192, 16 heads | 2 layers, d = 96, f = 384, 4 heads |
 # | steps | 800,000 of 1,024 windows | 350 of 24 windows |
-# | learning rate | rises to 0.05 over 25,000 steps and stays | rises to 0.05 over 50, falls in the last two fifths |
+# | learning rate | rises to 0.05 over 25,000 steps and stays | rises to 0.07 over 50, falls in the last two fifths |
+# | deviation of the initial weights | 0.02, in the published configuration | 0.1: section 3 |
+# | what the penalty spares | line ends, in the authors' code | nothing |
 # | dropout | 0.1 on what each part adds | none |
-# | first code | in front of every window | the same |
 # | second code | where a document begins | in front of every window |
-# | loss | on every token, second codes included | the same |
 #
 # What does not show, or was not tried:
 #
 # - *Fluent text.* Ours holds for a phrase.
 # - *Codes that make a better model*: the gain is a few hundredths of a nat (section 4).
-# - *Little repetition at θ = 1.2*: with some seeds ours repeats several times as much as real text (section 6).
+# - *No repetition at θ = 1.2*: ours still repeats more than real text (section 6).
 # - *Mixing that can be relied on*: it works for a part of the texts only (section 5).
 # - *Ratings, questions, translation, other languages*: our texts carry no such thing.
 # - *Harm*: the paper discusses what a model that imitates sources can be misused for; a toy cannot show it.

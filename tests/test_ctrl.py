@@ -59,6 +59,7 @@ from lessons.ctrl import (
     penalised,
     probes,
     read_on,
+    real_words,
     repeated,
     right_and_wrong,
     sampled,
@@ -75,6 +76,7 @@ from lessons.ctrl import (
     weight_on_first,
     windows,
     with_codes,
+    write,
 )
 from lessons.figures import ctrl as figures
 from lessons.published import ctrl as published
@@ -169,7 +171,7 @@ def test_the_embedding_is_scaled_and_the_head_is_tied():
     assert torch.allclose(network.words(x), by_hand + torch.arange(97), atol=1e-4)
 
 
-def test_first_weights_have_the_given_deviation():
+def test_initial_weights_have_the_given_deviation():
     network = build("ctrl-256", **TINY, initializer_range=0.3)
     for weight in (network.word.weight, network.layers[0].ffn.up.weight):
         assert weight.std().item() == pytest.approx(0.3, rel=0.05)
@@ -281,6 +283,37 @@ def test_the_same_generator_writes_the_same(model):
         for seed in (1, 1, 2)
     )
     assert torch.equal(one, two) and not torch.equal(one, other)
+
+
+def test_write_is_generate_without_a_memory(model):
+    def drawn(writer):
+        return writer(with_codes("The"), torch.Generator().manual_seed(3))
+
+    plain = drawn(lambda ids, random: write(model, ids, 20, random))
+    choose = partial(sampled, temperature=0.7)
+    kept = drawn(lambda ids, random: generate(model, ids, 20, choose, random)[0])
+    assert torch.equal(plain, kept) and plain.shape == (6, 22)
+
+
+def test_real_words_are_known_or_cut():
+    def share(string):
+        rows = torch.tensor([tokenizer().encode(string).ids])
+        return real_words(rows, ["Scripture"])
+
+    assert share("the beginning of the heaven") == 1
+    assert share("inning the heaven and the ear") == 1  # both ends are cut
+    assert share("the Paraeeeeee and the heaven") == pytest.approx(15 / 25)
+    # Once a text: the, qqqqqq, the, heaven; and the last word, which may be cut.
+    assert share("the qqqqqq the heaven the heaven") == pytest.approx(18 / 24)
+    assert share("the beginning of the xyzzy") == pytest.approx(15 / 20)
+
+
+def test_what_is_measured_of_texts(model):
+    found = ways.measured(model, greedy, 0)
+    assert found["repeated"] > 0.3 and 0 <= found["real words"] <= 1
+    assert 1 / SMALL.vocab_size < found["mean p"] <= 1
+    drawn = ways.measured(model, sampled, 0)
+    assert drawn["repeated"] < 0.1 and drawn["mean p"] < found["mean p"]
 
 
 def test_repeated_runs():
@@ -521,7 +554,7 @@ def test_the_grid_is_the_same_for_both_and_the_best_was_used():
 
 @pytest.mark.parametrize("way", ways.TWINS)
 def test_the_stored_study_is_what_the_code_gives(way):
-    """The first 20 of its steps: first weights, windows and recipe."""
+    """The first 20 of its steps: initial weights, windows and recipe."""
     coded, rate = ways.TWINS[way], ways.tuned(way)
     torch.manual_seed(2)
     batches = twin_batches(ways.STEPS, 2, coded)
@@ -737,7 +770,7 @@ HOSTILE = [
 
 @pytest.mark.parametrize("prompt", HOSTILE, ids=range(len(HOSTILE)))
 def test_figures_take_any_prompt(model, prompt):
-    ids, given, p = figures.turned(model, prompt, "greedy", 1.2)
+    ids, given, p = figures.turned(model, prompt, 0.7)
     tokens = len(tokenizer().encode(prompt).ids)
     assert given == min(figures.ROOM, tokens) and ids.shape == (6, given + 40)
     row = figures.strip("title", "name", ids[0], given, p[0])
@@ -764,11 +797,11 @@ def test_the_posterior_is_bayes_rule(model):
 def test_the_wheel_shows_one_text_growing(model):
     widget = figures.wheel(model)
     short, long = (
-        widget.still.compute("The", 0.7, 1.0, length)["rows"] for length in (5, 30)
+        widget.still.compute("The", 0.7, length)["rows"] for length in (5, 30)
     )
     for before, after in zip(short, long):
         assert after["tokens"][: len(before["tokens"])] == before["tokens"]
-    hostile = widget.still.compute("</script><b>", 0.7, 1.0, 5)
+    hostile = widget.still.compute("</script><b>", 0.7, 5)
     assert "</script><b>" not in type(widget.still)(
         hostile, value_label="p", tight=True, caption="A text.", alt="A text."
     ).html

@@ -31,25 +31,35 @@ def spelled(ids):
 # --- the puzzles
 
 
+def cells(axis, rows, colours):
+    """A grid of words, {(row, place): text} below one another; colours: of its rows."""
+    for (row, place), word in rows.items():
+        axis.text(place, -row, word, ha="center", va="center", fontsize=10.5,
+                  color=colours[row], family="monospace")
+
+
 def three_puzzles():
-    """One text of each puzzle, with its answers."""
-
-    def frame(task):
+    """One text, and below each token the answer of each puzzle."""
+    drawing, axis = plt.subplots(figsize=(8.6, 2.1))
+    names = "reads", *TASKS
+    for row, task in enumerate(TASKS, start=1):
         random = torch.Generator().manual_seed(0)
-        ids, answers = (rows[0] for rows in puzzle(task, 1, 14, random))
+        ids, answers = (one[0] for one in puzzle(task, 1, 14, random))
         letters = [LETTERS[i] if i >= 0 else "·" for i in answers]
-        return {"rows": [
-            {"title": "the network reads", "tokens": spelled(ids)},
-            {"title": "it should answer", "tokens": letters},
-        ]}
-
-    return Tokens(
-        frame,
-        controls={"task": list(TASKS)},
-        start={"task": "reader"},
-        caption="One text, and the right answers of each puzzle; a dot where nothing "
-        "is asked. Work a few out by hand: who told you where to look?",
-        alt="A row of 14 tokens such as c+2, and below it the letters to be copied.",
+        below = {(row, place): letter for place, letter in enumerate(letters)}
+        cells(axis, below, dict.fromkeys([row], BLUE))
+    read = {(0, place): token for place, token in enumerate(spelled(ids))}
+    cells(axis, read, ["#111111"])
+    for row, name in enumerate(names):
+        axis.text(-0.9, -row, name, ha="right", va="center", fontsize=10.5)
+    axis.set(xlim=(-2.3, 13.6), ylim=(-3.5, 0.5))
+    axis.axhline(-0.5, color=GREY, lw=0.8)
+    axis.axis("off")
+    return Picture(
+        drawing,
+        caption="One text, and below each token the right answer of each puzzle; a dot "
+        "where nothing is asked. Work a few out by hand: who told you where to look?",
+        alt="A row of 14 tokens such as c+2, and three rows with the letters to copy.",
     )
 
 
@@ -68,32 +78,10 @@ def live_losses(steps, every=10):
     return Curves.live(**labels, total=steps, every=every)
 
 
-def right_answers(scores):
+def right_answers(name, scores):
     """scores: {(positions, task): (percent right, percent right at later ones)}."""
-    names = list(dict.fromkeys(name for name, _ in scores))
-    panels = []
-    for part, title in enumerate(("positions 1–24", "25–48, never trained")):
-        values = torch.full((len(names), len(TASKS)), torch.nan)
-        for (name, task), found in scores.items():
-            values[names.index(name), TASKS.index(task)] = found[part]
-        panels.append({"title": title, "values": values})
-    if values.isnan().any():  # not every task was given to every network
-        tried = [i for i in range(len(TASKS)) if not values[:, i].isnan().any()]
-        for panel in panels:
-            panel["values"] = panel["values"][:, tried]
-    else:
-        tried = range(len(TASKS))
-    return Heatmap(
-        {"panels": panels, "rows": names, "columns": [TASKS[i] for i in tried]},
-        x_label="puzzle",
-        y_label="positions",
-        value_label="right, %",
-        value_range=(0, 100),
-        caption="Percent of right answers in new texts, by the kind of positions (row) "
-        "and by puzzle. Guessing gives 12.5.",
-        alt="Rows of cells, one row for each kind of positions; light where a puzzle "
-        "is solved.",
-    )
+    found = [[task, *(f"{one:.0f}" for one in scores[name, task])] for task in TASKS]
+    return table(["right, %", "positions 1–24", "25–48, never trained"], found)
 
 
 # --- the idea
@@ -192,7 +180,7 @@ def who_solves_what(stored):
         axis.set_title(f"“{task}”", fontsize=11)
         axis.set_xticks(range(len(KINDS)), KINDS)
     axes[0].set(ylabel="right, %", ylim=(0, 108))
-    axes[1].text(4.55, 12.5, "guessing", fontsize=10, va="center")
+    axes[1].text(4.65, 12.5, "guessing", fontsize=10, va="center")
     return Picture(
         drawing,
         caption="Means and each of five seeds. Dark bars: positions 1 to 24, as in "
@@ -209,15 +197,15 @@ def rates_and_time(stored):
     for name in KINDS:
         for task in TASKS[1:]:
             cells = []
-            for rate in (0.0025, 0.005, 0.01):
-                run, = stored[f"{name}, {task}, rate {rate}"]
-                cells.append(f"{run['trained positions']:.0f}")
+            for rate in (0.0025, 0.005, 0.01, 0.02):
+                for run in stored.get(f"{name}, {task}, rate {rate}", [None]):
+                    cells.append(f"{run['trained positions']:.0f}" if run else "–")
             longer = stored.get(f"{name}, {task}, 1500 steps")
             cells += ["–", "–"] if longer is None else [
                 f"{mean(run[kind] for run in longer):.0f}" for kind in PLACES
             ]
             rows.append([f"{name}, {task}", *cells])
-    head = ["right, %", "rate 0.0025", "0.005, used", "0.01",
+    head = ["right, %", "rate 0.0025", "0.005, used", "0.01", "0.02",
             "five times the steps", "the same, 25–48"]
     return table(head, rows)
 
@@ -251,37 +239,43 @@ def solvers_apart(encoders):
 def directions():
     """A window of news with directions over some words, for both clozes."""
     tokenizer, corpus = news()
-    row = corpus.heldout[4:5]
-
-    def frame(direction):
+    drawing, axes = plt.subplots(1, 2, figsize=(8.6, 2.9), width_ratios=(4, 8))
+    for axis, kind, wide in zip(axes, ("column", "quarter"), (4, 8)):
         random = torch.Generator().manual_seed(2)
-        ids, answers = cloze(direction, row, random)
-        tokens = [tokenizer.id_to_token(i) for i in ids[0]]
-        notes = ["" if i < 0 else tokenizer.id_to_token(i) for i in answers[0].tolist()]
-        shown = {"title": "read", "tokens": tokens}
-        filled = [note or "·" for note in notes]
-        return {"rows": [shown, {"title": "answer", "tokens": filled}]}
-
-    return Tokens(
-        frame,
-        controls={"direction": ["column", "quarter"]},
-        caption="32 pieces of news, some masked, and what is to be filled in: the "
-        "column (place modulo 4), or the quarter of the window.",
-        alt="A row of pieces of words with some masks, and below each mask a "
-        "direction.",
+        ids, answers = cloze(kind, corpus.heldout[7:8], random)
+        for i, (piece, answer) in enumerate(zip(ids[0].tolist(), answers[0].tolist())):
+            asked = answer >= 0
+            word = tokenizer.id_to_token(answer if asked else piece)
+            place, row = i % wide, i // wide
+            axis.text(place, -row, word, ha="center", va="center",
+                      fontsize=9.5, color=BLUE if asked else "#111111",
+                      weight="bold" if asked else "normal")
+        axis.set(xlim=(-0.6, wide - 0.4), ylim=(-7.6, 0.6), title=kind)
+        axis.axis("off")
+    return Picture(
+        drawing,
+        caption="One window of 32 pieces of news, twice. Blue: a mask stands there, and "
+        "this is to be filled in, the column (place modulo 4) or the quarter.",
+        alt="Left, four columns of pieces of words, a direction for each column; right, "
+        "four rows, a direction for each row.",
     )
 
 
-CLOZES = {"none": "none", "both": "c2p + p2c", "decoder": "mask\ndecoder",
-          "absolute": "absolute,\ninput"}
+CLOZES = {
+    "none": "none", "both": "c2p + p2c", "both, 1500 steps": "1,500\nsteps",
+    "decoder without positions": "decoder,\ntable 0", "decoder": "mask\ndecoder",
+    "absolute": "absolute,\ninput",
+}
 
 
 def columns_and_quarters(stored):
     """Both clozes, four kinds of positions, five seeds."""
-    drawing, axes = plt.subplots(1, 2, figsize=(8.2, 3), sharey=True)
+    look = {"figsize": (9, 3), "sharey": True, "width_ratios": (6, 4)}
+    drawing, axes = plt.subplots(1, 2, **look)
     titles = {"column": "which column? (place mod 4)", "quarter": "which quarter?"}
     for axis, (kind, title) in zip(axes, titles.items()):
-        for place, name in enumerate(CLOZES):
+        measured = [name for name in CLOZES if f"{kind}, {name}" in stored]
+        for place, name in enumerate(measured):
             found = percent(stored, f"{kind}, {name}")
             colour = GREY if role(name) == "control" else BLUE
             axis.bar(place, mean(found), 0.62, color=colour, alpha=0.8)
@@ -289,13 +283,15 @@ def columns_and_quarters(stored):
             axis.text(place, max(found) + 3, f"{mean(found):.0f}", ha="center")
         axis.axhline(25, color="#111111", linestyle="--", linewidth=1.2)
         axis.set_title(title, fontsize=11)
-        axis.set_xticks(range(len(CLOZES)), CLOZES.values(), fontsize=9.5)
+        labels = [CLOZES[name] for name in measured]
+        axis.set_xticks(range(len(measured)), labels, fontsize=9)
     axes[0].set(ylabel="right, %", ylim=(0, 115))
     return Picture(
         drawing,
-        caption="Means and each of five seeds; dashed: guessing. All with 300 steps.",
-        alt="Two bar charts. Column: none and c2p + p2c near 25, mask decoder and "
-        "absolute at 100. Quarter: none at 25, the three others near 100.",
+        caption="Means and each seed; dashed: guessing. All with 300 steps but one. Table "
+        "0: the decoder without positions, the second pass alone.",
+        alt="Two bar charts. Column: none, c2p + p2c and the decoder with a table of 0 "
+        "at 25 to 40, mask decoder and absolute at 100. Quarter: none at 25, the three others near 100.",
     )
 
 
@@ -346,10 +342,9 @@ def last_losses(stored):
         for steps in (400, 2400):
             for measure in (f"after {steps}", "64 tokens"):
                 cells.append(summary(stored[f"text: {kind}, {steps} steps"], measure))
-        rates = [stored[f"text: {kind}, {n} steps"][0]["rate"] for n in (400, 2400)]
-        rows.append([name, *cells, " / ".join(f"{rate:g}" for rate in rates)])
+        rows.append([name, *cells])
     head = ["held-out loss", "400 steps, 32 tokens", "64 tokens",
-            "2,400 steps, 32 tokens", "64 tokens", "rates"]
+            "2,400 steps, 32 tokens", "64 tokens"]
     return table(head, rows)
 
 
@@ -397,19 +392,21 @@ def against_others():
         1, len(SCORES), figsize=(9.4, 3.4), width_ratios=[1.6 + n for n in wide]
     )
     for axis, (title, found) in zip(axes, SCORES.items()):
-        colours = [BLUE if name == "DeBERTa" else GREY for name in found]
-        axis.bar(found.keys(), found.values(), color=colours, width=0.65)
-        for place, score in enumerate(found.values()):
-            axis.text(place, score + 0.15, f"{score:g}", ha="center", fontsize=9.5)
+        digits = 2 if "GLUE" in title else 1
+        for place, (name, score) in enumerate(found.items()):
+            axis.plot(place, score, "o", color=BLUE if name == "DeBERTa" else GREY)
+            label = f"{score:.{digits}f}"
+            axis.text(place, score + 0.5, label, ha="center", fontsize=9.5)
         axis.set_title(title, fontsize=9.5)
-        axis.set_ylim(80, 92.5)
+        axis.set(xlim=(-0.6, len(found) - 0.4), ylim=(82, 92.5))
+        axis.set_xticks(range(len(found)), found.keys())
         axis.tick_params(axis="x", rotation=50, labelsize=9.5)
         axis.tick_params(axis="y", labelleft=axis is axes[0])
     return Picture(
         drawing,
-        caption="Development sets. The axes begin at 80.",
-        alt="Five bar charts. In each the blue bar of DeBERTa is the highest: GLUE "
-        "90.0 against 89.46 of ELECTRA and 88.82 of RoBERTa; RACE 86.8 against 83.2.",
+        caption="Scores on development sets.",
+        alt="Five panels of dots. In each the blue dot of DeBERTa is the highest: GLUE "
+        "90.00 against 89.46 of ELECTRA and 88.82 of RoBERTa; RACE 86.8 against 83.2.",
     )
 
 
@@ -468,9 +465,9 @@ def shifted(lengths, moved):
 # --- look inside
 
 OWN = [
+    "return (a + b) * (a - b)",
     "for i in range(len(items)): self.items[i] = None",
     "if name not in self.names: raise ValueError(name)",
-    "return (a + b) * (a - b)",
 ]
 
 
@@ -540,15 +537,3 @@ def liked_distances(encoder, likes, short_sighted):
     more = [")", "INDENT", ",", ":", "self", "return", "if", "STRING"]
     tokens = ["(", "NEWLINE", ".", "=", *more]
     return figure.widget(controls={"token": tokens})
-
-
-def cut_distances(limits, losses):
-    """The held-out loss of a trained network whose distances are cut off."""
-    line = {"name": "held-out loss", "x": limits, "y": losses, "role": "idea"}
-    return Curves(
-        {"series": [line]},
-        x_label="k used, of 16 trained",
-        y_label="held-out loss",
-        caption="Distances cut off after training, at ever larger k.",
-        alt="A curve that falls steeply from k = 1 to 4 and is flat from 8 on.",
-    )

@@ -12,6 +12,7 @@ import torch
 
 from kit import study
 from lessons.ctrl import (
+    CODES,
     PAIRS,
     SMALL,
     START,
@@ -21,16 +22,20 @@ from lessons.ctrl import (
     form_judge,
     generate,
     greedy,
+    kind_judge,
     losses_by_code,
     mixed,
+    nucleus,
     obeyed,
     probes,
+    real_words,
     repeated,
     right_and_wrong,
     sampled,
     titled,
     token_losses,
     tokenizer,
+    top_k,
     topic_judge,
     twin_batches,
     verdicts,
@@ -39,8 +44,46 @@ from lessons.ctrl import (
 )
 
 STEPS = 350
-RATES = (0.02, 0.05, 0.1)
+RATES = (0.02, 0.05, 0.07, 0.1, 0.2)
 TWINS = {"with codes": True, "without codes": False}
+
+# --- ways of drawing
+
+DRAWN = {
+    **{f"temperature {t}": partial(sampled, temperature=t) for t in (0.3, 0.5, 0.7, 1)},
+    "top-k": top_k,
+    "nucleus": nucleus,
+    **{f"θ = {theta}": partial(greedy, theta=theta) for theta in (1, 1.1, 1.2, 1.5)},
+}
+
+
+@torch.no_grad()
+def measured(model, choose, seed):
+    """What 96 texts of 40 tokens are like, of every code and behind four prompts."""
+    wished, texts, p = [code for code in CODES for _ in range(4)], [], []
+    for number, prompt in enumerate(["", "The", "In the", "He"]):
+        draws = torch.Generator().manual_seed(seed + number)
+        ids, own = generate(model, with_codes(prompt, wished), 40, choose, draws)
+        texts.append(ids[:, -40:])
+        p.append(own)
+    texts, wished = torch.cat(texts), 4 * wished
+    right = [a == b for a, b in zip(verdicts(kind_judge(), texts), wished)]
+    return {
+        "repeated": repeated(texts),
+        "real words": real_words(texts, wished),
+        "judged right": sum(right) / len(right),
+        "mean p": torch.cat(p).mean().item(),
+    }
+
+
+def drawing(model, seed):
+    """What texts are like, for each way of drawing."""
+    found = {}
+    for way, choose in DRAWN.items():
+        shares = measured(model, choose, seed)
+        found |= {f"{way}: {name}": share for name, share in shares.items()}
+    return found
+
 
 # --- the twins
 
@@ -83,13 +126,13 @@ def by_place(name, losses, size=4):
     return {f"{name}, token {i * size + 1}": loss for i, loss in enumerate(means)}
 
 
-def studied(way, seed, rate_of=None):
+def studied(way, seed):
     """Losses on the test windows, how many texts obey, where the heads look.
 
-    rate_of: the twin whose rate is used, if not its own.
+    With codes also what different ways of drawing give.
     """
     steps = []
-    model = trained(way, tuned(rate_of or way), seed, steps)
+    model = trained(way, tuned(way), seed, steps)
     rows, kinds = probes()
     first = torch.full_like(kinds, START)
     if TWINS[way]:
@@ -101,6 +144,7 @@ def studied(way, seed, rate_of=None):
         for tokens in (4, 8, 16, 32, 64):
             hits = losses[..., :tokens].sum(-1).argmin(0) == kinds
             found[f"attributed, {tokens} tokens"] = hits.float().mean()
+        found |= drawing(model, seed)
     else:
         start = token_losses(model, rows, START)
         found = {"loss, start token": start.mean()} | by_place("start", start)
@@ -110,20 +154,6 @@ def studied(way, seed, rate_of=None):
         "weight on the first token": looks[..., 48:].mean(),
         "loss of the first 20 steps": mean(steps[:20]),
     }
-
-
-def circles(seed):
-    """The share of repeated runs of greedy text, and what a penalty leaves of it."""
-    model = trained("with codes", tuned("with codes"), seed)
-    found = {}
-    for theta in (1.0, 1.2):
-        choose = partial(greedy, theta=theta)
-        texts = [
-            generate(model, with_codes(prompt), 40, choose)[0][:, -40:]
-            for prompt in ("", "The", "In the", "He")
-        ]
-        found[f"repeated, θ = {theta}"] = repeated(torch.cat(texts))
-    return found
 
 
 # --- two codes that were never seen together
@@ -193,9 +223,6 @@ STUDY = {
 }
 SEEDS = dict.fromkeys(STUDY, range(100, 102))
 results = {way: partial(studied, way) for way in TWINS}
-same = partial(studied, "without codes", rate_of="with codes")
-results["without codes, same rate"] = same
-results["circles"] = circles
 SEEDS |= dict.fromkeys(results, range(5))
 rotations = {f"left out: {a}, {b}": partial(left_out, (a, b)) for a, b in PAIRS}
 SEEDS |= dict.fromkeys(rotations, range(2))

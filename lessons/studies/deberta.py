@@ -17,6 +17,7 @@ from lessons.deberta import (
     PUZZLE,
     Deberta,
     DisentangledAttention,
+    MaskDecoder,
     PositionToContent,
     delta,
     fill_in,
@@ -123,6 +124,8 @@ for kind in KINDS:
             add(f"{kind}, {task}, rate {rate}", run, [100])
         add(f"{kind}, {task}, rate 0.005", partial(solved, kind, task), [100])
 for task in TASKS[1:]:
+    run = partial(solved, "absolute", task, rate=0.02)
+    add(f"absolute, {task}, rate 0.02", run, [100])
     run = partial(solved, "absolute", task, steps=1500)
     add(f"absolute, {task}, 1500 steps", run, range(5))
     run = partial(solved, BothAsPrinted, task)
@@ -131,13 +134,26 @@ add("p2c as in Eq. 4, sender", partial(solved, AsPrinted, "sender"), range(5))
 for kind, task in (("c2p", "sender"), ("p2c", "reader")):
     run = partial(solved, kind, task, num_attention_heads=4)
     add(f"{kind}, four heads, {task}", run, range(5))
+    run = partial(run, steps=1500)
+    add(f"{kind}, four heads, {task}, 1500 steps", run, range(3))
+    run = partial(solved, kind, task, steps=1500)
+    add(f"{kind}, {task}, 1500 steps", run, range(3))
 
 # --- clozes
 
 
-def nouns(positions, seed):
+class WithoutPlaces(MaskDecoder):
+    """The mask decoder with a table of positions that stays at 0."""
+
+    def forward(self, *inputs):
+        self.position.weight.data.zero_()                   # `started` fills it
+        return super().forward(*inputs)
+
+
+def nouns(positions, seed, **settings):
     torch.manual_seed(seed)
-    return {"right": fill_in_nouns(small_encoder(positions, NOUNS), seed)}
+    encoder = small_encoder(positions, NOUNS)
+    return {"right": fill_in_nouns(encoder, seed, **settings)}
 
 
 def filled(positions, kind, seed, **settings):
@@ -145,13 +161,17 @@ def filled(positions, kind, seed, **settings):
 
 
 for kind in ("none", "both", "absolute"):
-    add(f"store and mall, {kind}", partial(nouns, kind), range(5))
+    add(f"store and mall among fillers, {kind}", partial(nouns, kind), range(5))
+run = partial(nouns, "both", masked=(2, 3, 7))
+add("store and mall among fillers, both, no verb", run, range(5))
 for place in ("column", "quarter"):
     for kind in ("none", "both", "decoder", "absolute"):
         add(f"{place}, {kind}", partial(filled, kind, place), range(5))
 for rate in (0.0025, 0.01):
     run = partial(filled, "both", "column", rate=rate)
     add(f"column, both, rate {rate}", run, [100])
+run = partial(filled, WithoutPlaces, "column")
+add("column, decoder without positions", run, range(5))
 add("column, both, 1500 steps", partial(filled, "both", "column", steps=1500), range(3))
 
 # --- text
