@@ -34,6 +34,9 @@ TALL = """most => [...document.querySelectorAll('.pcc-live')].map(live => {
 }).filter(([height]) => height > most)"""
 DRAWN = """[...document.querySelectorAll('.pcc-live')].every(
     live => live.childElementCount)"""
+# In a drawing the address is an object, and as it was written.
+ADDRESS = """e => e.href?.baseVal === undefined ? e.href || e.src
+    : new URL(e.href.baseVal, document.baseURI).href"""
 # The pages in their order, and those beside the lessons.
 SUMMARY = (ROOT / "notebooks/SUMMARY.md").read_text("utf-8")
 CHAPTERS = re.findall(r"\((\w+)\.ipynb\)", SUMMARY)
@@ -84,7 +87,7 @@ def test_every_link_leads_somewhere(visit):
         here = urlsplit(page.url).path
         ids[here] = set(page.evaluate(f"{all_of('[id]')}.map(e => e.id)"))
         linking = all_of("[href], img[src], script[src]")
-        found = page.evaluate(f"{linking}.map(e => e.href || e.src)")
+        found = page.evaluate(f"{linking}.map({ADDRESS})")
         links += [(name, urlsplit(link)) for link in found if link.startswith("file:")]
     assert len(links) > len(PAGES)
     for name, link in links:
