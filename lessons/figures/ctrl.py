@@ -90,7 +90,7 @@ def add(live, name, step, loss):
     live.add(name, step + 1, loss, role="idea" if name == "with codes" else "control")
 
 
-def shown(string, width=50, lines=3):
+def shown(string, width=48, lines=3):
     """A text cut to a few lines, ⏎ for a line end."""
     flat = string.replace("\n", "⏎").replace("$", r"\$")
     rows = textwrap.wrap(flat, width, drop_whitespace=False)
@@ -99,7 +99,7 @@ def shown(string, width=50, lines=3):
 
 def twins(written):
     """{code: ids of the twin `(1, 49)`, and of the network with codes}, two columns."""
-    drawing, axis = plt.subplots(figsize=(9, 0.8 * len(written) + 0.5))
+    drawing, axis = plt.subplots(figsize=(9, 0.82 * len(written) + 0.5))
     axis.set(xlim=(0, 1), ylim=(-len(written), 0.35))
     axis.axis("off")
     look = {"va": "top", "family": "monospace", "fontsize": 9}
@@ -112,7 +112,7 @@ def twins(written):
             string = tokenizer().decode(ids[0, 1:].tolist())
             axis.text(x, -row - 0.12, shown(string), color=colour, **look)
             verdict = f"judged {kind_judge().verdict(string)}"
-            axis.text(x, -row - 0.76, verdict, color=colour, fontsize=8, style="italic")
+            axis.text(x, -row - 0.86, verdict, color=colour, fontsize=8, style="italic")
     return Picture(
         drawing,
         caption="What both twins wrote, with the same draws in a row. On the left: "
