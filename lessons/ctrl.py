@@ -1,4 +1,4 @@
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # # CTRL: a language model with a steering wheel
 #
 # **Paper:** Keskar, McCann, Varshney, Xiong, Socher: *CTRL: A Conditional Transformer Language Model for Controllable Generation*, 2019 ([arXiv:1909.05858](https://arxiv.org/abs/1909.05858))
@@ -6,7 +6,7 @@
 # **You will see:** two networks that differ in one token, a wheel that turns one prompt into six kinds of text, and what one token is worth
 #
 # **You need** the [ALBERT lesson](albert.ipynb): its attention and its feed-forward network are used here.
-# *The short way*: sections 1, 2 and 4, twenty minutes; for the penalty, section 6.
+# *The short way*: the sections marked ★; twenty minutes.
 # Everything: about 75 minutes, of which the machine computes two.
 #
 # What the paper says is marked with its section (§) or table; everything else is ours.
@@ -51,8 +51,8 @@ from lessons.albert import FeedForward, SelfAttention, init_weights
 # SEED = train.seed()
 # torch.set_num_threads(1)  # networks this small run fastest on one core
 
-# %% [markdown]
-# ## 1. The problem
+# %% [markdown] tags=["slide"]
+# ## 1. The problem ★
 #
 # A *language model* gives every text a probability, one token after the other (§2):
 #
@@ -61,20 +61,22 @@ from lessons.albert import FeedForward, SelfAttention, init_weights
 # Whoever has these factors can write: draw a token, append it, and go on.
 # In 2019 such models began to write well.
 # But *what* they wrote, and in which style, was left to the prompt and to chance (§1).
-#
-# ## 2. The idea
+
+# %% [markdown] tags=["slide"]
+# ## 2. The idea ★
 #
 # Put the kind in front: a *control code* c, which is a token like any other (§3).
 #
 # $$p(x \mid c) = \prod_{i=1}^{n} p(x_i \mid x_1 \dots x_{i-1}, c), \qquad \mathcal{L} = -\sum_{k} \sum_i \log p_\theta(x_i^k \mid x_1^k \dots x_{i-1}^k, c^k)$$
 #
 # No second network, no other loss, no labels by hand: a text comes *from* somewhere, and that is its code.
-#
+
+# %% [markdown] tags=["slide"]
 # Ours are six kinds of text, which lie inside installed packages.
 # A byte-level tokenizer keeps capitals, spaces and line ends; it joins frequent pairs of bytes into 2,048 pieces.
 # (The paper's has about 250,000, §3.2.)
 
-# %%
+# %% tags=["on-slide"]
 CODES = {
     "Wikipedia": "wikipedia",
     "News": "news",                 # Australian, of 2001
@@ -87,7 +89,7 @@ VOCABULARY, WINDOW = 2048, 64
 START = VOCABULARY                                  # the first token of the twin
 TOKEN = {code: START + 1 + i for i, code in enumerate(CODES)}
 
-
+# %%
 def some(documents, characters):
     """Evenly chosen documents, of about so many characters together."""
     return documents[:: max(1, round(sum(map(len, documents)) / characters))]
@@ -114,7 +116,7 @@ def windows(code, part="train"):
     return text.windows([one.ids for one in encodings], WINDOW)
 
 
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # Is that enough? We train **twins**: same network, same initial weights, same texts in the same order.
 # One reads the code before each text, the other the same start token before all.
 
@@ -137,16 +139,17 @@ def twin_batches(steps, seed, coded):
     return mixed(parts, steps, seed)
 
 
-# %% tags=["active-ipynb"]
+# %% tags=["active-ipynb", "on-slide", "figure-only"]
 # rows = windows("Scripture")[:1]
 # figures.what_is_read({
 #     "with codes": next(mixed([(TOKEN["Scripture"], rows, 1)], 1, SEED)),
 #     "its twin": next(mixed([(START, rows, 1)], 1, SEED)),
 # })
 
-# %% [markdown]
+# %% [markdown] tags=["speaker"]
 # Each token is predicted from those to the left of it, and the code is always among them.
-#
+
+# %% [markdown]
 # The network is a stack of layers like ALBERT's.
 # First its sizes, the paper's and ours; and where a token stands.
 # Attention does not know that, so each place has a vector that is added: sines and cosines of many wavelengths.
@@ -189,7 +192,7 @@ def sinusoids(positions, d):
     angles = torch.arange(positions)[:, None] * rates               # (positions, d)
     return torch.cat([angles[:, 0::2].sin(), angles[:, 1::2].cos()], dim=1)
 
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # Two things are not ALBERT's (§3).
 # A *causal* mask: a token looks at itself and those before it, never ahead, or it would read the answer.
 # And *pre-norm*: normalise what goes *into* attention and feed-forward network, not the sum; the shortcut stays free.
@@ -206,7 +209,7 @@ def causal_mask(new, total, real=None, device=None):
         mask = mask & real[:, None, None, :] | itself
     return mask
 
-
+# %% tags=["on-slide"]
 class Layer(nn.Module):
     """Attention, then a feed-forward network: `(batch, tokens, d)` to the same."""
 
@@ -299,11 +302,11 @@ def fit(model, batches, steps, rate, on_step=None):
     return model
 
 
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # To write: draw a token, append it, go on.
 # A *temperature* below 1 makes the likely likelier (section 6 has other ways).
 
-# %%
+# %% tags=["on-slide"]
 @torch.no_grad()
 def write(model, ids, length, generator=None, temperature=0.7):
     """`ids` `(batch, code and prompt)` with `length` more tokens."""
@@ -314,7 +317,7 @@ def write(model, ids, length, generator=None, temperature=0.7):
         ids = torch.cat([ids, drawn], dim=1)
     return ids
 
-
+# %%
 def with_codes(prompt, codes=tuple(CODES)):
     """The prompt behind each code, `(codes, 1 + tokens)`; it may be empty."""
     if isinstance(codes, str) or not codes or not isinstance(prompt, str):
@@ -338,7 +341,8 @@ def with_codes(prompt, codes=tuple(CODES)):
 #     batches = twin_batches(STEPS, SEED, coded=name == "with codes")
 #     fit(model, batches, STEPS, RATE, partial(figures.add, live, name))
 # live.close()
-#
+
+# %% tags=["active-ipynb", "nbval-ignore-output", "slide", "figure-only"]
 # written = {}
 # for seed, code in enumerate(CODES, SEED):
 #     written[code] = [
@@ -347,18 +351,20 @@ def with_codes(prompt, codes=tuple(CODES)):
 #     ]
 # figures.twins(written)
 
-# %% [markdown]
+# %% [markdown] tags=["speaker"]
 # The same draws, the same initial weights, the same texts read.
 # Left, the kind is left to chance: the twin has learned the mixture of all it read, and nothing in it asks what you want.
 # Right, one token decides.
-#
+
+# %% [markdown] tags=["slide"]
 # ### Turn the wheel
 #
 # Whether a text is of its kind is not for us to say, so we appoint a judge that has nothing to do with networks (its verdicts stand in the figure above, too).
 # It counts, for each kind, every three characters in a row, and turns the counts around by Bayes' rule, with equal priors:
 #
 # $$p(\text{kind} \mid x) \propto p(x \mid \text{kind})$$
-#
+
+# %% [markdown] tags=["slide"]
 # One prompt, every code: does each text turn into its kind?
 
 # %%
@@ -400,14 +406,15 @@ def verdicts(judge, rows):
     return [judge.verdict(one) for one in tokenizer().decode_batch(rows.tolist())]
 
 
-# %% tags=["active-ipynb", "nbval-ignore-output"]
+# %% tags=["active-ipynb", "nbval-ignore-output", "on-slide", "figure-only"]
 # figures.wheel(coded)
 
-# %% [markdown]
+# %% [markdown] tags=["speaker"]
 # Yes: by 8 tokens the judge agrees with four to six of the six codes, by 16 nearly always with all. Even "def " turns into *Scripture*.
 # Do not expect to be informed: this network has 423,000 parameters and read for half a minute.
 # Words are often invented and sentences mean nothing; what obeys is vocabulary, layout and rhythm.
-#
+
+# %% [markdown] tags=["slide"]
 # Is the judge to be trusted, and how often is it obeyed?
 
 # %%
@@ -432,7 +439,7 @@ def obeyed(model, seed, each, coded=True):
     return sum(a == b for a, b in zip(found, wished)) / len(wished)
 
 
-# %% tags=["active-ipynb"]
+# %% tags=["active-ipynb", "on-slide", "figure-only"]
 # rows, kinds = probes()                            # held-out text, 40 windows a kind
 # names = [list(CODES)[kind] for kind in kinds]
 # right = [a == b for a, b in zip(verdicts(kind_judge(), rows[:, :40]), names)]
@@ -470,7 +477,8 @@ def obeyed(model, seed, each, coded=True):
 
 # %% [markdown]
 # So one pass over a text gives the loss of all its tokens at once, and nobody has read the answer.
-#
+
+# %% [markdown] tags=["slide"]
 # ### Remember
 #
 # And because nothing ahead reaches a token, its keys and values never change while the text grows.
@@ -510,7 +518,7 @@ def read_on(model, ids, memory, attention_mask=None):
     return model.words(x)
 
 
-# %% tags=["active-ipynb"]
+# %% tags=["active-ipynb", "on-slide", "figure-only"]
 # ids = with_codes("The end")
 # memory = new_memory(coded, len(ids))
 # with torch.no_grad():
@@ -520,10 +528,11 @@ def read_on(model, ids, memory, attention_mask=None):
 #       torch.allclose(torch.cat(parts, dim=1), whole, atol=1e-4), "ours")
 # figures.work_of_writing(coded)
 
-# %% [markdown]
+# %% [markdown] tags=["speaker"]
 # Without a memory the work grows with the square of the length, with it in a line (nearly: attention looks at ever more keys).
-#
-# ## 4. What is a code worth?
+
+# %% [markdown] tags=["slide"]
+# ## 4. What is a code worth? ★
 #
 # Two things are easily mixed up: what the right code *gives*, and what a wrong one *costs*.
 # The loss of a token is −log of its probability; its unit is the *nat*.
@@ -548,7 +557,7 @@ def right_and_wrong(losses, kinds):
     return right, (losses.sum(0) - right) / (len(losses) - 1)
 
 
-# %% tags=["active-ipynb"]
+# %% tags=["active-ipynb", "on-slide", "figure-only"]
 # worth = Predict(
 #     "On held-out text, how much lower is the loss of the twin with codes, under the "
 #     "right code? (Both are near 4.5 nats a token.)",
@@ -568,7 +577,7 @@ def right_and_wrong(losses, kinds):
 # %% [markdown]
 # The same rate is best for both.
 
-# %% tags=["active-ipynb", "nbval-ignore-output"]
+# %% tags=["active-ipynb", "nbval-ignore-output", "slide", "figure-only"]
 # def by_seed(way, measure):
 #     return torch.tensor([run[measure] for run in stored[way]])
 #
@@ -585,7 +594,7 @@ def right_and_wrong(losses, kinds):
 #       "{:.3f} behind the twin's start token".format(*(one.mean() for one in here)))
 # figures.worth_of_a_code(stored)
 
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # - **The gain is small**, and two thirds of it lie in the first twelve tokens: soon the text itself tells its kind, with a code or without.
 # - **A wrong code costs** far more, and at the end of the window still over half of what it costs at the beginning.
 #   The network has learned to believe the code, which never lied to it.
@@ -597,7 +606,7 @@ def right_and_wrong(losses, kinds):
 # claim("with each a wrong code costs over ten times what the right one gives",
 #       (wrong - right > 10 * (start - right)).all(), "ours, the stored study")
 
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # ## 5. Second codes
 #
 # A code may be followed by another that says more: *Reviews* by a rating, *Links* by the address of a page (§4.2).
@@ -653,11 +662,12 @@ def second_batches(steps, seed):
 # second = deepcopy(coded)
 # fit(second, second_batches(150, SEED), 150, RATE);
 
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # The network has gone on learning, partly behind START in place of the first code.
 # It has never seen a program of scikit-learn (`sklearn`), nor Scripture behind the name of a package.
 # Can it mix two codes that it never saw together? The paper shows examples of that (Table 5).
-#
+
+# %% [markdown]
 # Two judges that do not know of each other count in texts of *Manual* and *Python*.
 # (In the figure the judge of section 2 names the kind, out of six.)
 
@@ -684,21 +694,22 @@ def topic_judge():
     }, long_words)
 
 
-# %% tags=["active-ipynb", "nbval-ignore-output"]
+# %% tags=["active-ipynb", "nbval-ignore-output", "on-slide", "figure-only"]
 # figures.second_wheel(second)
 
-# %% [markdown]
+# %% [markdown] tags=["speaker"]
 # Where both codes were seen together, both are mostly obeyed.
 # Where not, usually one of them wins, or the text falls between them: read what *Python* with `sklearn` gives.
 # One text proves little, and this network had read much Python without second codes.
-#
+
+# %% [markdown] tags=["slide"]
 # ### Every pair left out once
 #
 # Two forms and three packages make six pairs.
 # The study trains a new network on five of them (at rate 0.05), and asks for the sixth, with two seeds for each.
 # Controls: the same network is asked with the first code only, with the second only (behind START), and with a word that was never a code.
 
-# %% tags=["active-ipynb"]
+# %% tags=["active-ipynb", "on-slide", "figure-only"]
 # mixing = Predict(
 #     "Forty texts for a pair that was never trained. How many have both the form and "
 #     "the topic, by the two judges?",
@@ -707,23 +718,24 @@ def topic_judge():
 # )
 # mixing
 
-# %% tags=["active-ipynb"]
+# %% tags=["active-ipynb", "slide", "figure-only"]
 # rotations = [name for name in stored if name.startswith("left out")]
 # unseen = torch.cat([by_seed(name, "both codes: both") for name in rotations])
 # mixing.reveal(0 if unseen.mean() < 0.1 else 1 if unseen.mean() < 0.5 else 2,
 #               f"{unseen.mean():.0%}, over six pairs and two seeds.")
 # figures.never_seen_together(stored)
 
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # **Sometimes, and not to be relied on.** What becomes of each pair that was left out, with either seed:
 
-# %% tags=["active-ipynb"]
+# %% tags=["active-ipynb", "on-slide", "figure-only"]
 # figures.mixing_by_pair(stored)
 
-# %% [markdown]
+# %% [markdown] tags=["speaker"]
 # Mostly the form wins: half of the texts have the form alone, a fifth the topic alone, a fifth both, a tenth neither.
 # Manuals mostly keep their form; many a program turns into a manual of its package.
-#
+
+# %% [markdown]
 # A judge must choose, so a fifth is to be read with care.
 # Two judges that guess find the pair in 17% of texts.
 # And the shares of form and topic, multiplied, let one expect more than we count:
@@ -745,7 +757,7 @@ def topic_judge():
 # So both codes are heard, and they compete.
 # What the paper shows by examples has begun here; a network of its size may well do better.
 
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # ## 6. How to draw a token
 #
 # A network gives probabilities; what is written hangs on how one draws from them (§4.1).
@@ -753,6 +765,8 @@ def topic_judge():
 # To draw by the probabilities is risky: there are thousands of unlikely tokens, and now and then one comes.
 # So one divides the logits by a *temperature* below 1, or draws only from the k likeliest tokens (*top-k*),
 # or from those that together have, say, 90% of the probability (*nucleus*).
+
+# %% [markdown]
 # (`seen` says which tokens the text has already; only the penalty below will ask.)
 
 # %%
@@ -781,16 +795,18 @@ def nucleus(logits, seen, share=0.9):
     return torch.zeros_like(odds).scatter(1, tokens, odds / odds.sum(-1, keepdim=True))
 
 
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # CTRL's own way trusts the network and forbids circles.
 # It takes the likeliest token, but divides the logits of the generated tokens g by a penalty θ:
 #
 # $$p_i = \frac{\exp\left(x_i / (T \cdot I(i \in g))\right)}{\sum_j \exp\left(x_j / (T \cdot I(j \in g))\right)}, \qquad I(c) = \theta \text{ if } c \text{ is true, else } 1$$
 #
 # With greedy choices and θ ≈ 1.2, the paper finds a good balance between truthful and unrepetitive text (§4.1).
+
+# %% [markdown]
 # (The authors' code adds the tokens of the prompt to g, and so do we. It spares line ends; ours does not.)
 
-# %%
+# %% tags=["on-slide"]
 def penalised(logits, seen, theta=1.2, temperature=1.0):
     """The paper's formula: probabilities, where `seen` tokens pay θ (§4.1)."""
     divided = torch.where(seen, logits / above_zero(theta, "theta"), logits)
@@ -830,17 +846,18 @@ def generate(model, ids, length, choose, generator=None):
         seen = seen.scatter(1, new, True)
     return ids, torch.cat([model.bias.new_zeros(len(ids), 0), *found], dim=1)
 
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # Five ways, one prompt:
 
-# %% tags=["active-ipynb", "nbval-ignore-output"]
+# %% tags=["active-ipynb", "nbval-ignore-output", "on-slide", "figure-only"]
 # figures.five_ways(coded)
 
-# %% [markdown]
+# %% [markdown] tags=["speaker"]
 # Greedy text runs in circles; drawn text has words that are none.
 # A penalty is no cure for all circles: a token pays once, however often it stood there.
 # Where the network is sure enough, its lead survives the division: choose *C++*.
-#
+
+# %% [markdown] tags=["slide"]
 # What holds on average?
 # We count runs of three tokens that the text had before, and the letters of words that training texts of the same kind have, too.
 
@@ -879,7 +896,7 @@ def real_words(rows, codes):
 # %% [markdown]
 # The study measured this for five networks, and for each way with several settings.
 
-# %% tags=["active-ipynb"]
+# %% tags=["active-ipynb", "on-slide", "figure-only"]
 # real = repeated(rows[:, :40]), real_words(rows[:, :40], names)
 # figures.circles_or_nonsense(stored, real)
 
@@ -898,18 +915,19 @@ def real_words(rows, codes):
 # print(f"repeated at θ = 1.2: {again['θ = 1.2'].mean():.1%}, in real text {real[0]:.1%}")
 # print("mean p of a token:", *(f"{way}: {one.mean():.2f} " for way, one in p.items()))
 
-# %% [markdown]
+# %% [markdown] tags=["speaker"]
 # The paper speaks of truth. Our stand-in for it is modest: words that exist.
 # By that, the penalty does what it should.
 # At θ = 1.2 most circles are gone, though not all, and on average more letters stand in real words than with any way that draws.
 # The network is as sure of these tokens as of greedy ones.
 # A low temperature keeps to the likely, too, but runs in circles; the others avoid circles, and invent words.
-#
+
+# %% [markdown] tags=["slide"]
 # The formula has a weakness.
 # A softmax does not change when all logits are shifted by the same number. The penalty does, and it *raises* negative logits.
 # What the transformers library calls `repetition_penalty` multiplies those instead:
 
-# %% tags=["active-ipynb"]
+# %% tags=["active-ipynb", "on-slide", "figure-only"]
 # logits, seen = torch.tensor([[2.0, 1.0, 0.0]]), torch.tensor([[True, False, False]])
 # shifted = {shift: published.two_penalties(logits + shift, seen, 1.2)
 #            for shift in (0, 5, -5)}
@@ -921,7 +939,8 @@ def real_words(rows, codes):
 
 # %% [markdown]
 # On positive logits both are one; and both give another probability at every shift.
-#
+
+# %% [markdown] tags=["slide"]
 # ## 7. What the paper found
 #
 # CTRL has no benchmark table: its evidence is samples, and you have made your own.
@@ -930,42 +949,45 @@ def real_words(rows, codes):
 #
 # One number is in the authors' README. Whose text is "I lost 10 lbs! Feeling great!"?
 # Its perplexity is 28.96 under *Diet*, 29.22 under *Weight* and 36.16 under *Fitness*.
-#
+
+# %% [markdown] tags=["slide"]
 # The model has 1.63 billion parameters and read 140 GB of text for two weeks on 256 TPU cores (§3.1, §3.2).
 # The list that the authors published has 55 domain codes, each with its share of the data.
 # (*Links* are pages found by their address, *Explain* is a forum of questions, *multilingual* is text in more languages than English.)
 
-# %% tags=["active-ipynb"]
+# %% tags=["active-ipynb", "on-slide", "figure-only"]
 # figures.priors()
 
 # %% [markdown]
 # ## 8. Look inside
-#
+
+# %% [markdown] tags=["slide"]
 # ### Whose text is this?
 #
 # A model of p(x | c) can be asked the other way round (§5): $p(c \mid x) \propto p(x \mid c)\,p(c)$.
 # The paper calls it *source attribution*, and takes equal priors: with those above, Links would swallow the small ones.
 
-# %% tags=["active-ipynb", "nbval-ignore-output"]
+# %% tags=["active-ipynb", "nbval-ignore-output", "on-slide", "figure-only"]
 # figures.attribution(coded)
 
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # How much text does it need, and does it need a transformer?
 
-# %% tags=["active-ipynb"]
+# %% tags=["active-ipynb", "on-slide", "figure-only"]
 # by_counting = []
 # for tokens in (4, 8, 16, 32, 64):
 #     found = verdicts(kind_judge(), rows[:, :tokens])
 #     by_counting.append(sum(a == b for a, b in zip(found, names)) / len(names))
 # figures.attributed(stored, by_counting)
 
-# %% [markdown]
+# %% [markdown] tags=["speaker"]
 # Thirty-two tokens are enough for nine texts of ten, and a judge that counts characters is a little better.
 # (It has counted all training texts; the network read 350 batches of four windows of each kind.)
 # A network may be wrong and sure: the text from Wikipedia seems News, and a game of chess is a manual, with p = 1.00.
 # The warning is the paper's own (§5): this is correlation with the sources of the training data.
 # It does not say who wrote a text, nor whether it is true; and a text of no known kind is given to one of them all the same.
-#
+
+# %% [markdown] tags=["slide"]
 # ### Is the code forgotten?
 #
 # The text grows, the code stays one token among many. Do the heads still look at it?
@@ -984,7 +1006,7 @@ def weight_on_first(model, ids):
     return torch.stack(found)
 
 
-# %% tags=["active-ipynb"]
+# %% tags=["active-ipynb", "on-slide", "figure-only"]
 # code_of = torch.tensor(list(TOKEN.values()))[kinds]
 # behind_code = torch.cat([code_of[:, None], rows], dim=1)
 # behind_start = torch.cat([torch.full_like(code_of, START)[:, None], rows], dim=1)
@@ -999,27 +1021,31 @@ def weight_on_first(model, ids):
 #       (looks["with codes"] > 3 * looks["without codes"]).all(),
 #       "ours, the stored study")
 
-# %% [markdown]
+# %% [markdown] tags=["speaker"]
 # No: to the end of the window heads of the second layer keep an eye on the code; a start token gets no more than any other.
 # Weight is not use; that it is used, the cost of a wrong code in section 4 shows.
-#
+
+# %% [markdown] tags=["slide"]
 # ## 9. What people get wrong
 #
 # **"CTRL extends an encoder-decoder, and the decoder attends to the condition."** A common summary says so.
 # It is one causal stack (§3): the condition is the first token, and moves every later one.
 # (In the authors' code the class is called `Encoder`, which may be why.)
 
-# %% tags=["active-ipynb"]
+# %% tags=["active-ipynb", "on-slide", "figure-only"]
 # print("modules for cross-attention:", published.crossing())
 
 # %% [markdown]
 # **"The penalty is the library's `repetition_penalty`."** The library multiplies negative logits: section 6.
-#
+
+# %% [markdown] tags=["on-slide"]
 # **"Attribution proves who wrote it."** Counting characters does as well: section 8.
-#
+
+# %% [markdown] tags=["on-slide"]
 # **"After a few words the text has taken over from the code."**
 # For a code that is right, nearly: it tells little more by then. A wrong one is believed to the end: section 4.
-#
+
+# %% [markdown]
 # **"Control needs a special architecture."**
 # Six codes cost six rows of a table and six biases; second codes are ordinary text:
 
@@ -1193,10 +1219,11 @@ def build(name, **changes):
 # - *Harm*: the paper discusses what a model that imitates sources can be misused for; a toy cannot show it.
 #
 # The claims were run with five seeds; the environment variable `LESSON_SEED` sets yours.
-#
+
+# %% [markdown] tags=["slide"]
 # ## 13. Recap
 
-# %% tags=["active-ipynb"]
+# %% tags=["active-ipynb", "on-slide", "figure-only"]
 # recap()
 
 # %% [markdown]

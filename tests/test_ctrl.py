@@ -1019,6 +1019,252 @@ def test_every_right_way_passes(check, right):
     )
 
 
+# ---- the assignment
+
+
+def by_powers(perplexities, tokens):
+    """The best code has the power 1, the others what is left of it."""
+    powers = (perplexities.min() / perplexities) ** tokens
+    return powers / powers.sum()
+
+
+def steady(logits, seen, theta):
+    p = logits.double().softmax(-1)
+    p = p ** (1 + (theta - 1) * seen)
+    return p / p.sum(-1, keepdim=True)
+
+
+def steady_in_logarithms(logits, seen, theta):
+    log_p = (logits - logits.logsumexp(-1, keepdim=True)).clone()
+    log_p[seen] *= theta
+    return (log_p - log_p.logsumexp(-1, keepdim=True)).exp()
+
+
+def guess_the_code(model, ids, weigh="sum", mix="p", first=0, codes=None):
+    codes = torch.tensor(list(TOKEN.values()) if codes is None else codes)
+    behind = torch.cat([codes[:, None], ids.expand(len(codes), -1)], dim=1)
+    with torch.no_grad():
+        log_p = model(behind).log_softmax(-1)
+    read = log_p[:, :-1].gather(2, behind[:, 1:, None])[:, first:, 0]
+    weights = {
+        "sum": read.sum(1), "mean": read.mean(1), "none": torch.zeros(len(codes)),
+        "product": read.exp().prod(1).log(), "last": read[:, -1:].sum(1),
+        "sure": 1e9 * read.sum(1),
+    }[weigh].softmax(0)
+    if mix == "logits":
+        return (weights @ log_p[:, -1]).softmax(0)
+    return weights @ log_p[:, -1 if mix == "p" else -2].exp()
+
+
+def code_by_code(model, ids):
+    """One code after the other, and p(text, next) in place of p(next | text)."""
+    joint = []
+    for code in TOKEN.values():
+        behind = torch.tensor([[code, *ids.tolist()]])
+        log_p = model(behind)[0].double().log_softmax(-1)
+        places = torch.arange(len(ids))
+        joint.append(log_p[places, ids].sum() + log_p[-1])
+    return torch.stack(joint).logsumexp(0).softmax(0)
+
+
+def go_on(
+    model, ids, length, kept=None, code=True, remember=True, best=True, early=0,
+    whole=True, restart=True,
+):
+    room, memory, new = model.config.n_positions, new_memory(model, len(ids)), ids
+    given, kept = ids.shape[1], room // 2 if kept is None else kept
+    for _ in range(length):
+        if restart and memory[0][0].shape[2] + new.shape[1] > room - early:
+            memory, new = new_memory(model, len(ids)), ids[:, -kept:]
+            new = torch.cat([ids[:, :1], new], dim=1) if code else new
+        if not remember:
+            held = memory[0][2] if len(memory[0]) > 2 else new[:, :0]
+            window = torch.cat([held, new], dim=1)
+            logits = model(window)[:, -1]
+            memory = new_memory(model, len(ids))
+            memory[0] = [window[:, None, :, None].float(), None, window]
+        else:
+            logits = read_on(model, new, memory)[:, -1]
+        new = (logits if best else -logits).argmax(-1, keepdim=True)
+        ids = torch.cat([ids, new], dim=1)
+    return ids if whole else ids[:, given:]
+
+
+def counted_by_hand(model, ids, length):
+    """The places are counted, and the tokens kept in a list."""
+    written, room = list(ids.unbind(1)), model.config.n_positions
+    memory, waiting, used = new_memory(model, len(ids)), list(ids.unbind(1)), 0
+    for _ in range(length):
+        if used + len(waiting) > room:
+            memory, used = new_memory(model, len(ids)), 0
+            waiting = [written[0], *written[-(room // 2):]]
+        with torch.no_grad():
+            logits = read_on(model, torch.stack(waiting, dim=1), memory)
+        used += len(waiting)
+        waiting = [logits[:, -1].argmax(-1)]
+        written += waiting
+    return torch.stack(written, dim=1)
+
+
+LOG = torch.log
+ASSIGNMENT_WRONG = [
+    ("from_perplexities", lambda p, n: 1, "return a tensor, not int"),
+    ("from_perplexities", lambda p, n: p.argmin(), "the shape should be"),
+    ("from_perplexities", lambda p, n: p**-n, "sum to 1"),
+    ("from_perplexities", lambda p, n: (n * LOG(p)).softmax(0), "mind the sign"),
+    ("from_perplexities", lambda p, n: (-n * p).softmax(0), "is no logarithm"),
+    ("from_perplexities", lambda p, n: (-n * p.log2()).softmax(0), "natural one"),
+    ("from_perplexities", lambda p, n: (-LOG(p)).softmax(0), "twelve tokens"),
+    ("from_perplexities", lambda p, n: (-LOG(p) / n).softmax(0), "not divided by it"),
+    ("from_perplexities", lambda p, n: p**-n / (p**-n).sum(), "stay with logarithms"),
+    ("steady", lambda x, seen, theta: None, "return a tensor, not NoneType"),
+    ("steady", lambda x, seen, theta: x[0].softmax(-1), "the shape should be"),
+    ("steady", lambda x, seen, theta: penalised(x, seen, theta), "as in the paper"),
+    (
+        "steady",
+        lambda x, seen, theta: torch.where(seen, x * theta, x).softmax(-1),
+        "multiplied; take log-probabilities",
+    ),
+    (
+        "steady",
+        lambda x, seen, theta: steady(x, seen, 1 / theta),
+        "the token gets likelier",
+    ),
+    ("steady", lambda x, seen, theta: steady(x, ~seen, theta), "not the others"),
+    (
+        "steady",
+        lambda x, seen, theta: steady(x, torch.ones_like(seen), theta),
+        "only the seen ones",
+    ),
+    (
+        "steady",
+        lambda x, seen, theta: torch.where(seen, x - math.log(theta), x).softmax(-1),
+        "not p divided by θ",
+    ),
+    (
+        "steady",
+        lambda x, seen, theta: torch.where(seen, x.softmax(-1) ** theta, x.softmax(-1)),
+        "sum to 1",
+    ),
+    (
+        "steady",
+        lambda x, seen, theta: torch.where(
+            seen, torch.where(x > 0, x / theta, x * theta), x
+        ).softmax(-1),
+        "take log_softmax before|as in the paper",
+    ),
+    (
+        "steady",
+        lambda x, seen, theta: x.copy_(steady(x, seen, theta)),
+        "were changed",
+    ),
+    (
+        "steady",
+        lambda x, seen, theta: (
+            x.log_softmax(-1) + (theta - 1) * seen * x.log_softmax(-1)
+        ).softmax(-1),
+        "gives NaN",
+    ),
+    ("without_a_code", lambda model, ids: None, "return a tensor, not NoneType"),
+    (
+        "without_a_code",
+        lambda model, ids: guess_the_code(model, ids)[None],
+        "the shape should be",
+    ),
+    (
+        "without_a_code",
+        lambda model, ids: guess_the_code(model, ids, weigh="none"),
+        "weighed alike",
+    ),
+    (
+        "without_a_code",
+        lambda model, ids: guess_the_code(model, ids, weigh="sure"),
+        "only the likeliest code",
+    ),
+    (
+        "without_a_code",
+        lambda model, ids: guess_the_code(model, ids, mix="logits"),
+        "mix probabilities",
+    ),
+    (
+        "without_a_code",
+        lambda model, ids: guess_the_code(model, ids, weigh="mean"),
+        "too mild",
+    ),
+    (
+        "without_a_code",
+        lambda model, ids: guess_the_code(model, ids, weigh="last"),
+        "not the last alone",
+    ),
+    (
+        "without_a_code",
+        lambda model, ids: guess_the_code(model, ids, first=1),
+        "the first one, too",
+    ),
+    (
+        "without_a_code",
+        lambda model, ids: guess_the_code(model, ids, mix="before"),
+        "from the last place",
+    ),
+    (
+        "without_a_code",
+        lambda model, ids: guess_the_code(model, ids, codes=[START]),
+        "START is not a code",
+    ),
+    (
+        "without_a_code",
+        lambda model, ids: model(ids[None])[0, -1].softmax(0),
+        "no code stands in front",
+    ),
+    (
+        "without_a_code",
+        lambda model, ids: guess_the_code(model, ids, weigh="product"),
+        "too small for a float",
+    ),
+    ("write_on", lambda *args: None, "return a tensor, not NoneType"),
+    ("write_on", lambda *args: go_on(*args, whole=False), "the shape should be"),
+    ("write_on", lambda *args: go_on(*args, best=False), "the likeliest token"),
+    ("write_on", lambda *args: go_on(*args, restart=False), "knows 12 positions"),
+    ("write_on", lambda *args: go_on(*args, early=1), "all 12 places"),
+    ("write_on", lambda *args: go_on(*args, code=False), "begin with the code, too"),
+    ("write_on", lambda *args: go_on(*args, kept=5), "counts the code among them"),
+    ("write_on", lambda *args: go_on(*args, kept=11), "half a window"),
+    ("write_on", lambda *args: go_on(*args, kept=1), "not the newest one alone"),
+    ("write_on", lambda *args: go_on(*args, kept=7), "then the last 6"),
+    ("write_on", lambda *args: go_on(*args, remember=False), "tokens were read where"),
+]
+
+
+@pytest.mark.parametrize(("check", "wrong", "hint"), ASSIGNMENT_WRONG)
+def test_planted_wrong_answers_of_the_assignment_fail(check, wrong, hint):
+    line = verdict(wrong, checker("ctrl", check))
+    assert line.startswith("✗") and re.search(hint, line), line
+
+
+@pytest.mark.parametrize(
+    ("check", "right"),
+    [
+        ("from_perplexities", lambda p, n: (-n * p.log()).softmax(0)),
+        ("from_perplexities", by_powers),
+        ("steady", steady_in_logarithms),
+        (
+            "steady",
+            lambda logits, seen, theta: torch.where(
+                seen, theta * logits.log_softmax(-1), logits.log_softmax(-1)
+            ).softmax(-1),
+        ),
+        ("steady", steady),
+        ("without_a_code", guess_the_code),
+        ("without_a_code", code_by_code),
+        ("write_on", go_on),
+        ("write_on", counted_by_hand),
+    ],
+)
+def test_every_right_way_of_the_assignment_passes(check, right):
+    line = verdict(right, checker("ctrl", check))
+    assert line.startswith("✓"), line
+
+
 def test_the_bench_compares_the_same_tokens():
     import runpy
 

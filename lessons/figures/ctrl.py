@@ -90,7 +90,7 @@ def add(live, name, step, loss):
     live.add(name, step + 1, loss, role="idea" if name == "with codes" else "control")
 
 
-def shown(string, width=38, lines=4):
+def shown(string, width=48, lines=3):
     """A text cut to a few lines, ⏎ for a line end."""
     flat = string.replace("\n", "⏎").replace("$", r"\$")
     rows = textwrap.wrap(flat, width, drop_whitespace=False)
@@ -99,7 +99,7 @@ def shown(string, width=38, lines=4):
 
 def twins(written):
     """{code: ids of the twin `(1, 49)`, and of the network with codes}, two columns."""
-    drawing, axis = plt.subplots(figsize=(9, 1.1 * len(written) + 0.5))
+    drawing, axis = plt.subplots(figsize=(9, 0.82 * len(written) + 0.5))
     axis.set(xlim=(0, 1), ylim=(-len(written), 0.35))
     axis.axis("off")
     look = {"va": "top", "family": "monospace", "fontsize": 9}
