@@ -273,7 +273,7 @@ def tested(solver, task):
 # )
 # reader_guess
 
-# %% tags=["active-ipynb", "on-slide", "figure-only"]
+# %% tags=["active-ipynb", "slide", "figure-only"]
 # sender_guess = Predict(
 #     "“sender”: the sending token says the offset. Which term solves this one?",
 #     ["content-to-position", "position-to-content", "either", "only both together"],
@@ -281,7 +281,7 @@ def tested(solver, task):
 # )
 # sender_guess
 
-# %% [markdown] tags=["slide"]
+# %% [markdown]
 # ## 3. Build it, one term at a time ★
 #
 # ### Content to content
@@ -398,7 +398,7 @@ class Deberta(Encoder):
         return states
 
 
-# %% tags=["active-ipynb", "on-slide", "figure-only"]
+# %% tags=["active-ipynb"]
 # for task in TASKS[1:]:
 #     torch.manual_seed(SEED)
 #     solver = solve(Deberta(PUZZLE, ContentToContent), task, SEED)
@@ -417,7 +417,7 @@ class Deberta(Encoder):
 #     right = (count.argmax(-1) == answers)[answers >= 0].float().mean()
 #     print(f"naming the most frequent letter {where}: {right:.0%} right")
 
-# %% [markdown] tags=["speaker"]
+# %% [markdown]
 # Without positions it looks at all tokens at once, and can do no better than name the most frequent letter: one in five.
 # Among the six places where the answer may stand, the most frequent one would give 37%; remember it for later.
 
@@ -451,12 +451,12 @@ def delta(tokens, k, device=None):
 # %% tags=["active-ipynb", "on-slide", "figure-only"]
 # figures.clipping(delta)
 
-# %% [markdown] tags=["slide"]
+# %% [markdown]
 # Without the loops one could look up a vector for each pair, n × n × d numbers.
 # The paper multiplies each query with all 2k rows first, and then *gathers* the n × n numbers that it needs (§3.1.1).
 # With n = k = 512 and d = 64 that keeps 2kn + n² = 786,432 numbers instead of n²d = 16,777,216, a twentieth of the memory, at twice the multiplications.
 
-# %% tags=["on-slide"]
+# %%
 def c2p_scores(query, position_key, index):
     """What each query gives to each distance, `(…, tokens, tokens)` (Eq. 4, c2p).
 
@@ -605,7 +605,7 @@ ATTENTION = {
 #     "The reader's content has the offset; c2p lets it choose among distances.",
 # )
 
-# %% tags=["active-ipynb", "on-slide", "figure-only"]
+# %% tags=["active-ipynb", "slide", "figure-only"]
 # sender_guess.reveal(
 #     alone("sender"),
 #     "The reader's content says nothing; p2c lets the sender's choose.",
