@@ -1,4 +1,4 @@
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # # DeBERTa: what a token says, where it stands, and which of the two asks
 #
 # **Paper:** He, Liu, Gao, Chen: *DeBERTa: Decoding-enhanced BERT with Disentangled Attention*, ICLR 2021 ([arXiv:2006.03654](https://arxiv.org/abs/2006.03654))
@@ -6,9 +6,10 @@
 # **You will see:** two puzzles, each for another part of attention, a head taken apart into these parts, and what no distance can tell
 #
 # **You need** the [ALBERT lesson](albert.ipynb): attention, the encoder, the masked language model.
-# *The short way*: sections 1 to 4, twenty minutes.
+# *The short way*: the sections marked ★; twenty minutes.
 # Everything: about 75 minutes, of which the machine computes one.
-#
+
+# %% [markdown] tags=["speaker"]
 # What the paper says is marked with its section (§), equation, table or figure; everything else is ours.
 # A line that begins with ✓ was tested on the machine that ran it; a claim that fails stops the notebook.
 # *Study* marks numbers from longer runs with several seeds, stored with their versions.
@@ -64,8 +65,8 @@ from lessons.albert import (
 # SEED = train.seed()
 # torch.set_num_threads(1)  # networks this small run fastest on one core
 
-# %% [markdown]
-# ## 1. The problem
+# %% [markdown] tags=["slide"]
+# ## 1. The problem ★
 #
 # Attention does not know where a token stands: shuffle a text, and the same vectors come out, shuffled (the ALBERT lesson).
 # So BERT adds a vector for the *position* to the vector of the word, and from there on each token is *one* vector.
@@ -73,6 +74,8 @@ from lessons.albert import (
 #
 # But much of language asks how *far*, and on which *side*: "deep" and "learning" belong together when they are neighbours,
 # wherever that is (§1).
+
+# %% [markdown] tags=["slide"]
 # Three puzzles test it.
 # Their texts are the same, random tokens of a letter and an offset; they differ in what each token is asked.
 #
@@ -105,10 +108,10 @@ def puzzle(task, count, length, generator):
     return letter + len(LETTERS) * which, torch.where(asked, answers, -100)
 
 
-# %% tags=["active-ipynb"]
+# %% tags=["active-ipynb", "on-slide", "figure-only"]
 # figures.three_puzzles()
 
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # First a BERT of one layer with one head, trained on texts of 24 tokens and tested on new ones of 48.
 # The training is that of the ALBERT lesson, and the same for all that follows.
 
@@ -186,7 +189,7 @@ def tested(solver, task):
     return [100 * (right[part].sum() / asked[part].sum()).item() for part in parts]
 
 
-# %% tags=["active-ipynb"]
+# %% tags=["active-ipynb", "on-slide", "figure-only"]
 # far_guess = Predict(
 #     "The BERT learns “fixed” on texts of 24 tokens, almost without a mistake. "
 #     "Then it reads texts of 48. At positions 25 to 48 it is…",
@@ -196,7 +199,7 @@ def tested(solver, task):
 # )
 # far_guess
 
-# %% tags=["active-ipynb"]
+# %% tags=["active-ipynb", "slide", "figure-only"]
 # TASKS, solvers, scores = ("fixed", "reader", "sender"), {}, {}
 #
 #
@@ -213,7 +216,7 @@ def tested(solver, task):
 # experiment("absolute", partial(bert, SMALL))
 # figures.right_answers("absolute", scores)
 
-# %% tags=["active-ipynb"]
+# %% tags=["active-ipynb", "slide", "figure-only"]
 # claim("absolute positions solve “fixed” where they were trained, with over 95% right; "
 #       "at later positions no puzzle gets beyond 25%, where guessing gives 12.5%",
 #       scores["absolute", "fixed"][0] > 95
@@ -225,26 +228,28 @@ def tested(solver, task):
 #     "and the rows from 25 on of its table were never trained.",
 # )
 
-# %% [markdown]
+# %% [markdown] tags=["speaker"]
 # The other two are harder even where it was trained.
 # "Two after me" needs my place and my offset *together*; the network has only their sum.
-#
-# ## 2. The idea
+
+# %% [markdown] tags=["slide"]
+# ## 2. The idea ★
 #
 # Give a token two vectors: its content $H_i$ and, for a pair, the position $P_{i|j}$ of $i$ *relative to* $j$.
 # Then the comparison of $i$ with $j$ has four parts (Eq. 2):
 #
 # $$A_{i,j} = H_i H_j^\top + H_i P_{j|i}^\top + P_{i|j} H_j^\top + P_{i|j} P_{j|i}^\top$$
 
-# %% tags=["active-ipynb"]
+# %% tags=["active-ipynb", "on-slide", "figure-only"]
 # figures.four_parts()
 
-# %% [markdown]
+# %% [markdown] tags=["on-slide"]
 # - **content-to-content, c2c**: a token like this looks at tokens like that.
 # - **content-to-position, c2p**: a token like this looks two places to the right.
 # - **position-to-content, p2c**: a token like this is looked at from two places to its left.
 # - **position-to-position** would be the same for all texts; the paper drops it (§3.1).
-#
+
+# %% [markdown] tags=["slide"]
 # Content and position are projected by matrices of their own, and meet only in the score: attention is *disentangled*.
 # Let i be the token that looks, and j the one that is looked at.
 # P is a table of 2k vectors, one for each distance: $P_{j|i}$ becomes its row δ(i, j) = i − j + k, cut off at 0 and 2k − 1 (section 3).
@@ -255,9 +260,11 @@ def tested(solver, task):
 # + \underbrace{K^c_j Q^{r\top}_{\delta(j,i)}}_{\text{p2c}}, \qquad H_o = \mathrm{softmax}\left(\frac{\tilde A}{\sqrt{3d}}\right) V_c$$
 #
 # where d is the size of a head.
+
+# %% [markdown] tags=["slide"]
 # Before you build it, commit yourself twice.
 
-# %% tags=["active-ipynb"]
+# %% tags=["active-ipynb", "on-slide", "figure-only"]
 # reader_guess = Predict(
 #     "“reader”: the reading token says the offset. One layer, one head, 300 steps. "
 #     "Which of the two new terms solves it alone?",
@@ -266,7 +273,7 @@ def tested(solver, task):
 # )
 # reader_guess
 
-# %% tags=["active-ipynb"]
+# %% tags=["active-ipynb", "slide", "figure-only"]
 # sender_guess = Predict(
 #     "“sender”: the sending token says the offset. Which term solves this one?",
 #     ["content-to-position", "position-to-content", "either", "only both together"],
@@ -275,7 +282,7 @@ def tested(solver, task):
 # sender_guess
 
 # %% [markdown]
-# ## 3. Build it, one term at a time
+# ## 3. Build it, one term at a time ★
 #
 # ### Content to content
 #
@@ -413,14 +420,15 @@ class Deberta(Encoder):
 # %% [markdown]
 # Without positions it looks at all tokens at once, and can do no better than name the most frequent letter: one in five.
 # Among the six places where the answer may stand, the most frequent one would give 37%; remember it for later.
-#
+
+# %% [markdown] tags=["slide"]
 # ### Content to position
 #
 # Now let what a token says choose a distance.
 # Position keys are rows, one for each distance; which one a pair takes is called δ (Eq. 3).
 # Six tokens, d = 4, and k = 3: to the right all from 3 on share a row, to the left all from 2 on, as the table has 2k rows.
 
-# %% tags=["active-ipynb"]
+# %% tags=["active-ipynb", "on-slide"]
 # torch.manual_seed(SEED)
 # n, d, k = 6, 4, 3
 # query, position_key = torch.randn(n, d), torch.randn(2 * k, d)
@@ -432,7 +440,7 @@ class Deberta(Encoder):
 #         row = max(0, min(row, 2 * k - 1))               # cut off: this is δ(i, j)
 #         by_loop[i, j] = query[i] @ position_key[row]
 
-# %%
+# %% tags=["slide"]
 def delta(tokens, k, device=None):
     """δ of every pair of tokens (Eq. 3): rows of a table of 2k, `(tokens, tokens)`."""
     place = torch.arange(tokens, device=device)
@@ -440,7 +448,7 @@ def delta(tokens, k, device=None):
     return (distance + k).clamp(0, 2 * k - 1)
 
 
-# %% tags=["active-ipynb"]
+# %% tags=["active-ipynb", "on-slide", "figure-only"]
 # figures.clipping(delta)
 
 # %% [markdown]
@@ -458,6 +466,7 @@ def c2p_scores(query, position_key, index):
     return scores.gather(-1, index.expand(*scores.shape[:-1], -1))
 
 
+# %%
 class ContentToPosition(ContentToContent):
     """c2c and c2p: the content of the token that looks asks for distances."""
 
@@ -472,7 +481,7 @@ class ContentToPosition(ContentToContent):
         return terms | {"c2p": c2p_scores(query, rows, index)}
 
 
-# %% tags=["active-ipynb"]
+# %% tags=["active-ipynb", "slide", "figure-only"]
 # gathered = c2p_scores(query, position_key, delta(n, k))
 # assert torch.allclose(gathered, by_loop, atol=1e-5)     # what the loops give
 # experiment("c2p", lambda: Deberta(PUZZLE, ContentToPosition), ["reader", "sender"])
@@ -480,15 +489,16 @@ class ContentToPosition(ContentToContent):
 #       "steps not “sender”, below 60%",
 #       min(scores["c2p", "reader"]) > 95 and max(scores["c2p", "sender"]) < 60, "ours")
 
-# %% [markdown]
+# %% [markdown] tags=["speaker"]
 # In "sender" the token that looks does not know where to look: its content says nothing of it.
-#
+
+# %% [markdown] tags=["slide"]
 # ### Position to content
 #
 # So let the *other* token's content choose the distance from which it wants to be looked at.
 # The vectors that it is multiplied with are position *queries*.
 
-# %% tags=["active-ipynb"]
+# %% tags=["active-ipynb", "on-slide"]
 # key, position_query = torch.randn(n, d), torch.randn(2 * k, d)
 # by_loop = torch.zeros(n, n)
 # for i in range(n):
@@ -507,6 +517,7 @@ def p2c_scores(key, position_query, index):
     return turned.transpose(-2, -1)                         # row j becomes column j
 
 
+# %%
 class PositionToContent(ContentToContent):
     """c2c and p2c: the content of the token looked at asks for distances."""
 
@@ -521,12 +532,12 @@ class PositionToContent(ContentToContent):
         return terms | {"p2c": p2c_scores(key, rows, index)}
 
 
-# %% tags=["active-ipynb"]
+# %% tags=["active-ipynb", "slide", "figure-only"]
 # gathered = p2c_scores(key, position_query, delta(n, k))
 # assert torch.allclose(gathered, by_loop, atol=1e-5)
 # experiment("p2c", lambda: Deberta(PUZZLE, PositionToContent), ["reader", "sender"])
 
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # ### All three
 #
 # Each of the two classes adds its term to what stands before it, so both together are one line: Python calls the two `terms` in turn.
@@ -543,20 +554,20 @@ ATTENTION = {
     "both": DisentangledAttention,
 }
 
-# %% tags=["active-ipynb"]
+# %% tags=["active-ipynb", "on-slide", "figure-only"]
 # experiment("both", lambda: Deberta(PUZZLE, DisentangledAttention))
 # claim("p2c solves “sender”, over 95%, and not “reader”, below 60%",
 #       min(scores["p2c", "sender"]) > 95 and max(scores["p2c", "reader"]) < 60, "ours")
 # claim("both together solve all three, over 95%, at positions never trained, too",
 #       min(min(scores["both", task]) for task in TASKS) > 95, "ours")
 
-# %% [markdown]
-# ## 4. Did it cure the problem?
+# %% [markdown] tags=["slide"]
+# ## 4. Did it cure the problem? ★
 #
 # Is it the seed, or the learning rate, or did some only lack time?
 # `make study-deberta` trained each with five seeds; with three rates (BERT four), one seed each; and those that fail five times as long.
 
-# %% tags=["active-ipynb"]
+# %% tags=["active-ipynb", "on-slide", "figure-only"]
 # stored = study.read("deberta")
 #
 #
@@ -583,7 +594,7 @@ ATTENTION = {
 #       torch.cat(one).max() < 75 and torch.cat(four).min() > 80, "study")
 # figures.who_solves_what(stored)
 
-# %% tags=["active-ipynb"]
+# %% tags=["active-ipynb", "slide", "figure-only"]
 # def alone(task):
 #     solved = [name for name in ("c2p", "p2c") if min(scores[name, task]) > 90]
 #     return {"c2p": 0, "p2c": 1, "c2pp2c": 2, "": 3}["".join(solved)]
@@ -594,7 +605,7 @@ ATTENTION = {
 #     "The reader's content has the offset; c2p lets it choose among distances.",
 # )
 
-# %% tags=["active-ipynb"]
+# %% tags=["active-ipynb", "slide", "figure-only"]
 # sender_guess.reveal(
 #     alone("sender"),
 #     "The reader's content says nothing; p2c lets the sender's choose.",
@@ -603,7 +614,7 @@ ATTENTION = {
 # %% tags=["active-ipynb"]
 # figures.rates_and_time(stored)
 
-# %% [markdown]
+# %% [markdown] tags=["speaker"]
 # In 300 steps neither seed nor rate matters for the relative kinds.
 # BERT was not at its best rate (87% of “reader” at 0.01).
 # With five times the steps it gets 96% of “reader” and 64% of “sender”, and at later positions it still guesses.
@@ -611,7 +622,8 @@ ATTENTION = {
 # Each term solves the puzzle made for it in 300 steps, with one head, and not the other's; “fixed” it solves, too.
 # Where it fails it can still name the most frequent of the six letters, which gives the 37% of section 3.
 # Longer training brings c2p to 70% of “sender”, and p2c to 35 to 60% of “reader”, by the seed: what divides the two is what comes *easily*.
-#
+
+# %% [markdown]
 # ### Paper or code?
 #
 # In Eq. 4 p2c takes row δ(j, i) of the table; all released code, and so ours, takes δ(i, j), the row that c2p takes.
@@ -626,16 +638,16 @@ ATTENTION = {
 #       "with each of five seeds",
 #       min(measured(name, LATER).min() for name in as_printed) > 90, "study; Eq. 4")
 
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # ### One head taken apart
 #
 # Three maps are the terms; their sum, through a softmax, is the fourth.
 # Switch terms off and see what is left of the weights.
 
-# %% tags=["active-ipynb"]
+# %% tags=["active-ipynb", "on-slide", "figure-only"]
 # figures.solvers_apart({task: solvers["both", task].encoder for task in TASKS})
 
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # ## 5. The mask decoder
 #
 # Is the absolute position of no use, then?
@@ -702,7 +714,7 @@ def fill_in_nouns(encoder, seed, masked=(2, 7)):
 
 NOUNS = replace(PUZZLE, vocab_size=len(WORDS))
 
-# %% tags=["active-ipynb"]
+# %% tags=["active-ipynb", "on-slide", "figure-only"]
 # nouns = {}
 # for name in ("none", "both"):
 #     torch.manual_seed(SEED)
@@ -712,11 +724,12 @@ NOUNS = replace(PUZZLE, vocab_size=len(WORDS))
 # print("the verb hidden, too, mean of five seeds:",
 #       measured("store and mall among fillers, both, no verb", "right").mean().item())
 
-# %% [markdown]
+# %% [markdown] tags=["speaker"]
 # So the paper's own example does not need absolute positions.
 # Without any positions the two masks are alike to the network.
 # With distances it sees that one stands to the left of "opened" and the other to the right; with the verb hidden, the other words tell.
-#
+
+# %% [markdown] tags=["slide"]
 # What can distances *not* tell?
 # Take pieces of real news, in four columns, mask some, and ask for a direction:
 # *north* in the first column, *east* in the second, *south* in the third, *west* in the fourth.
@@ -749,14 +762,16 @@ def cloze(kind, ids, generator):
     return ids.masked_fill(chosen, MASK), answers
 
 
-# %% tags=["active-ipynb"]
+# %% tags=["active-ipynb", "on-slide", "figure-only"]
 # figures.directions()
 
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # BERT adds absolute positions *before the first layer*.
 # DeBERTa adds them *at the end*, where masked words are predicted: its **enhanced mask decoder** (§3.2, A.8).
 # In place of one pass through the last layer it makes two, with the same weights.
 # Only the queries know positions; keys and values are the states before that layer, both times.
+
+# %% [markdown] tags=["speaker"]
 # (In the paper the first queries are the positions alone; in the released code and here, positions plus states.)
 # The layer adds its input `queries` to what attention gives, so the position reaches the word's prediction.
 # It costs one table and one more pass (3% more time for base, 2% for large; A.8), and is left out when the network is fine-tuned for something else.
@@ -821,7 +836,7 @@ def fill_in(positions, kind, seed, steps=300, rate=5e-3):
     return 100 * (right.sum() / asked.sum()).item()
 
 
-# %% tags=["active-ipynb"]
+# %% tags=["active-ipynb", "on-slide", "figure-only"]
 # column_guess = Predict(
 #     "Both terms, no absolute position anywhere: how often is the column right? "
 #     "Guessing gives 25%.",
@@ -830,7 +845,7 @@ def fill_in(positions, kind, seed, steps=300, rate=5e-3):
 # )
 # column_guess
 
-# %% tags=["active-ipynb"]
+# %% tags=["active-ipynb", "slide", "figure-only"]
 # columns = {name: fill_in(name, "column", SEED)
 #            for name in ("both", "decoder", "absolute")}
 # claim("with distances alone less than half of the columns are right, with the mask "
@@ -842,13 +857,13 @@ def fill_in(positions, kind, seed, steps=300, rate=5e-3):
 #     f"{columns['both']:.0f}%; with the decoder {columns['decoder']:.0f}%.",
 # )
 
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # The encoder under that decoder has no absolute position; they enter late, as the paper wants them.
 # Is it the positions, or only the second pass?
 # The study's control is the same decoder with its table of positions held at 0.
 # And the quarter?
 
-# %% tags=["active-ipynb"]
+# %% tags=["active-ipynb", "on-slide", "figure-only"]
 # claim("with each of five seeds distances alone find over 90% of the quarters, but less "
 #       "than half of the columns, as does the decoder without its positions",
 #       measured("quarter, both", "right").min() > 90
@@ -856,13 +871,13 @@ def fill_in(positions, kind, seed, steps=300, rate=5e-3):
 #       and measured("column, decoder without positions", "right").max() < 50, "study")
 # figures.columns_and_quarters(stored)
 
-# %% [markdown]
+# %% [markdown] tags=["speaker"]
 # Distances alone find the quarter nearly always: coarse place *leaks*, as a token sees how many others are far to its left and how many to its right.
 # So a task in which the place matters only coarsely would not show that the decoder is needed.
 # The column leaks, too: 31% after 300 steps, 40% after 1,500, both well short of 100.
 # And it is the positions that the decoder needs: with its table at 0 it is no better than the encoder alone.
 
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # ## 6. On text
 #
 # The puzzles are made for one term each.
@@ -891,7 +906,7 @@ def long_windows():
     return text.windows(documents.heldout[1::2], 2 * LENGTH)
 
 
-# %% tags=["active-ipynb"]
+# %% tags=["active-ipynb", "on-slide", "figure-only"]
 # text_guess = Predict(
 #     "After 400 steps, each at the learning rate that suits it best: which network "
 #     "fills in new programs better, at the trained length of 32?",
@@ -912,7 +927,8 @@ def long_windows():
 #     losses[name], _ = held_out_loss(models[name], windows().test)
 # live.close()
 # print({name: f"{parameters(model):,} parameters" for name, model in models.items()})
-#
+
+# %% tags=["active-ipynb", "slide", "figure-only"]
 # gap = losses["absolute"] - losses["both"]
 # claim("after 400 steps relative positions are ahead by over 0.5 of held-out loss",
 #       gap > 0.5, "ours")
@@ -922,16 +938,16 @@ def long_windows():
 #     f"{losses['both']:.2f} with both terms. But read on.",
 # )
 
-# %% [markdown]
+# %% [markdown] tags=["slide"]
 # “One to the left” is one row of P for all places; a table of absolute positions, we think, must learn it for each place anew.
 # So this may be a matter of time only.
 # The study trained all six kinds for 400 and for 2,400 steps, with three seeds and their own schedules.
 # The rate was chosen among four on validation windows, once for BERT and once for both terms.
 
-# %% tags=["active-ipynb"]
+# %% tags=["active-ipynb", "on-slide", "figure-only"]
 # figures.curves_on_text(stored)
 
-# %% tags=["active-ipynb"]
+# %% tags=["active-ipynb", "slide", "figure-only"]
 # def final(name, steps, tokens=32):
 #     kind = f"after {steps}" if tokens == 32 else "64 tokens"
 #     return measured(f"text: {name}, {steps} steps", kind)
@@ -951,14 +967,15 @@ def long_windows():
 # print("with the decoder the loss is higher by", *(f"{one:+.3f}" for one in more))
 # figures.last_losses(stored)
 
-# %% [markdown]
+# %% [markdown] tags=["speaker"]
 # - Relative positions are learned much *sooner*.
 # - At the length of the training their lead shrinks about eightfold with time; whether it would vanish we did not try.
 #   They have 187,816 parameters, BERT 173,608.
 # - Beyond that length it stays: what was learned for a distance holds anywhere.
 # - **Small things**: both terms are ahead of either alone by 0.01 to 0.05 in every seed after 2,400 steps.
 #   The decoder is ahead in two of three seeds, which is not enough to tell.
-#
+
+# %% [markdown]
 # Where in a long text does it break?
 
 # %%
@@ -980,29 +997,32 @@ def loss_by_place(model, ids):
 
 # %% [markdown]
 # From position 33 on BERT reads rows of its table that never had a gradient.
-#
+
+# %% [markdown] tags=["slide"]
 # ## 7. What the paper found
 #
 # First against others, after fine-tuning.
 
-# %% tags=["active-ipynb"]
+# %% tags=["active-ipynb", "on-slide", "figure-only"]
 # figures.against_others()
 
-# %% [markdown]
+# %% [markdown] tags=["speaker"]
 # RACE is school exams in reading, MNLI asks whether one sentence follows from another.
 # Tables 1 to 3 change many things at once.
 # The fair row is in Table 4: the authors' own RoBERTa, trained alike, is 1.4, 3.0 and 4.9 points below.
 # Whether longer training would close that, the table does not say.
-#
+
+# %% [markdown] tags=["slide"]
 # Each part taken away, by which the paper argues (Table 4: base, trained on Wikipedia and BookCorpus).
 
-# %% tags=["active-ipynb"]
+# %% tags=["active-ipynb", "on-slide", "figure-only"]
 # figures.parts_taken_away()
 
-# %% [markdown]
+# %% [markdown] tags=["speaker"]
 # Each removal costs something on all three; the decoder least on MNLI and RACE.
 # The table prints no spread, so differences of 0.2 prove little.
-#
+
+# %% [markdown]
 # ### SiFT, and beyond human scores
 #
 # The largest DeBERTa, of 1.5 billion parameters, has 89.9 on SuperGLUE, an ensemble 90.3; people have 89.8 (Table 5).
@@ -1338,6 +1358,9 @@ def build(name, **changes):
 # | mask decoder | always, in pre-training | in section 5, and in one curve of section 6 |
 # | optimiser | Adam, batches of 2,000, 1,000,000 steps | AdamW, batches of 32, 150 to 2,400 steps |
 # | measured by | eight tasks of GLUE and more, fine-tuned | puzzles, held-out loss |
+
+# %% [markdown] tags=["slide"]
+# Which of the paper's claims show here?
 #
 # - *c2p and p2c together beat either alone* (Table 4): in the puzzles, with one head; on our text by 0.01 to 0.05 of loss, in every seed.
 # - *The mask decoder helps* (Table 4): where columns are asked; on our text we cannot tell.
@@ -1346,8 +1369,11 @@ def build(name, **changes):
 # - *SiFT* (Table 12), *fine-tuning* and *two tasks at one table* (V3): not tried.
 #
 # The puzzles show what comes easily to a term, not how often language asks for it.
+
+# %% [markdown]
 # The claims were run with five seeds; the environment variable `LESSON_SEED` sets yours.
-#
+
+# %% [markdown]
 # ## 14. Recap
 
 # %% tags=["active-ipynb"]

@@ -18,6 +18,7 @@ from support import (
     same,
     spoil,
 )
+from torch import nn
 
 from kit import study
 from kit.exercises import verdict
@@ -696,6 +697,143 @@ def of_delta(change):
     return lambda queries, keys, k: change(right_delta(queries, keys, k))
 
 
+def count_by_delta(n, k):
+    return delta(n, k).unique().numel()
+
+
+def count_by_loops(n, k):
+    used = {max(0, min(i - j + k, 2 * k - 1)) for i in range(n) for j in range(n)}
+    return len(used)
+
+
+def p2p(query, key, n, rows="printed", scale=1.0, k=None):
+    """A right answer, to plant faults in."""
+    index = delta(n, query.shape[1] // 2 if k is None else k)
+    of_query, of_key = {
+        "printed": (index.T, index), "exchanged": (index, index.T),
+        "both ij": (index, index), "both ji": (index.T, index.T),
+    }[rows]
+    return scale * (query @ key.transpose(-2, -1))[:, of_query, of_key]
+
+
+def p2p_looked_up(query, key, n):
+    index = delta(n, query.shape[1] // 2)
+    return (query[:, index.T] * key[:, index]).sum(-1)
+
+
+def p2p_by_diagonals(query, key, n):
+    """One number for each distance, then put where it belongs."""
+    k, scores = query.shape[1] // 2, torch.zeros(len(query), n, n)
+    for distance in range(1 - n, n):
+        there = max(0, min(distance + k, 2 * k - 1))
+        back = max(0, min(k - distance, 2 * k - 1))
+        number = (query[:, back] * key[:, there]).sum(-1)
+        for i in range(max(0, distance), min(n, n + distance)):
+            scores[:, i, i - distance] = number
+    return scores
+
+
+class Difference(nn.Module):
+    """A right answer, to plant faults in."""
+
+    def __init__(self, table, start=0.0):
+        super().__init__()
+        self.words = lambda ids: table.weight[ids].detach()
+        self.difference = nn.Parameter(torch.full_like(table.weight, start))
+
+    def forward(self, ids):
+        return self.words(ids) + self.difference[ids]
+
+
+class DifferenceAsEmbedding(nn.Module):
+    def __init__(self, table):
+        super().__init__()
+        object.__setattr__(self, "table", table)
+        self.difference = nn.Embedding(*table.weight.shape)
+        nn.init.zeros_(self.difference.weight)
+
+    def forward(self, ids):
+        with torch.no_grad():
+            words = self.table(ids)
+        return words + self.difference(ids)
+
+
+class Registered(Difference):
+    def __init__(self, table):
+        super().__init__(table)
+        self.table = table
+
+
+class Pulls(Difference):
+    def __init__(self, table):
+        super().__init__(table)
+        self.words = lambda ids: table(ids)
+
+
+class Copies(Difference):
+    def __init__(self, table):
+        super().__init__(table)
+        copy = table.weight.detach().clone()
+        self.words = lambda ids: copy[ids]
+
+
+class Freezes(Difference):
+    def __init__(self, table):
+        super().__init__(table)
+        table.weight.requires_grad_(False)
+
+
+class StopsBoth(Difference):
+    def forward(self, ids):
+        return super().forward(ids).detach()
+
+
+class NoParameter(Difference):
+    def __init__(self, table):
+        super().__init__(table)
+        difference = self.difference.detach()
+        del self.difference
+        self.difference = difference
+
+
+class OneVector(Difference):
+    def __init__(self, table):
+        super().__init__(table)
+        self.difference = nn.Parameter(torch.zeros(table.weight.shape[1]))
+
+    def forward(self, ids):
+        return self.words(ids) + self.difference
+
+
+class OnlyDifference(Difference):
+    def forward(self, ids):
+        return self.difference[ids]
+
+
+def hand(task, k, sign=1, which=lambda ids: ids // 8, size=20.0, extra=0, least=5):
+    """A right answer, to plant faults in."""
+    if k < least:
+        raise ValueError
+    content, position = torch.zeros(48, 6), torch.zeros(2 * k + extra, 6)
+    for one in range(48):
+        content[one, which(one)] = size
+    for row, offset in enumerate([-3, -2, -1, 1, 2, 3]):
+        distance = sign * (-offset if task == "reader" else offset)
+        position[distance + k, row] = 1.0
+    return content, position
+
+
+def by_angles(task, k):
+    """Each distance an angle, so that two numbers a row are enough."""
+    if k <= 4:
+        raise ValueError
+    angle = torch.arange(-k, k) * math.pi / k
+    position = torch.stack([angle.cos(), angle.sin()], 1)
+    offset = torch.tensor([-3, -2, -1, 1, 2, 3])[torch.arange(48) // 8]
+    distance = -offset if task == "reader" else offset
+    return 2000 * position[distance + k], position
+
+
 WRONG = [
     ("delta_of", of_delta(torch.Tensor.tolist), "return a tensor, not list"),
     ("delta_of", of_delta(torch.t), r"the shape \(2, 7\)"),
@@ -740,6 +878,41 @@ WRONG = [
     ("alike", lambda distance, *given: same_bucket(distance), "yours are"),
     ("alike", partial(same_bucket, first=0), "the distance itself is missing"),
     ("alike", lambda d, buckets, far: same_bucket(d, buckets, far), "TypeError"),
+    ("rows_used", lambda n, k: 2 * k, "not all rows are used"),
+    ("rows_used", lambda n, k: n * n, "counts pairs"),
+    ("rows_used", lambda n, k: n, "a distance has a sign"),
+    ("rows_used", lambda n, k: min(2 * n - 2, 2 * k), "a pair with itself"),
+    ("rows_used", lambda n, k: 2 * n - 1, "cut off and share a row"),
+    ("rows_used", lambda n, k: min(2 * n - 1, 2 * k - 1), "row 2k − 1 are both used"),
+    ("rows_used", lambda n, k: min(2 * n - 1, 2 * k + 1), "shares k − 1's row"),
+    ("rows_used", lambda n, k: delta(n, k).unique(), "a whole number, not tensor"),
+    ("p2p_scores", lambda *given: None, "return a tensor, not NoneType"),
+    ("p2p_scores", lambda q, k, n: q @ k.mT, r"\(heads, n, n\) is \(3, 7, 7\)"),
+    ("p2p_scores", partial(p2p, rows="both ij"), "both rows are δ.i, j. in yours"),
+    ("p2p_scores", partial(p2p, rows="both ji"), "both rows are δ.j, i. in yours"),
+    ("p2p_scores", partial(p2p, rows="exchanged"), "two δ are exchanged"),
+    ("p2p_scores", partial(p2p, scale=5**-0.5), "leave the scale away"),
+    ("p2p_scores", partial(p2p, k=3), "compare with loops"),
+    ("p2p_scores", lambda q, k, n: p2p(q, k, 7)[:, :n, :n], "cut off at k"),
+    ("p2p_scores", p2p_looked_up, "multiply all rows with all rows first"),
+    ("WithDifference", lambda table: table.weight, "it should be a module"),
+    ("WithDifference", partial(Difference, start=0.1), "E_Δ starts at 0"),
+    ("WithDifference", OnlyDifference, "the generator's table is missing"),
+    ("WithDifference", Registered, "among the parameters of your module"),
+    ("WithDifference", Pulls, "loss pulls at the generator's table"),
+    ("WithDifference", Copies, "keep no copy"),
+    ("WithDifference", Freezes, "cannot learn any more"),
+    ("WithDifference", StopsBoth, "no gradient gets to E_Δ"),
+    ("WithDifference", NoParameter, "has no parameter"),
+    ("WithDifference", OneVector, r"of the shape \(11, 4\), not"),
+    ("by_hand", lambda task, k: hand(task, k)[0], "return two tensors"),
+    ("by_hand", partial(hand, extra=1), r"should be \(48, d\) and \(16, d\)"),
+    ("by_hand", partial(hand, sign=-1), "the other side is looked at"),
+    ("by_hand", lambda task, k: hand("reader", k), "“sender”.*the other side"),
+    ("by_hand", partial(hand, which=lambda one: one % 6), r"OFFSETS\[id // 8\]"),
+    ("by_hand", partial(hand, size=4.0), "make the softmax sharper"),
+    ("by_hand", partial(hand, least=4), "a ValueError is expected"),
+    ("by_hand", partial(hand, least=6), "stopped with ValueError"),
 ]
 
 
@@ -764,6 +937,15 @@ def otherwise(key, rows, index):
         ("alike", same_bucket),
         ("alike", lambda *given: torch.tensor(same_bucket(*given))),
         ("alike", lambda *given: tuple(same_bucket(*given))),
+        ("rows_used", count_by_delta),
+        ("rows_used", count_by_loops),
+        ("rows_used", lambda n, k: torch.tensor(min(2 * n - 1, 2 * k))),
+        ("p2p_scores", p2p),
+        ("p2p_scores", p2p_by_diagonals),
+        ("WithDifference", Difference),
+        ("WithDifference", DifferenceAsEmbedding),
+        ("by_hand", hand),
+        ("by_hand", by_angles),
     ],
 )
 def test_right_answers_of_other_forms_pass(check, right):

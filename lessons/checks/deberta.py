@@ -6,9 +6,17 @@ Each check yields pairs (holds, hint), easiest first.
 from numbers import Integral
 
 import torch
+from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from lessons.deberta import log_buckets
+from lessons.deberta import (
+    OFFSETS,
+    c2p_scores,
+    delta,
+    log_buckets,
+    p2c_scores,
+    puzzle,
+)
 
 
 def delta_of(answer):
@@ -170,3 +178,218 @@ def alike(answer):
     yield list(answer(400)) == right(400), (
         "without further arguments buckets is 256 and longest 512"
     )
+
+
+def rows_used(answer):
+    for n, k in ((3, 8), (1, 8), (40, 8), (8, 8), (9, 8), (10, 8), (3, 2), (512, 512)):
+        found, right = answer(n, k), min(2 * n - 1, 2 * k)
+        found = found.item() if hasattr(found, "item") else found  # of torch or numpy
+        kind = f"the answer should be a whole number, not {found!r}"
+        yield isinstance(found, Integral), kind
+        slips = {
+            2 * k: "not all rows are used: a short text has no large distances",
+            n * n: "that counts pairs; all pairs of one distance share a row",
+            n: "a distance has a sign: left and right have rows of their own",
+            2 * n: "distance 0 is there once: from −n + 1 to n − 1 it is one less",
+            2 * n - 2: "a token is a pair with itself: distance 0 has a row, too",
+            2 * n + 1: "n tokens are at most n − 1 apart",
+            2 * n - 1: "far distances are cut off and share a row: at most 2k rows",
+            2 * k - 1: "row 0 and row 2k − 1 are both used once the text is long enough",
+            2 * k + 1: "from −k to k are 2k + 1 distances, but k shares k − 1's row",
+        }
+        hint = slips.get(found, "count the different values of δ")
+        both = f"{n} tokens and k = {k} use {right} rows, not {found}"
+        yield found == right, f"{both}: {hint}"
+
+
+def p2p_scores(answer):
+    random = torch.Generator().manual_seed(0)
+    query, key = torch.randn(2, 3, 8, 5, generator=random)      # 3 heads, k = 4, d = 5
+    before = query.clone(), key.clone()
+    found = answer(query, key, 7)
+    kind = type(found).__name__
+    yield isinstance(found, torch.Tensor), (
+        f"your function should return a tensor, not {kind}"
+    )
+    yield found.shape == (3, 7, 7), (
+        f"(heads, n, n) is (3, 7, 7) here, not {tuple(found.shape)}"
+    )
+    yield all(map(torch.equal, before, (query, key))), (
+        "the inputs have changed: read them, do not write to them"
+    )
+
+    def product(rows, columns):
+        return torch.einsum("hijd,hijd->hij", query[:, rows], key[:, columns])
+
+    def same(other, scale=1.0):
+        return torch.allclose(scale * found.to(other.dtype), other, atol=1e-4)
+
+    index = delta(7, 4)
+    yield not same(product(index, index)), (
+        "both rows are δ(i, j) in yours: the query's is δ(j, i), i as seen from j"
+    )
+    yield not same(product(index, index.T)), (
+        "the two δ are exchanged: δ(j, i) is the query's row, δ(i, j) the key's"
+    )
+    yield not same(product(index.T, index.T)), (
+        "both rows are δ(j, i) in yours: the key's is δ(i, j), j as seen from i"
+    )
+    right = product(index.T, index)
+    for terms in (1, 2, 3, 4):
+        yield not same(right, (terms * 5) ** 0.5), (
+            "leave the scale away: the score should be unscaled"
+        )
+    yield same(right), (
+        "it should be position_query[:, δ(j, i)] · position_key[:, δ(i, j)] for each "
+        "pair; compare with loops"
+    )
+    for n in (1, 20):
+        index = delta(n, 4)
+        found = answer(query, key, n)
+        yield found.shape == (3, n, n) and same(product(index.T, index)), (
+            f"for n = {n} and k = 4 it is not right: distances are cut off at k, "
+            "and k is half the number of rows"
+        )
+    n, d = 40, 64
+    with Largest() as largest:
+        answer(*torch.randn(2, 1, 2 * 16, d, generator=random), n)
+    yield largest.elements < n * n * d, (
+        f"right, but a tensor of {largest.elements:,} numbers arose for n = {n}, "
+        f"d = {d}: multiply all rows with all rows first"
+    )
+
+
+def WithDifference(answer):
+    torch.manual_seed(0)
+    table = nn.Embedding(11, 4)
+    start = table.weight.detach().clone()
+    module, ids = answer(table), torch.tensor([[1, 2, 2], [5, 0, 1]])
+    yield isinstance(module, nn.Module), "it should be a module: class …(nn.Module)"
+    found = module(ids)
+    kind = type(found).__name__
+    yield isinstance(found, torch.Tensor), (
+        f"it should give a tensor of vectors, not {kind}"
+    )
+    yield found.shape == (2, 3, 4), (
+        f"ids (2, 3) and vectors of 4 make the shape (2, 3, 4), not "
+        f"{tuple(found.shape)}"
+    )
+    yield not torch.equal(found, torch.zeros_like(found)), (
+        "the vectors are all 0: the generator's table is missing in the sum"
+    )
+    yield torch.equal(found, start[ids]), (
+        "at the start it should give the generator's vectors: E_Δ starts at 0"
+    )
+    weights = list(module.parameters())
+    yield all(one is not table.weight for one in weights), (
+        "the generator's table is among the parameters of your module: an optimiser "
+        "would train it; hide it from nn.Module, in a list for example"
+    )
+    shapes = [tuple(one.shape) for one in weights]
+    yield bool(shapes), (
+        "your module has no parameter: E_Δ should be an nn.Parameter, or lie in an "
+        "nn.Embedding"
+    )
+    yield shapes == [(11, 4)], (
+        f"its only parameter should be E_Δ, of the shape (11, 4), not {shapes}"
+    )
+    yield table.weight.requires_grad, (
+        "the generator's table cannot learn any more: stop the gradient in your sum, "
+        "not at the table itself"
+    )
+    yield found.requires_grad, (
+        "no gradient gets to E_Δ: stop only that of the generator's table"
+    )
+    (module(ids) * torch.arange(4.0)).sum().backward()
+    yield table.weight.grad is None or not table.weight.grad.any(), (
+        "the discriminator's loss pulls at the generator's table: detach it"
+    )
+    gradient, asked = weights[0].grad, torch.zeros(11, 4)
+    asked.index_add_(0, ids.flatten(), torch.arange(4.0).expand(6, 4))
+    yield gradient is not None and torch.allclose(gradient, asked), (
+        "the gradient of E_Δ is not right: is row `id` of E_Δ added for each id?"
+    )
+    with torch.no_grad():
+        table.weight.add_(1)
+    yield torch.allclose(module(ids), start[ids] + 1), (
+        "the generator's table has changed, your vectors have not followed: "
+        "keep no copy, read the table anew each time"
+    )
+    with torch.no_grad():
+        weights[0][2] += 3
+    expected = start + 1
+    expected[2] += 3
+    yield torch.allclose(module(ids), expected[ids]), (
+        "a changed E_Δ should change the vectors by as much: the two are added"
+    )
+    table(ids).sum().backward()
+    yield table.weight.grad is not None and table.weight.grad.any(), (
+        "the generator's own loss should still train its table"
+    )
+
+
+def by_hand(answer):
+    scores_of = {"reader": c2p_scores, "sender": p2c_scores}
+    names = {"reader": "queries and position keys", "sender": "keys and position queries"}
+    for task, k, length in (
+        ("reader", 8, 24), ("sender", 8, 24), ("reader", 5, 48), ("sender", 5, 48),
+        ("reader", 20, 9), ("sender", 20, 9),
+    ):
+        where = f"“{task}”, k = {k}, texts of {length}"
+        found = answer(task, k)
+        pair = isinstance(found, (tuple, list)) and len(found) == 2
+        pair = pair and all(isinstance(one, torch.Tensor) for one in found)
+        yield pair, f"{where}: return two tensors, {names[task]}"
+        content, position = (one.detach().float() for one in found)
+        shapes = tuple(content.shape), tuple(position.shape)
+        good = [len(one) for one in shapes] == [2, 2]
+        good = good and (shapes[0][0], shapes[1][0]) == (48, 2 * k)
+        yield good and shapes[0][1] == shapes[1][1], (
+            f"{where}: the tables should be (48, d) and ({2 * k}, d) with the same d, "
+            f"not {shapes[0]} and {shapes[1]}"
+        )
+        ids, _ = puzzle(task, 20, length, torch.Generator().manual_seed(k))
+        scores = scores_of[task](content[ids], position, delta(length, k))
+        weights = scores.softmax(-1)                    # (texts, tokens, tokens)
+        yield not weights.isnan().any(), f"{where}: some weights are NaN"
+        right = pointed(task, ids)
+        asked = right.sum(-1) == 1
+        share = (weights * right).sum(-1)[asked]
+        turned = pointed(task, ids, -1)
+        away = (weights * turned).sum(-1)[asked & (turned.sum(-1) == 1)]
+        yield share.mean() > 0.5 or away.mean() < 0.5, (
+            f"{where}: the other side is looked at: δ grows with i − j, and the reader "
+            "at i looks at j = i + offset, the sender at j is looked at from "
+            "i = j + offset"
+        )
+        best = (weights * right).sum(-1).eq(weights.amax(-1))[asked]
+        yield not best.all() or share.min() > 0.99, (
+            f"{where}: the right place has the most weight, but at worst only "
+            f"{share.min():.0%}: larger numbers make the softmax sharper"
+        )
+        yield share.min() > 0.99, (
+            f"{where}: {(share > 0.99).float().mean():.0%} of the tokens look at the "
+            "right place; the offset of a token is OFFSETS[id // 8], and i − j has "
+            "row i − j + k"
+        )
+    for task in scores_of:
+        try:
+            answer(task, 4)
+            refused = False
+        except ValueError:
+            refused = True
+        yield refused, (
+            f"“{task}”, k = 4: a distance of 3 has row 2k − 1, which all that is "
+            "further to the left share: a ValueError is expected"
+        )
+
+
+def pointed(task, ids, sign=1):
+    """1 where row i is to look, by the offsets of `ids` `(texts, n)`: `(texts, n, n)`.
+
+    sign: −1 turns all offsets round.
+    """
+    place = torch.arange(ids.shape[1])
+    target = place + sign * OFFSETS[ids // 8]
+    looks = (target[:, :, None] == place).float()       # (texts, from, to)
+    return looks if task == "reader" else looks.transpose(-2, -1)
