@@ -885,7 +885,7 @@ WRONG = [
     ("rows_used", lambda n, k: 2 * n - 1, "cut off and share a row"),
     ("rows_used", lambda n, k: min(2 * n - 1, 2 * k - 1), "row 2k − 1 are both used"),
     ("rows_used", lambda n, k: min(2 * n - 1, 2 * k + 1), "shares k − 1's row"),
-    ("rows_used", lambda n, k: delta(n, k).unique(), "a whole number, not tensor"),
+    ("rows_used", lambda n, k: delta(n, k).unique(), "whole number, not tensor"),
     ("p2p_scores", lambda *given: None, "return a tensor, not NoneType"),
     ("p2p_scores", lambda q, k, n: q @ k.mT, r"\(heads, n, n\) is \(3, 7, 7\)"),
     ("p2p_scores", partial(p2p, rows="both ij"), "both rows are δ.i, j. in yours"),
