@@ -446,7 +446,7 @@ def circles_or_nonsense(stored, real):
 
     def name(label, at, colour):
         left = label in ("top-k", "nucleus", "θ = 1.5")
-        height = 5 if label in ("θ = 1", "θ = 1.1", "θ = 1.2") else -4 if left else -8
+        height = 5 if label in ("θ = 1", "θ = 1.1", "θ = 1.2") else -4 if left else -14
         axis.annotate(label, at, (-8 if left else 8, height), color=colour, fontsize=9,
                       ha="right" if left else "left", textcoords="offset points")
 
