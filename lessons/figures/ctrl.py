@@ -444,11 +444,15 @@ def circles_or_nonsense(stored, real):
     }
     drawing, axis = plt.subplots(figsize=(7.6, 3.8))
 
+    beside = {  # where the name of a point stands, if not to the right of it
+        "top-k": ("right", -8, -4), "nucleus": ("right", -8, -4),
+        "θ = 1.5": ("right", -8, -4), "temperature 0.3": ("center", 8, -18),
+    }
+
     def name(label, at, colour):
-        left = label in ("top-k", "nucleus", "θ = 1.5")
-        height = 5 if label in ("θ = 1", "θ = 1.1", "θ = 1.2") else -4 if left else -14
-        axis.annotate(label, at, (-8 if left else 8, height), color=colour, fontsize=9,
-                      ha="right" if left else "left", textcoords="offset points")
+        side, x, y = beside.get(label, ("left", 8, 5 if "θ" in label else -8))
+        axis.annotate(label, at, (x, y), color=colour, fontsize=9, ha=side,
+                      textcoords="offset points")
 
     for way, (settings, colour, marker) in curves.items():
         points = [point(f"{way} {setting}") for setting in settings]
