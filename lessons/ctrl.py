@@ -306,13 +306,20 @@ def fit(model, batches, steps, rate, on_step=None):
 # To write: draw a token, append it, go on.
 # A *temperature* below 1 makes the likely likelier (section 6 has other ways).
 
+# %%
+def above_zero(value, name):
+    if not isinstance(value, (int, float)) or not 0 < value < math.inf:
+        raise ValueError(f"{name} should be a number above 0, not {value!r}")
+    return value
+
+
 # %% tags=["on-slide"]
 @torch.no_grad()
 def write(model, ids, length, generator=None, temperature=0.7):
     """`ids` `(batch, code and prompt)` with `length` more tokens."""
     for _ in range(length):
         logits = model(ids)[:, -1]                  # (batch, vocabulary)
-        odds = (logits / temperature).softmax(-1)
+        odds = (logits / above_zero(temperature, "temperature")).softmax(-1)
         drawn = torch.multinomial(odds, 1, generator=generator)
         ids = torch.cat([ids, drawn], dim=1)
     return ids
@@ -410,7 +417,7 @@ def verdicts(judge, rows):
 # figures.wheel(coded)
 
 # %% [markdown] tags=["speaker"]
-# Yes: by 8 tokens the judge agrees with four to six of the six codes, by 16 nearly always with all. Even "def " turns into *Scripture*.
+# Yes (with seed 0): by 8 tokens the judge agrees with four to six of the six codes, by 16 nearly always with all. Even "def " turns into *Scripture*.
 # Do not expect to be informed: this network has 423,000 parameters and read for half a minute.
 # Words are often invented and sentences mean nothing; what obeys is vocabulary, layout and rhythm.
 
@@ -770,25 +777,22 @@ def topic_judge():
 # (`seen` says which tokens the text has already; only the penalty below will ask.)
 
 # %%
-def above_zero(value, name):
-    if not isinstance(value, (int, float)) or not 0 < value < math.inf:
-        raise ValueError(f"{name} should be a number above 0, not {value!r}")
-    return value
-
-
 def sampled(logits, seen, temperature=1.0):
     """Below 1 the temperature favours what is likely."""
     return (logits / above_zero(temperature, "temperature")).softmax(-1)
 
 
 def top_k(logits, seen, k=40):
-    """Only the k likeliest tokens."""
-    least = logits.topk(k).values[:, -1:]
+    """Only the k likeliest tokens; k: 1 or more."""
+    if not isinstance(k, int) or k < 1:
+        raise ValueError(f"k should be a number of tokens, 1 or more, not {k!r}")
+    least = logits.topk(min(k, logits.shape[-1])).values[:, -1:]
     return logits.masked_fill(logits < least, -math.inf).softmax(-1)
 
 
 def nucleus(logits, seen, share=0.9):
     """Only the likeliest tokens, as few as have `share` of the probability."""
+    above_zero(share, "share")
     odds, tokens = logits.softmax(-1).sort(descending=True)
     likelier = odds.cumsum(-1) - odds               # what those before have together
     odds = odds.masked_fill(likelier >= share, 0)
@@ -855,7 +859,7 @@ def generate(model, ids, length, choose, generator=None):
 # %% [markdown] tags=["speaker"]
 # Greedy text runs in circles; drawn text has words that are none.
 # A penalty is no cure for all circles: a token pays once, however often it stood there.
-# Where the network is sure enough, its lead survives the division: choose *C++*.
+# Where the network is sure enough, its lead survives the division: choose *C++* (with seed 0).
 
 # %% [markdown] tags=["slide"]
 # What holds on average?
@@ -983,7 +987,7 @@ def real_words(rows, codes):
 # %% [markdown] tags=["speaker"]
 # Thirty-two tokens are enough for nine texts of ten, and a judge that counts characters is a little better.
 # (It has counted all training texts; the network read 350 batches of four windows of each kind.)
-# A network may be wrong and sure: the text from Wikipedia seems News, and a game of chess is a manual, with p = 1.00.
+# A network may be wrong and sure: with seed 0 the text from Wikipedia seems News, and a game of chess is a manual, with p = 1.00.
 # The warning is the paper's own (§5): this is correlation with the sources of the training data.
 # It does not say who wrote a text, nor whether it is true; and a text of no known kind is given to one of them all the same.
 

@@ -329,6 +329,17 @@ def test_penalty_and_temperature_are_above_zero(value):
         penalised(logits, seen, value)
     with pytest.raises(ValueError, match="temperature should be a number above 0"):
         sampled(logits, seen, value)
+    with pytest.raises(ValueError, match="temperature should be a number above 0"):
+        write(small(), with_codes("The"), 1, temperature=value)
+    with pytest.raises(ValueError, match="share should be a number above 0"):
+        nucleus(logits, seen, value)
+    with pytest.raises(ValueError, match="k should be a number of tokens, 1 or more"):
+        top_k(logits, seen, value)
+
+
+def test_more_tokens_than_there_are_is_all_of_them():
+    logits, seen = torch.randn(2, 3), torch.zeros(2, 3, dtype=torch.bool)
+    assert torch.equal(top_k(logits, seen, 5), logits.softmax(-1))
 
 
 CANNOT = {

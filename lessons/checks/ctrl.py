@@ -126,7 +126,7 @@ def attributed(answer):
         f"probabilities are 0 or more and sum to 1, yours to {total:.3g}"
     )
     slips = {
-        "add the log-probabilities of all tokens; their mean makes the verdict too mild":
+        "add the log-probabilities of all tokens; a mean makes the verdict too mild":
             log_p.mean(1).softmax(0),
         "a text's probability is the product of its tokens', so its logarithm is their "
         "sum": log_p.exp().sum(1) / log_p.exp().sum(),

@@ -45,14 +45,14 @@ def pieces(ids):
     return [tokenizer().decode([i]) for i in ids.tolist()]
 
 
-def remarks(prompt):
+def remarks(string, room=ROOM, which="last"):
     """What a reader should know about a text of their own."""
     found = []
-    if any(ord(one) > 127 for one in prompt):
+    if any(ord(one) > 127 for one in string):
         found.append("The model speaks English: other scripts it reads as bytes.")
-    tokens = len(tokenizer().encode(prompt).ids)
-    if tokens > ROOM:
-        found.append(f"The text has {tokens} tokens; the last {ROOM} are read.")
+    tokens = len(tokenizer().encode(string).ids)
+    if tokens > room:
+        found.append(f"The text has {tokens} tokens; the {which} {room} are read.")
     return found
 
 
@@ -310,7 +310,9 @@ def second_wheel(model):
                 title += " (never seen together)"
             rows.append(strip(title, code, row, given, own))
         note = "Judged by kind, and by package where a package was asked for."
-        return {"rows": rows, "note": " ".join([note, *remarks(prompt)])}
+        room = ROOM - len(tokenizer().encode(f"{second}\n").ids)
+        own = remarks(prompt, room, "first")
+        return {"rows": rows, "note": " ".join([note, *own])}
 
     figure = Tokens(
         frame,
@@ -385,7 +387,6 @@ WAYS = {
     "temperature 0.7": partial(sampled, temperature=0.7),
     "top-k, k = 40": top_k,
     "nucleus, 90%": nucleus,
-    "penalised, θ = 1.2": partial(greedy, theta=1.2),
 }
 
 
@@ -443,11 +444,15 @@ def circles_or_nonsense(stored, real):
     }
     drawing, axis = plt.subplots(figsize=(7.6, 3.8))
 
+    beside = {  # where the name of a point stands, if not to the right of it
+        "top-k": ("right", -8, -4), "nucleus": ("right", -8, -4),
+        "θ = 1.5": ("right", -8, -4), "temperature 0.3": ("center", 8, -18),
+    }
+
     def name(label, at, colour):
-        left = label in ("top-k", "nucleus", "θ = 1.5")
-        height = 5 if label in ("θ = 1", "θ = 1.1", "θ = 1.2") else -4 if left else -8
-        axis.annotate(label, at, (-8 if left else 8, height), color=colour, fontsize=9,
-                      ha="right" if left else "left", textcoords="offset points")
+        side, x, y = beside.get(label, ("left", 8, 5 if "θ" in label else -8))
+        axis.annotate(label, at, (x, y), color=colour, fontsize=9, ha=side,
+                      textcoords="offset points")
 
     for way, (settings, colour, marker) in curves.items():
         points = [point(f"{way} {setting}") for setting in settings]
@@ -528,11 +533,8 @@ def attribution(model):
         ]
         best = int(p[-1].argmax())
         note = f"After {len(p) - 1} tokens: {list(CODES)[best]}, p = {p[-1, best]:.2f}."
-        if any(ord(one) > 127 for one in text):
-            note += " The model speaks English: other scripts it reads as bytes."
-        if len(tokenizer().encode(text).ids) > WINDOW:
-            note += f" Only the first {WINDOW} tokens are read."
-        return {"series": series, "note": note}
+        own = remarks(text, WINDOW, "first")
+        return {"series": series, "note": " ".join([note, *own])}
 
     figure = Curves(
         frame,

@@ -10,7 +10,7 @@ from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from kit import text
 from kit.programs import VOCABULARY, read, windows
 from kit.table import table
-from kit.view import Apart, Curves, Heatmap, Picture, Tokens
+from kit.view import Apart, Curves, Heatmap, Picture
 from kit.view.style import ROLES
 from lessons.deberta import LETTERS, OFFSETS, cloze, news, puzzle, taken_apart
 
@@ -254,10 +254,10 @@ def directions():
         axis.axis("off")
     return Picture(
         drawing,
-        caption="One window of 32 pieces of news, twice. Blue: a mask stands there, and "
-        "this is to be filled in, the column (place modulo 4) or the quarter.",
-        alt="Left, four columns of pieces of words, a direction for each column; right, "
-        "four rows, a direction for each row.",
+        caption="One window of 32 pieces of news, twice. Blue: a mask stands there, "
+        "and this is to be filled in, the column (place modulo 4) or the quarter.",
+        alt="Left, four columns of pieces of words, a direction for each column; "
+        "right, four rows, a direction for each row.",
     )
 
 
@@ -288,10 +288,11 @@ def columns_and_quarters(stored):
     axes[0].set(ylabel="right, %", ylim=(0, 115))
     return Picture(
         drawing,
-        caption="Means and each seed; dashed: guessing. All with 300 steps but one. Table "
-        "0: the decoder without positions, the second pass alone.",
+        caption="Means and each seed; dashed: guessing. All with 300 steps but one. "
+        "Table 0: the decoder without positions, the second pass alone.",
         alt="Two bar charts. Column: none, c2p + p2c and the decoder with a table of 0 "
-        "at 25 to 40, mask decoder and absolute at 100. Quarter: none at 25, the three others near 100.",
+        "at 25 to 40, mask decoder and absolute at 100. Quarter: none at 25, the three "
+        "others near 100.",
     )
 
 

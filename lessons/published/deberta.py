@@ -26,6 +26,7 @@ from lessons.deberta import (
     init_weights,
     log_buckets,
     p2c_scores,
+    sizes,
 )
 
 # --- V2 and V3
@@ -117,24 +118,18 @@ class DebertaV2Decoder(MaskDecoder, DebertaV2):
     """A DebertaV2 with the enhanced mask decoder in place of its last layer."""
 
 
-def sizes(hidden_size, num_hidden_layers, **more):
-    return V2Config(
-        hidden_size=hidden_size,
-        num_hidden_layers=num_hidden_layers,
-        num_attention_heads=hidden_size // 64,
-        intermediate_size=4 * hidden_size,
-        **more,
-    )
+def v2_sizes(hidden_size, layers, **more):
+    return V2Config(**vars(sizes(hidden_size, layers)) | {"vocab_size": 128_100} | more)
 
 
 V2_VARIANTS = {
-    "deberta-v2-xlarge": sizes(1536, 24, conv_kernel_size=3),
-    "deberta-v2-xxlarge": sizes(1536, 48, conv_kernel_size=3),
-    "deberta-v3-xsmall": sizes(384, 12),
-    "deberta-v3-small": sizes(768, 6),
-    "deberta-v3-base": sizes(768, 12),
-    "deberta-v3-large": sizes(1024, 24),
-    "mdeberta-v3-base": sizes(768, 12, vocab_size=251_000),
+    "deberta-v2-xlarge": v2_sizes(1536, 24, conv_kernel_size=3),
+    "deberta-v2-xxlarge": v2_sizes(1536, 48, conv_kernel_size=3),
+    "deberta-v3-xsmall": v2_sizes(384, 12),
+    "deberta-v3-small": v2_sizes(768, 6),
+    "deberta-v3-base": v2_sizes(768, 12),
+    "deberta-v3-large": v2_sizes(1024, 24),
+    "mdeberta-v3-base": v2_sizes(768, 12, vocab_size=251_000),
 }
 
 
