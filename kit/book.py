@@ -57,12 +57,11 @@ def markdown(text, where):
             )
         except LatexError as error:
             raise ValueError(f"{where}: wrong TeX in {match[0]!r}: {error}") from None
-            r"(?<=>)[^<]+", lambda m: html.unescape(m[0]).translate(ENTITY), mathml
         return re.sub(
             r"(?<=>)[^<]+", lambda t: html.unescape(t[0]).translate(ENTITY), mathml
         )
 
-    return starred(MARKDOWN.sub(replace, text))
+    return MARKDOWN.sub(replace, text)
 
 
 def raw_html(text):
@@ -118,7 +117,7 @@ def output(out, where):
 def cell_parts(cell, where):
     """Yield the Markdown blocks of one notebook cell."""
     if cell.cell_type == "markdown":
-        text = markdown(cell.source, where)
+        text = starred(markdown(cell.source, where))
         yield FENCED.sub(lambda match: UNPROSE.format(match[0]), text)
     elif cell.cell_type == "code" and cell.source.strip():
         if cell.execution_count is None:
@@ -246,7 +245,8 @@ def main():
             if path.endswith(".ipynb"):
                 chapter["content"] = page(text, path)
             else:
-                chapter["content"] = include(markdown(text, path), path, folder)
+                text = starred(markdown(text, path))
+                chapter["content"] = include(text, path, folder)
         except ValueError as error:
             sys.exit(f"error: {error}")
     print(json.dumps(book))

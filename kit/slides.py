@@ -39,7 +39,8 @@ def reveal():
 def cell_html(cell, where):
     """One cell as it stands on its slide."""
     if cell.cell_type == "markdown":
-        return TO_HTML.render(book.markdown(cell.source, where))
+        text = book.STAR.sub(r"\1 \2", cell.source)  # in class no way is the short one
+        return TO_HTML.render(book.markdown(text, where))
     shown = []
     if "figure-only" not in cell.metadata.get("tags", []):
         code = highlight(cell.source, PythonLexer(), FORMAT).rstrip()

@@ -39,6 +39,11 @@ def test_tags_decide_what_is_shown_where():
     assert "two" in only and "b = 2" not in re.sub("<[^>]+>", "", only)
 
 
+def test_the_star_of_the_short_way_stays_off_the_slides():
+    ((_, shown),), = made(text("## Go ★", "slide"))
+    assert shown.strip() == "<h2>Go</h2>"
+
+
 def test_notes_stand_beside_the_slide_and_its_title_is_text():
     nb = new_notebook(cells=[text("# A", "slide"), text("say *this*", "speaker")])
     page = deck(nb, "A < B", "x.ipynb")

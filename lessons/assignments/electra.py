@@ -4,7 +4,6 @@
 # %%
 from copy import deepcopy
 
-import torch
 import torch.nn.functional as F
 
 from lessons.electra import Discriminator

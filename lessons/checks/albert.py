@@ -247,7 +247,8 @@ def in_groups(answer):
             (len(set(shared)) == 1, "each group has a layer of its own"),
             (len(set(shared)) == 6, "within a group the layers share their weights"),
         ]
-        hint = next((hint for slip, hint in slips if slip), "the groups are of one size")
+        hints = [hint for slip, hint in slips if slip]
+        hint = hints[0] if hints else "the groups are of one size"
         both = f"6 places in {groups} groups have the layers {right}, yours {shared}"
         yield shared == right, f"{both}: {hint}"
     try:
@@ -312,7 +313,7 @@ def factorised(answer):
 
 
 class Stored:
-    """Counts the numbers that wait for a backward pass, and the most of them at once."""
+    """Counts the numbers that wait for a backward pass, and their most at once."""
 
     def __init__(self):
         self.now = self.most = 0
@@ -407,6 +408,6 @@ def shared_gradient(answer):
         yield same(found, right), told
         share = stored.most / one_use.most
         yield share < 1.5, (
-            f"the gradient is right, but {share:.0f} times as much is stored as one use "
-            "needs: compute the inputs under no_grad, then each use by itself again"
+            f"the gradient is right, but {share:.0f} times as much is stored as one "
+            "use needs: compute the inputs under no_grad, then each use by itself again"
         )

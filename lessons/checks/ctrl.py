@@ -168,7 +168,7 @@ def probabilities(found):
     fine = (found.isfinite() & (found > -1e-6)).all() and torch.allclose(
         sums, torch.ones_like(sums), atol=1e-4
     )
-    yield fine, "probabilities are 0 or more and sum to 1: divide by their sum at the end"
+    yield fine, "probabilities are 0 or more and sum to 1: divide by the sum at the end"
 
 
 def no_slip(found, right, slips, atol=1e-4):
@@ -375,7 +375,7 @@ def write_on(answer):
     )
     full = written_on(model, ids, 9, 6)
     yield torch.equal(answer(model, ids.clone(), 9), full), (
-        "all 12 places can be used: a new memory begins only when a token no longer fits"
+        "all 12 places can be used: a new memory begins when a token no longer fits"
     )
     work.clear()
     found = answer(model, ids.clone(), 30)

@@ -195,7 +195,7 @@ def rows_used(answer):
             2 * n - 2: "a token is a pair with itself: distance 0 has a row, too",
             2 * n + 1: "n tokens are at most n − 1 apart",
             2 * n - 1: "far distances are cut off and share a row: at most 2k rows",
-            2 * k - 1: "row 0 and row 2k − 1 are both used once the text is long enough",
+            2 * k - 1: "row 0 and row 2k − 1 are both used if the text is long enough",
             2 * k + 1: "from −k to k are 2k + 1 distances, but k shares k − 1's row",
         }
         hint = slips.get(found, "count the different values of δ")
@@ -331,7 +331,10 @@ def WithDifference(answer):
 
 def by_hand(answer):
     scores_of = {"reader": c2p_scores, "sender": p2c_scores}
-    names = {"reader": "queries and position keys", "sender": "keys and position queries"}
+    names = {
+        "reader": "queries and position keys",
+        "sender": "keys and position queries",
+    }
     for task, k, length in (
         ("reader", 8, 24), ("sender", 8, 24), ("reader", 5, 48), ("sender", 5, 48),
         ("reader", 20, 9), ("sender", 20, 9),

@@ -51,7 +51,8 @@ def corrupt_and_label(answer):
             torch.tensor([[10, 11, 14, 10, 13], [14, 99, 16, 17, 18]]),
     }
     near = [hint for hint, slip in slips.items() if torch.equal(corrupted, slip)]
-    hint = near[0] if near else "drawn belongs to the places in the order of ids[chosen]"
+    order = "drawn belongs to the places in the order of ids[chosen]"
+    hint = near[0] if near else order
     both = f"{right.tolist()}, not {corrupted.tolist()}"
     yield torch.equal(corrupted, right), f"the corrupted text should be {both}: {hint}"
 
@@ -119,7 +120,7 @@ def discriminator_loss(answer):
     far, ones = torch.tensor([[200.0, -200.0]]), torch.ones(1, 2)
     found = answer(far, torch.tensor([[0, 1]]), ones)
     near = torch.isclose(found, torch.tensor(200.0), rtol=1e-3)
-    hint = "a sigmoid, then a logarithm, cannot tell 1e-87 from 0; start from the logits"
+    hint = "a sigmoid, then a logarithm, takes 1e-87 for 0; start from the logits"
     both = f"for logits of ±200, both wrong, the loss is 200, not {found:.4g}"
     yield near, f"{both}: {hint}"
     logits.requires_grad_()
@@ -214,7 +215,7 @@ def share_to_hide(answer):
             fakes * (1 - right): "that are the fakes if `fakes` is hidden; you want to "
             "know what to hide for them",
             fakes / (right or 1): "divide by the share of draws that are wrong",
-            fakes + right: "the right draws are a share of the hidden, not of all tokens",
+            fakes + right: "right draws are a share of the hidden, not of all tokens",
             fakes * (1 + right): "1 / (1 - right) is not 1 + right",
             100 * expected: "give a share, 0.15, not percent",
         }
@@ -258,10 +259,12 @@ def second_stage(answer):
     hint = f"as {', '.join(other[:1])}" if same else "a new encoder begins at random"
     yield not other, f"{what}: {hint}"
     theirs = {weight.data_ptr() for weight in generator.parameters()}
-    shared = [name for name, one in found.named_parameters() if one.data_ptr() in theirs]
+    weights = found.named_parameters()
+    shared = [name for name, one in weights if one.data_ptr() in theirs]
     which = " and ".join(shared[:2])
     hint = "to train the one would change the other. Copy the encoder"
-    yield not shared, f"{len(shared)} of its tensors are the generator's, {which}: {hint}"
+    what = f"{len(shared)} of its tensors are the generator's, {which}"
+    yield not shared, f"{what}: {hint}"
     frozen = [name for name, one in found.named_parameters() if not one.requires_grad]
     yield not frozen, f"{len(frozen)} weights are frozen: all of it is trained"
     after = generator.state_dict()
