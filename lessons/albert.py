@@ -4,12 +4,12 @@
 # **Paper:** Lan et al.: *ALBERT: A Lite BERT for Self-supervised Learning of Language Representations*, ICLR 2020 ([arXiv:1909.11942](https://arxiv.org/abs/1909.11942))
 #
 # **You will see:** a BERT built and trained from nothing, then changed in three ways of a few lines each, and what each change saves and costs
-#
+
+# %% [markdown] tags=["speaker"]
 # **You need** to know what a matrix product, a softmax and a gradient are, and to read PyTorch.
 # *The short way*: the sections marked ★; twenty minutes.
 # Everything: about 90 minutes, of which the machine computes one and a half.
-
-# %% [markdown] tags=["speaker"]
+#
 # What the paper says is marked with its section (§), table or figure; everything else is ours.
 # A line that begins with ✓ was tested on the machine that ran it; a claim that fails stops the notebook.
 # *Study* marks numbers from longer runs with several seeds, stored with their versions.
@@ -52,8 +52,7 @@ from kit.config import check_fields, variant
 # %% [markdown] tags=["slide"]
 # ## 1. The problem ★
 #
-# BERT showed in 2018 that a network which has learned to fill in missing words helps with nearly every task on text,
-# and that a larger one helps more.
+# BERT showed in 2018 that a network which has learned to fill in missing words helps with nearly every task on text, and that a larger one helps more.
 # But memory is limited, and machines that train together send each other a gradient for every parameter (§1).
 # So where *are* the parameters?
 
@@ -61,8 +60,7 @@ from kit.config import check_fields, variant
 # Text is cut into *tokens*: words or pieces of words, each one of V in a list.
 # BERT looks up every token in a table, which gives it a vector of H numbers, its *embedding*.
 # Then L *layers* rewrite these vectors, one after the other.
-# A layer has two parts: *attention*, through which a token learns from the others,
-# and a *feed-forward network*, which works on each token alone.
+# A layer has two parts: *attention*, through which a token learns from the others, and a *feed-forward network*, which works on each token alone.
 
 # %% [markdown]
 # Section 2 builds all of it; to count it, we only need the sizes of the matrices.
@@ -163,11 +161,8 @@ def work(E, H, runs, tokens=512):
 # ### Attention
 #
 # How can a token learn from the others?
-# Three matrices make three vectors of d numbers out of each: what it looks for (*query*),
-# a label by which others find it (*key*), and what it has to say (*value*).
-# A token compares its query with all keys, turns these scores into weights that sum to 1 (a softmax),
-# and takes that mixture of the values
-# (Vaswani et al. 2017, [arXiv:1706.03762](https://arxiv.org/abs/1706.03762), Eq. 1):
+# Three matrices make three vectors of d numbers out of each: what it looks for (*query*), a label by which others find it (*key*), and what it has to say (*value*).
+# A token compares its query with all keys, turns these scores into weights that sum to 1 (a softmax), and takes that mixture of the values (Vaswani et al. 2017, [arXiv:1706.03762](https://arxiv.org/abs/1706.03762), Eq. 1):
 #
 # $$\mathrm{attention}(Q, K, V) = \mathrm{softmax}\left(\frac{Q K^\top}{\sqrt{d}}\right) V$$
 
@@ -784,8 +779,7 @@ def shared_layers(config):
 
 # %% [markdown] tags=["speaker"]
 # After 1,500 steps what is shared costs, and sharing everything costs most: so far Table 4 shows here.
-# Its other part does **not**: in the paper sharing the attention costs nothing at E = 128 and 0.7 points at E = 768,
-# and the feed-forward networks bear most of the drop.
+# Its other part does **not**: in the paper sharing the attention costs nothing at E = 128 and 0.7 points at E = 768, and the feed-forward networks bear most of the drop.
 # (The paper scores much larger networks on other tasks, after fine-tuning.)
 
 # %% [markdown] tags=["slide"]
@@ -800,8 +794,7 @@ def shared_layers(config):
 # figures.the_bet(stored)
 
 # %% [markdown] tags=["speaker"]
-# Width buys back what sharing cost: with H = 72 the shared network comes to where the unshared one of H = 32 stands,
-# with about as many parameters.
+# Width buys back what sharing cost: with H = 72 the shared network comes to where the unshared one of H = 32 stands, with about as many parameters.
 # Here that is a draw, not a win, and against work it is a loss: each point on the right is bought with multiplications.
 # (One learning rate for all, 2·10⁻³, tuned for none; 1,500 steps.
 # The paper's win is at the large end: section 7.)
@@ -864,8 +857,7 @@ def albert(config):
 # figures.narrow_tables(stored)
 
 # %% [markdown] tags=["speaker"]
-# The first halving, to E = 64, takes away two fifths of the parameters; most of what it costs comes with the map
-# (which also hands on smaller numbers than a normalisation does), not with the narrowness.
+# The first halving, to E = 64, takes away two fifths of the parameters; most of what it costs comes with the map (which also hands on smaller numbers than a normalisation does), not with the narrowness.
 # Below that it gets dear: the same table answers at the output, so the guesses, too, pass through E numbers.
 # This is a price at *equal steps*, and few.
 # After 125,000 steps, with E = 128, the paper finds hardly any (section 7).
@@ -913,8 +905,7 @@ def build(name, **changes):
 # %% [markdown] tags=["slide"]
 # ## 6. Which line comes first?
 #
-# BERT has a second task, *next-sentence prediction* (NSP): do two segments of text follow each other,
-# or does the second come from another document?
+# BERT has a second task, *next-sentence prediction* (NSP): do two segments of text follow each other, or does the second come from another document?
 # Later work found it of little use, and the paper says why it may be too easy: the *topic* gives the answer away (§3.1).
 # ALBERT asks instead whether two consecutive segments are in order or swapped: *sentence-order prediction* (SOP).
 
@@ -964,8 +955,7 @@ def mismatched(pairs, generator=None):
 
 # %% [markdown] tags=["slide"]
 # How far does one get *without reading*?
-# This judge says "yes" where both lines have a token in common that is not among the 16 most frequent
-# (ids are in the order of frequency, from 5 on), whatever its place.
+# This judge says "yes" where both lines have a token in common that is not among the 16 most frequent (ids are in the order of frequency, from 5 on), whatever its place.
 # Of two lines that were swapped it must say the same as before.
 
 # %% tags=["active-ipynb", "on-slide"]
@@ -1136,8 +1126,7 @@ PAIRS = AlbertConfig(
 
 # %% [markdown] tags=["speaker"]
 # - **A narrow table** (Table 3) costs little: without sharing 82.3 at E = 768 becomes 81.7 at 128. With sharing, E = 128 is best.
-# - **Sharing** (Table 4) costs 1.5 points at E = 128 and 2.5 at E = 768. Most of that comes with the feed-forward networks;
-#   sharing the attention alone costs 0.7 at E = 768, and nothing at E = 128.
+# - **Sharing** (Table 4) costs 1.5 points at E = 128 and 2.5 at E = 768. Most of that comes with the feed-forward networks; sharing the attention alone costs 0.7 at E = 768, and nothing at E = 128.
 # - **Sentence order** (Table 5) gains 0.9 over next sentences and 1.1 over no second task.
 
 # %% [markdown] tags=["slide"]
@@ -1156,8 +1145,7 @@ PAIRS = AlbertConfig(
 # ALBERT-large has 82.1 with 24 layers and 81.8 with 48 (Table 11).
 # Three layers of H = 1,024, 2,048, 4,096 and 6,144 have 71.2, 74.6, 76.3 and 74.0 (Table 12).
 #
-# And dropout: the largest network does not overfit even after a million steps, and *without* dropout it gets better,
-# from 90.4 to 90.7 (§4.8, Table 8).
+# And dropout: the largest network does not overfit even after a million steps, and *without* dropout it gets better, from 90.4 to 90.7 (§4.8, Table 8).
 # The second release of the checkpoints drops it from all sizes (the authors' README).
 
 # %% [markdown] tags=["slide"]

@@ -4,7 +4,8 @@
 # **Paper:** Keskar, McCann, Varshney, Xiong, Socher: *CTRL: A Conditional Transformer Language Model for Controllable Generation*, 2019 ([arXiv:1909.05858](https://arxiv.org/abs/1909.05858))
 #
 # **You will see:** two networks that differ in one token, a wheel that turns one prompt into six kinds of text, and what one token is worth
-#
+
+# %% [markdown] tags=["speaker"]
 # **You need** the [ALBERT lesson](albert.ipynb): its attention and its feed-forward network are used here.
 # *The short way*: the sections marked ★; twenty minutes.
 # Everything: about 75 minutes, of which the machine computes two.
@@ -770,8 +771,7 @@ def topic_judge():
 # A network gives probabilities; what is written hangs on how one draws from them (§4.1).
 # To take the likeliest token every time is called *greedy*; such texts run in circles.
 # To draw by the probabilities is risky: there are thousands of unlikely tokens, and now and then one comes.
-# So one divides the logits by a *temperature* below 1, or draws only from the k likeliest tokens (*top-k*),
-# or from those that together have, say, 90% of the probability (*nucleus*).
+# So one divides the logits by a *temperature* below 1, or draws only from the k likeliest tokens (*top-k*), or from those that together have, say, 90% of the probability (*nucleus*).
 
 # %% [markdown]
 # (`seen` says which tokens the text has already; only the penalty below will ask.)

@@ -4,12 +4,12 @@
 # **Paper:** He, Liu, Gao, Chen: *DeBERTa: Decoding-enhanced BERT with Disentangled Attention*, ICLR 2021 ([arXiv:2006.03654](https://arxiv.org/abs/2006.03654))
 #
 # **You will see:** two puzzles, each for another part of attention, a head taken apart into these parts, and what no distance can tell
-#
+
+# %% [markdown] tags=["speaker"]
 # **You need** the [ALBERT lesson](albert.ipynb): attention, the encoder, the masked language model.
 # *The short way*: the sections marked ★; twenty minutes.
 # Everything: about 75 minutes, of which the machine computes one.
-
-# %% [markdown] tags=["speaker"]
+#
 # What the paper says is marked with its section (§), equation, table or figure; everything else is ours.
 # A line that begins with ✓ was tested on the machine that ran it; a claim that fails stops the notebook.
 # *Study* marks numbers from longer runs with several seeds, stored with their versions.
@@ -72,8 +72,7 @@ from lessons.albert import (
 # So BERT adds a vector for the *position* to the vector of the word, and from there on each token is *one* vector.
 # These positions are **absolute**: first, second, third.
 #
-# But much of language asks how *far*, and on which *side*: "deep" and "learning" belong together when they are neighbours,
-# wherever that is (§1).
+# But much of language asks how *far*, and on which *side*: "deep" and "learning" belong together when they are neighbours, wherever that is (§1).
 
 # %% [markdown] tags=["slide"]
 # Three puzzles test it.
@@ -241,7 +240,7 @@ def tested(solver, task):
 # %% tags=["active-ipynb", "on-slide", "figure-only"]
 # figures.four_parts()
 
-# %% [markdown] tags=["on-slide"]
+# %% [markdown] tags=["slide"]
 # - **content-to-content, c2c**: a token like this looks at tokens like that.
 # - **content-to-position, c2p**: a token like this looks two places to the right.
 # - **position-to-content, p2c**: a token like this is looked at from two places to its left.

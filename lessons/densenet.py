@@ -4,7 +4,8 @@
 # **Paper:** Huang, Liu, van der Maaten, Weinberger: *Densely Connected Convolutional Networks*, CVPR 2017 ([arXiv:1608.06993](https://arxiv.org/abs/1608.06993))
 #
 # **You will see:** three networks of equal cost that join their layers in three ways, who reads whose maps, and the price in memory and time
-#
+
+# %% [markdown] tags=["speaker"]
 # **You need** the [ResNet lesson](resnet.ipynb): convolutions, batch normalisation, the shortcut.
 # *The short way*: the sections marked ★; twenty minutes.
 # Everything: about 75 minutes, of which the machine computes one and a half.

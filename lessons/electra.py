@@ -4,14 +4,14 @@
 # **Paper:** Clark, Luong, Le, Manning: *ELECTRA: Pre-training Text Encoders as Discriminators Rather Than Generators*, ICLR 2020 ([arXiv:2003.10555](https://arxiv.org/abs/2003.10555))
 #
 # **You will see:** a forger and a detective in training, a quiz against the detective, and where learning from every token pays and where it does not
-#
+
+# %% [markdown] tags=["speaker"]
 # **You need** the [ALBERT lesson](albert.ipynb): its encoder and its masked language model are used here.
 # *The short way*: the sections marked ★; twenty minutes.
 # Everything: about 75 minutes, of which the machine computes one.
 #
 # The name is short for *Efficiently Learning an Encoder that Classifies Token Replacements Accurately* (§1).
-
-# %% [markdown] tags=["speaker"]
+#
 # What the paper says is marked with its section (§), table or figure; everything else is ours.
 # A line that begins with ✓ was tested on the machine that ran it; a claim that fails stops the notebook.
 
@@ -130,8 +130,7 @@ from lessons.albert import (
 #
 # $$\mathcal L = \mathcal L_{\text{MLM}} + \lambda\,\mathcal L_{\text{Disc}}, \qquad \lambda = 50$$
 #
-# Over the $k$ hidden tokens, with the generator's probability $p$ of the right word, a cross-entropy;
-# over all $n$ tokens, with the discriminator's probability $d$ of "replaced" and the answer $r$ (1 if so), a binary one:
+# Over the $k$ hidden tokens, with the generator's probability $p$ of the right word, a cross-entropy; over all $n$ tokens, with the discriminator's probability $d$ of "replaced" and the answer $r$ (1 if so), a binary one:
 #
 # $$\mathcal L_{\text{MLM}} = -\frac1k \sum_{\text{hidden}} \log p, \qquad \mathcal L_{\text{Disc}} = -\frac1n \sum_{\text{all}} \big(r \log d + (1-r) \log(1-d)\big)$$
 #

@@ -4,7 +4,8 @@
 # **Paper:** He, Zhang, Ren, Sun: *Deep Residual Learning for Image Recognition*, CVPR 2016 ([arXiv:1512.03385](https://arxiv.org/abs/1512.03385))
 #
 # **You will see:** a deeper network that does worse on the very images it learns from, its cure by one plus sign, and the gradient of every layer
-#
+
+# %% [markdown] tags=["speaker"]
 # **You need** to know what a convolution, batch normalisation and stochastic gradient descent are, and to read PyTorch.
 # *The short way*: the sections marked ★; twenty minutes.
 # Everything: about 75 minutes, of which the machine computes one.
