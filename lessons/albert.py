@@ -1210,7 +1210,7 @@ def attention_maps(encoder, ids):
 # Head 2 of layer 4 sends "it" to "animal".
 # Does it know what "it" means? Pick the second sentence. In JupyterLab, write your own.
 
-# %% tags=["active-ipynb", "on-slide", "figure-only"]
+# %% tags=["active-ipynb", "slide", "figure-only"]
 # minilm, tokenizer = published.read_minilm()
 # SENTENCES = ["The animal did not cross the street because it was too tired.",
 #              "The animal did not cross the street because it was too wide.",

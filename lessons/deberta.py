@@ -914,7 +914,7 @@ def long_windows():
 # text_guess
 
 # %% tags=["active-ipynb"]
-# STEPS, models, losses = 400, {}, {}
+# STEPS, models, losses = 400, {}, {}               # rates were chosen for 400 and 2,400
 # live = figures.live_losses(2 * STEPS, every=10)
 # for name in ("absolute", "both"):
 #     rate = stored[f"text: {name}, {STEPS} steps"][0]["rate"]

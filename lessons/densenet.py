@@ -963,7 +963,8 @@ def feature_use(model, number, measure="per map"):
 #
 # Concatenation copies: layer 2 stores its input, layer 3 stores it again with one map more, and so on, until the backward pass.
 # For $n$ layers that is a triangle: memory grows with $n^2$.
-#
+
+# %% [markdown] tags=["slide"]
 # It need not.
 # Keep each map once, and compute the part with the large inputs a second time on the way back: concatenation, batch norm, ReLU, 1×1 convolution.
 # That is a variant of the authors' own remedy (Pleiss et al. 2017, [arXiv:1707.06990](https://arxiv.org/abs/1707.06990)); torch does the bookkeeping.
