@@ -18,7 +18,7 @@ import nbformat
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 from kit.exercises import progress
-from kit.notebooks import ROOT, about, lessons
+from kit.notebooks import ROOT, about, chosen
 
 ANSWER = re.compile(r"^(?:def|class) (\w+)", re.M)
 POINTS = re.compile(r"^\*(easy|medium|hard), (\d+) points?\*$", re.M)
@@ -156,12 +156,9 @@ def main(args=None, root=ROOT):
     parser.add_argument("lesson", nargs="*", help="only these (default: all)")
     parser.add_argument("-o", "--output", type=Path, default=root / "course")
     options = parser.parse_args(args)
-    known = lessons(root)
-    if unknown := [name for name in options.lesson if name not in known]:
-        lacking, there = ", ".join(unknown), ", ".join(known)
-        parser.error(f"no lesson named {lacking}; the lessons are: {there}")
+    names = chosen(options.lesson, parser, root)
     try:
-        make(options.lesson or known, options.output, root)
+        make(names, options.output, root)
     except ValueError as error:
         sys.exit(f"error: {error}")
     print(f"for students: {options.output / 'release'}")

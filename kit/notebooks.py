@@ -406,6 +406,15 @@ async def build_all(names, root=ROOT, force=False):
     return all(done)
 
 
+def chosen(names, parser, root=ROOT):
+    """The lessons named on a command line, or all; `parser` refuses an unknown one."""
+    known = lessons(root)
+    if unknown := [name for name in names if name not in known]:
+        lacking, there = ", ".join(unknown), ", ".join(known)
+        parser.error(f"no lesson named {lacking}; the lessons are: {there}")
+    return names or known
+
+
 def main(args=None, root=ROOT):
     parser = argparse.ArgumentParser(
         prog="python -m kit.notebooks", description="Execute the lessons that changed."
@@ -415,12 +424,9 @@ def main(args=None, root=ROOT):
     parser.add_argument("--force", action="store_true", help=always)
     options = parser.parse_args(args)
     home()
-    known = lessons(root)
-    if unknown := [name for name in options.lesson if name not in known]:
-        lacking, there = ", ".join(unknown), ", ".join(known)
-        parser.error(f"no lesson named {lacking}; the lessons are: {there}")
+    names = chosen(options.lesson, parser, root)
     try:
-        done = asyncio.run(build_all(options.lesson or known, root, options.force))
+        done = asyncio.run(build_all(names, root, options.force))
         return 0 if done else 1
     except ValueError as error:
         sys.exit(f"error: {error}")

@@ -19,7 +19,7 @@ from pygments.formatters import HtmlFormatter
 from pygments.lexers import PythonLexer
 
 from kit import book
-from kit.notebooks import ON_SLIDES, ROOT, lessons
+from kit.notebooks import ON_SLIDES, ROOT, chosen
 
 # A sentence stands on a line of its own in the lessons, and on a slide it stays there.
 TO_HTML = MarkdownIt("commonmark", {"html": True, "breaks": True}).enable("table")
@@ -130,15 +130,12 @@ def main(args=None, root=ROOT):
     parser.add_argument("lesson", nargs="*", help="only these (default: all)")
     parser.add_argument("-o", "--output", type=Path, default=root / "slides")
     options = parser.parse_args(args)
-    known = lessons(root)
-    if unknown := [name for name in options.lesson if name not in known]:
-        lacking, there = ", ".join(unknown), ", ".join(known)
-        parser.error(f"no lesson named {lacking}; the lessons are: {there}")
+    names = chosen(options.lesson, parser, root)
     try:
-        make(options.lesson or known, options.output, root)
+        make(names, options.output, root)
     except ValueError as error:
         sys.exit(f"error: {error}")
-    print(f"open {options.output / (options.lesson or known)[0]}.html")
+    print(f"open {options.output / names[0]}.html")
 
 
 if __name__ == "__main__":
