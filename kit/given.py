@@ -7,6 +7,7 @@ CIFAR-10, folders of images, folders of text or a Hugging Face dataset on disk, 
 import hashlib
 import json
 import pickle
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -139,6 +140,30 @@ def cifar_parts(paths):
     *train, test = parts
     images, labels = zip(*train)
     return (torch.cat(images), torch.cat(labels)), test
+
+
+MEAN = torch.tensor([0.485, 0.456, 0.406])[:, None, None]  # of ImageNet's pixels
+STD = torch.tensor([0.229, 0.224, 0.225])[:, None, None]
+# How its colours vary: roots of the covariance's eigenvalues, and the directions, as
+# facebookarchive/fb.resnet.torch (datasets/imagenet.lua) has them.
+SPREAD = torch.tensor([0.2175, 0.0188, 0.0045])
+DIRECTIONS = torch.tensor(
+    [
+        [-0.5675, 0.7192, 0.4009],
+        [-0.5808, -0.0045, -0.8140],
+        [-0.5836, -0.6948, 0.4203],
+    ]
+)
+
+
+def recoloured(image, generator):
+    """Another light: a random shift of all pixels along the colours' directions.
+
+    image: `(3, height, width)`, from 0 to 1. Source: A. Krizhevsky et al., ImageNet
+    Classification with Deep Convolutional Neural Networks, 2012, section 4.1.
+    """
+    lots = 0.1 * torch.randn(3, generator=generator)
+    return image + (DIRECTIONS @ (lots * SPREAD))[:, None, None]
 
 
 class ImageFolder:
@@ -320,7 +345,7 @@ def pre_trained(name):
 
 
 def blank_tokenizer(kind):
-    """An untrained tokenizer "wordpiece", "unigram" or "bpe", and its trainer's class."""
+    """A new tokenizer "wordpiece", "unigram" or "bpe", and the class of its trainer."""
     from tokenizers import Tokenizer, decoders, models, normalizers, trainers
     from tokenizers import pre_tokenizers as cuts
 
@@ -356,6 +381,12 @@ def new_tokenizer(kind, size, texts):
     return made
 
 
+def by_the_hundred(items):
+    items = iter(items)
+    while some := list(islice(items, 100)):
+        yield some
+
+
 def write_text(folder, out, kind, size, name):
     """Tokenize a folder into `out`: tokenizer.json, tokens.bin and documents.json."""
     if name is None:
@@ -367,12 +398,13 @@ def write_text(folder, out, kind, size, name):
         tokenizer.add_special_tokens(names)
     ends, kinds, total = [], [], 0
     with (out / "tokens.partial").open("wb") as file:
-        for kind, text in documents(folder):
-            ids = tokenizer.encode(text, add_special_tokens=False).ids
-            np.asarray(ids, np.uint32).tofile(file)
-            total += len(ids)
-            ends.append(total)
-            kinds.append(names.index(kind))
+        for some in by_the_hundred(documents(folder)):
+            texts = [text for _, text in some]
+            for one in tokenizer.encode_batch(texts, add_special_tokens=False):
+                np.asarray(one.ids, np.uint32).tofile(file)
+                total += len(one.ids)
+                ends.append(total)
+            kinds += [names.index(kind) for kind, _ in some]
     tokenizer.save(str(out / "tokenizer.json"))
     (out / "tokens.partial").replace(out / "tokens.bin")
     told = {"ends": ends, "kinds": kinds, "names": names}

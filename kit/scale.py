@@ -21,6 +21,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
+from importlib.util import find_spec
 from pathlib import Path
 
 import torch
@@ -38,7 +39,6 @@ from kit.processes import (
     code_hash,
     first,
     is_first,
-    processes,
     same_everywhere,
     together,
 )
@@ -183,7 +183,7 @@ def spread(recipe, options, device):
             fully_shard(layer, mesh=mesh)
         return fully_shard(objective, mesh=mesh)
     # Running averages need not be alike in training: `one_for_all` before they are used
-    return DistributedDataParallel(objective.to(device), broadcast_buffers=False)
+    return DistributedDataParallel(objective.to(device), forward_sync_buffers=False)
 
 
 # ---- the run
@@ -259,15 +259,12 @@ def train(recipe, options, device):
     optimizer = recipe.optimizer(module)
     start = resume(options.out, module, optimizer)
     curve = Curve(options, start)
-    rank, loader = (
-        dist.get_rank(),
-        DataLoader(
-            Drawn(recipe.data),
-            batch_sampler=Parts(recipe, options, start),
-            collate_fn=recipe.collate,
-            num_workers=options.workers,
-            pin_memory=device.type == "cuda",
-        ),
+    loader = DataLoader(
+        Drawn(recipe.data),
+        batch_sampler=Parts(recipe, options, start),
+        collate_fn=recipe.collate,
+        num_workers=options.workers,
+        pin_memory=device.type == "cuda",
     )
     parts, began, loss = iter(loader), time.monotonic(), None
     save_every = options.save_every or max(1, recipe.steps // 20)
@@ -284,10 +281,9 @@ def train(recipe, options, device):
             group["lr"] = rate
         for part in range(options.accumulate):
             batch = moved(next(parts), device)
-            # What the model itself draws: dropout, and what a lesson's loss draws.
-            torch.manual_seed(
-                mix(options.seed, "part", step, rank * options.accumulate + part)
-            )
+            # What the model draws: dropout, and what a lesson's loss does.
+            number = dist.get_rank() * options.accumulate + part
+            torch.manual_seed(mix(options.seed, "part", step, number))
             waits = part + 1 < options.accumulate and not options.shard
             with module.no_sync() if waits else nullcontext():
                 value = module(batch) / options.accumulate
@@ -315,22 +311,22 @@ def train(recipe, options, device):
     return found
 
 
-def run(make, options, **facts):
-    """Train `make()`, a Recipe, on all processes.
+def run(device, make, options, **facts):
+    """Train `make()`, a Recipe, on all `processes`, and return {what: number} of it.
 
     facts: what tells this run from others, beside its options.
-    Returns {what: number} of the trained model. Raises Refused for what the user can
-    mend, alike in all processes.
+    Raises Refused for what the user can mend, alike in all processes.
     """
-    with processes() as device:
-        parts = dist.get_world_size() * options.accumulate
-        facts |= {"parts": parts, "seed": options.seed, "bf16": options.bf16}
-        facts["code"] = code_hash()
-        same_everywhere(facts | {"torch": torch.__version__})
-        first(lambda: take_folder(options.out, facts))
-        torch.manual_seed(options.seed)
-        recipe = together(make)
-        if recipe.batch_size % parts:
-            what = f"a batch of {recipe.batch_size} cannot be cut into {parts} parts"
-            raise Refused(f"{what} (processes × --accumulate)")
-        return train(recipe, options, device)
+    parts = dist.get_world_size() * options.accumulate
+    facts |= {"parts": parts, "seed": options.seed, "bf16": options.bf16}
+    facts["code"] = code_hash()
+    same_everywhere(facts | {"version of torch": torch.__version__})
+    if options.tensorboard and find_spec("tensorboard") is None:
+        raise Refused("--tensorboard needs a package: pip install tensorboard")
+    first(lambda: take_folder(options.out, facts))
+    torch.manual_seed(options.seed)
+    recipe = together(make)
+    if recipe.batch_size % parts:
+        what = f"a batch of {recipe.batch_size} cannot be cut into {parts} parts"
+        raise Refused(f"{what} (processes × --accumulate)")
+    return train(recipe, options, device)
