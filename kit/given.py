@@ -218,6 +218,35 @@ def middle(image, size):
     return cut(image, (width - size) // 2, (height - size) // 2, size)
 
 
+def random_area(image, size, generator):
+    """A part of 8% to all of an image of Pillow, 3:4 to 4:3, as a square of `size`.
+
+    Source: C. Szegedy et al., Going Deeper with Convolutions, 2015, section 6.
+    """
+    width, height = image.size
+    for _ in range(10):
+        lots = torch.rand(4, generator=generator).tolist()
+        area = (0.08 + 0.92 * lots[0]) * width * height
+        ratio = 3 / 4 + (4 / 3 - 3 / 4) * lots[1]
+        wide, high = round((area * ratio) ** 0.5), round((area / ratio) ** 0.5)
+        if wide <= width and high <= height:
+            left, top = int(lots[2] * (width - wide)), int(lots[3] * (height - high))
+            box = left, top, left + wide, top + high
+            return image.resize((size, size), resample=3, box=box)  # bicubic
+    return resized(image, size).crop((0, 0, size, size))
+
+
+def jittered(image, generator):
+    """Brightness, contrast and colour changed by up to 40%, in any order, as floats."""
+    from PIL import ImageEnhance
+
+    kinds = ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color
+    for number in torch.randperm(3, generator=generator).tolist():
+        by = 1 + 0.4 * (2 * torch.rand((), generator=generator).item() - 1)
+        image = kinds[number](image).enhance(by)
+    return cut(image, 0, 0, image.size[0])
+
+
 # ---- text
 
 

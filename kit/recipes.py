@@ -25,8 +25,8 @@ def rising(rate, warm_up, steps=None):
     """
 
     def at(step):
-        up = min(1, (step + 1) / warm_up)
-        return rate * up * min(1, (steps - step) / (steps - warm_up) if steps else 1)
+        falls = 1 - step / steps if steps else 1
+        return rate * min((step + 1) / warm_up, falls)
 
     return at
 
@@ -44,6 +44,6 @@ def groups(model, weight_decay):
     ]
 
 
-def adamw(model, **settings):
-    """AdamW with a weight decay of 0.01 on matrices."""
-    return torch.optim.AdamW(groups(model, 0.01), lr=0.0, **settings)
+def adamw(model):
+    """AdamW with a weight decay of 0.01 on matrices, as BERT's code has it."""
+    return torch.optim.AdamW(groups(model, 0.01), betas=(0.9, 0.999), eps=1e-6)

@@ -53,9 +53,9 @@ def parser():
     return made
 
 
-def wishes():
+def wishes(arguments):
     made = parser()
-    wish = made.parse_args()
+    wish = made.parse_args(arguments)
     if wish.small == (wish.data is not None):
         made.error("give either --data FOLDER, or --small for what is bundled")
     if wish.small and (wish.variant or wish.tokenizer):
@@ -65,8 +65,8 @@ def wishes():
     return made, wish
 
 
-def main():
-    made, wish = wishes()
+def main(arguments=None):
+    made, wish = wishes(arguments)
     recipes = importlib.import_module(f"lessons.scale.{wish.name}")
     wish.variant = wish.variant or recipes.DEFAULT
     if wish.variant not in recipes.VARIANTS:
@@ -95,9 +95,8 @@ def main():
         if is_first():
             result = json.dumps(found, indent=1)
             (wish.out / "result.json").write_text(result + "\n")
-            print(
-                f"{wish.name}:", *(f"{k} {v:.4g}" for k, v in found.items()), sep=" · "
-            )
+            told = [f"{what} {value:.4g}" for what, value in found.items()]
+            print(f"{wish.name}:", ", ".join(told))
 
 
 if __name__ == "__main__":
@@ -105,6 +104,7 @@ if __name__ == "__main__":
     try:
         main()
     except KeyboardInterrupt:
-        sys.exit("stopped: the same command goes on from the last checkpoint")
+        stopped = "stopped: the same command goes on from the last checkpoint"
+        sys.exit(stopped if is_first() else 1)
     except Refused as error:
-        sys.exit(f"error: {error}")
+        sys.exit(f"error: {error}" if is_first() else 1)
