@@ -26,11 +26,31 @@ def one_for_all(module):
 def checksums(folder):
     """{name of a file: its hash}; the processes share the work."""
     names = sorted(path.name for path in folder.iterdir() if path.name != "whole.json")
-    own, world = {}, dist.get_world_size()
-    for name in names[dist.get_rank() :: world]:
-        with (folder / name).open("rb") as file:
-            own[name] = hashlib.file_digest(file, "sha256").hexdigest()
-    return {name: sum_ for part in gathered(own) for name, sum_ in part.items()}
+    own = names[dist.get_rank() :: dist.get_world_size()]
+
+    def hashed():
+        found = {}
+        for name in own:
+            with (folder / name).open("rb") as file:
+                found[name] = hashlib.file_digest(file, "sha256").hexdigest()
+        return found
+
+    found = {}
+    for part in gathered(together(hashed)):
+        found |= part
+    return found
+
+
+class Writer(dcp.FileSystemWriter):
+    """Tells of a full disk, which torch hides behind an error of its own."""
+
+    def write_data(self, plan, planner):
+        try:
+            return super().write_data(plan, planner)
+        except RuntimeError as error:
+            if isinstance(error.__context__, OSError):
+                raise error.__context__ from None
+            raise
 
 
 def state_of(module, optimizer):
@@ -48,10 +68,10 @@ def save(folder, step, module, optimizer):
     one_for_all(module)
 
     def write():
-        dcp.save(state_of(module, optimizer), checkpoint_id=partial)
+        dcp.save(state_of(module, optimizer), storage_writer=Writer(partial))
 
     def finish():
-        text = json.dumps({"files": sums, "parameters": step}, indent=1)
+        text = json.dumps({"step": step, "files": sums}, indent=1)
         (partial / "whole.json").write_text(text)
         shutil.rmtree(whole, ignore_errors=True)  # a damaged one, passed over before
         partial.rename(whole)
@@ -61,7 +81,7 @@ def save(folder, step, module, optimizer):
     first(lambda: shutil.rmtree(partial, ignore_errors=True))
     try:
         together(write)
-        sums = together(lambda: checksums(partial))
+        sums = checksums(partial)
         first(finish)
     except Refused as error:
         first(lambda: shutil.rmtree(partial, ignore_errors=True))
@@ -71,12 +91,17 @@ def save(folder, step, module, optimizer):
         raise Refused(f"{why}; {rest}: make room, then run this again") from None
 
 
+def hashes_in(folder):
+    """The hashes that a whole checkpoint has beside its files, or None."""
+    try:
+        return json.loads((folder / "whole.json").read_text())["files"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
 def flaw(folder):
     """What is wrong with a checkpoint, None where it is whole."""
-    try:
-        stored = json.loads((folder / "whole.json").read_text())["files"]
-    except (OSError, ValueError, KeyError, TypeError):
-        stored = None
+    stored = first(lambda: hashes_in(folder))
     if folder.suffix == ".partial" or stored is None:
         return "half written"
     found = checksums(folder)
@@ -84,22 +109,25 @@ def flaw(folder):
     return f"damaged ({', '.join(wrong)})" if wrong else None
 
 
+def load(folder, module, optimizer):
+    state = state_of(module, optimizer)
+    dcp.load(state, checkpoint_id=folder)
+    set_state_dict(
+        module,
+        optimizer,
+        model_state_dict=state["model"],
+        optim_state_dict=state["optimizer"],
+    )
+
+
 def resume(folder, module, optimizer):
     """Load the newest whole checkpoint in place; how many steps it had, or 0."""
-    found = first(lambda: sorted(folder.glob("step-*"), reverse=True))
-    for path in found:
-        wrong = together(lambda path=path: flaw(path))
-        if wrong:
+    for path in first(lambda: sorted(folder.glob("step-*"), reverse=True)):
+        if wrong := flaw(path):
             say(f"{path.name} is {wrong}: passed over")
             continue
-        state = state_of(module, optimizer)
-        dcp.load(state, checkpoint_id=path)
-        set_state_dict(
-            module,
-            optimizer,
-            model_state_dict=state["model"],
-            optim_state_dict=state["optimizer"],
-        )
+        together(lambda path=path: load(path, module, optimizer))
+        say(f"goes on from {path.name}")
         return int(path.name.removeprefix("step-"))
     return 0
 

@@ -286,19 +286,21 @@ class Pieces:
         if across:
             last = np.append(kinds[1:] != kinds[:-1], True)
             ends, kinds = ends[last], kinds[last]
-        starts = np.concatenate([[0], ends[:-1]])
-        self.places = []
-        for start, end, kind in zip(starts.tolist(), ends.tolist(), kinds.tolist()):
-            for begin in range(start, end - least + 1, length):
-                self.places.append((begin, min(begin + length, end), kind))
+        starts = np.append(0, ends[:-1])
+        sizes = ends - starts
+        counts = sizes // length + (sizes % length >= least)
+        owner = np.repeat(np.arange(len(ends)), counts)
+        number = np.arange(len(owner)) - np.repeat(counts.cumsum() - counts, counts)
+        self.begins = starts[owner] + number * length
+        self.ends = np.minimum(self.begins + length, ends[owner])
+        self.kinds = kinds[owner]
 
     def __len__(self):
-        return len(self.places)
+        return len(self.begins)
 
     def example(self, index, generator):
-        begin, end, kind = self.places[index]
-        ids = torch.from_numpy(self.text.ids[begin:end].astype(np.int64))
-        return self.view(ids, kind, generator)
+        ids = self.text.ids[self.begins[index] : self.ends[index]].astype(np.int64)
+        return self.view(torch.from_numpy(ids), self.kinds[index], generator)
 
 
 class Some:

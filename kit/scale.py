@@ -209,6 +209,14 @@ class Curve:
     def add(self, step, loss, rate):
         self.waiting.append((step, loss, rate))
 
+    def write(self, steps, losses, rates):
+        with self.path.open("a") as file:
+            for step, loss, rate in zip(steps, losses, rates):
+                file.write(f"{step},{loss:.9g},{rate:.6g}\n")
+                if self.board:
+                    self.board.add_scalar("loss", loss, step)
+                    self.board.add_scalar("rate", rate, step)
+
     def flush(self):
         """Write what waits; Refused where a loss is not a number."""
         if not self.waiting:
@@ -218,13 +226,7 @@ class Curve:
         losses = torch.stack(losses)
         dist.all_reduce(losses)
         losses = (losses / dist.get_world_size()).tolist()
-        if is_first():
-            with self.path.open("a") as file:
-                for step, loss, rate in zip(steps, losses, rates):
-                    file.write(f"{step},{loss:.9g},{rate:.6g}\n")
-                    if self.board:
-                        self.board.add_scalar("loss", loss, step)
-                        self.board.add_scalar("rate", rate, step)
+        first(lambda: self.write(steps, losses, rates))
         for step, loss in zip(steps, losses):
             if not math.isfinite(loss):
                 raise Refused(f"the loss of step {step} is {loss}: lower the rate")
@@ -238,7 +240,8 @@ def measured(recipe, options, module, device):
     module.eval()
     count, drawn = len(recipe.heldout), Drawn(recipe.heldout)
     rank, world = dist.get_rank(), dist.get_world_size()
-    size = recipe.batch_size // (world * options.accumulate)
+    # As many at once as in training, but no tiny parts: nothing is kept for gradients.
+    size = max(16, recipe.batch_size // (world * options.accumulate))
     total = torch.zeros(2, device=device)
     for number in range(math.ceil(count / (world * size))):  # alike in all processes
         begin = (number * world + rank) * size
@@ -253,12 +256,35 @@ def measured(recipe, options, module, device):
     return (total[0] / total[1]).item()
 
 
+def update(step, recipe, options, module, optimizer, batches):
+    """One step of training; the mean loss of this process's parts."""
+    for group in optimizer.param_groups:
+        group["lr"] = recipe.rate(step)
+    total, accumulate = 0, options.accumulate
+    for part in range(accumulate):
+        batch = next(batches)
+        # What the model draws: dropout, and what a lesson's loss does.
+        number = dist.get_rank() * accumulate + part
+        torch.manual_seed(mix(options.seed, "part", step, number))
+        # Only the last part's gradients need an exchange: it has the sum of all.
+        waits = part + 1 < accumulate and not options.shard
+        with module.no_sync() if waits else nullcontext():
+            loss = module(batch) / accumulate
+            loss.backward()
+        total = total + loss.detach()
+    if recipe.clip is not None:
+        nn.utils.clip_grad_norm_(module.parameters(), recipe.clip)
+    optimizer.step()
+    optimizer.zero_grad()
+    return total
+
+
 def train(recipe, options, device):
     """All steps that are left; {what: number} of the trained model."""
     module = spread(recipe, options, device)
     optimizer = recipe.optimizer(module)
     start = resume(options.out, module, optimizer)
-    curve = Curve(options, start)
+    curve, found, began = Curve(options, start), {}, time.monotonic()
     loader = DataLoader(
         Drawn(recipe.data),
         batch_sampler=Parts(recipe, options, start),
@@ -266,49 +292,25 @@ def train(recipe, options, device):
         num_workers=options.workers,
         pin_memory=device.type == "cuda",
     )
-    parts, began, loss = iter(loader), time.monotonic(), None
+    batches = (moved(batch, device) for batch in loader)
     save_every = options.save_every or max(1, recipe.steps // 20)
-    bar = tqdm(
-        total=recipe.steps,
-        initial=start,
-        unit_scale=recipe.batch_size,
-        unit=" samples",
-        disable=not is_first(),
-    )
-    for step in range(start, recipe.steps):
-        rate, total = recipe.rate(step), 0
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        for part in range(options.accumulate):
-            batch = moved(next(parts), device)
-            # What the model draws: dropout, and what a lesson's loss does.
-            number = dist.get_rank() * options.accumulate + part
-            torch.manual_seed(mix(options.seed, "part", step, number))
-            waits = part + 1 < options.accumulate and not options.shard
-            with module.no_sync() if waits else nullcontext():
-                value = module(batch) / options.accumulate
-                value.backward()
-            total = total + value.detach()
-        if recipe.clip is not None:
-            nn.utils.clip_grad_norm_(module.parameters(), recipe.clip)
-        optimizer.step()
-        optimizer.zero_grad()
-        curve.add(step, total, rate)
-        done = step + 1
-        due = done % save_every == 0 or done == recipe.steps
-        if due or done % FLUSH == 0:
-            loss = curve.flush()
-            bar.set_postfix_str(f"loss {loss:.3f}", refresh=False)
-        if due:
-            save(options.out, done, module, optimizer)
-        bar.update()
-    bar.close()
-    seconds = time.monotonic() - began
-    found = {recipe.measured: measured(recipe, options, module, device)}
-    if loss is not None:
-        speed = (recipe.steps - start) * recipe.batch_size / seconds
-        found |= {"last loss": loss, "samples per second": speed}
-    return found
+    progress = {"unit": " samples", "unit_scale": recipe.batch_size, "initial": start}
+    with tqdm(total=recipe.steps, disable=not is_first(), **progress) as bar:
+        for step in range(start, recipe.steps):
+            loss = update(step, recipe, options, module, optimizer, batches)
+            curve.add(step, loss, recipe.rate(step))
+            done = step + 1
+            due = done % save_every == 0 or done == recipe.steps
+            if due or done % FLUSH == 0:
+                found["last loss"] = curve.flush()
+                bar.set_postfix_str(f"loss {found['last loss']:.3f}", refresh=False)
+            if due:
+                save(options.out, done, module, optimizer)
+            bar.update()
+    if found:
+        samples = (recipe.steps - start) * recipe.batch_size
+        found["samples per second"] = samples / (time.monotonic() - began)
+    return {recipe.measured: measured(recipe, options, module, device)} | found
 
 
 def run(device, make, options, **facts):

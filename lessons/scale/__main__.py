@@ -14,7 +14,7 @@ import torch
 
 from kit import train
 from kit.given import fingerprint
-from kit.processes import Refused, is_first, processes, together
+from kit.processes import Refused, first, is_first, processes, together
 from kit.scale import Options, run
 
 NAMES = ("resnet", "densenet", "albert", "electra", "deberta", "ctrl")
@@ -58,6 +58,8 @@ def wishes(arguments):
     wish = made.parse_args(arguments)
     if wish.small == (wish.data is not None):
         made.error("give either --data FOLDER, or --small for what is bundled")
+    if wish.data and wish.out.resolve().is_relative_to(wish.data.resolve()):
+        made.error("--out lies in the folder of the data, which it would change")
     if wish.small and (wish.variant or wish.tokenizer):
         made.error("--small has a model and tokens of its own")
     if wish.sync_bn and not torch.cuda.is_available():
@@ -92,9 +94,9 @@ def main(arguments=None):
             lambda: "bundled" if wish.small else fingerprint(wish.data)
         )
         found = run(device, lambda: recipes.recipe(wish), options, **facts)
+        result = json.dumps(found, indent=1) + "\n"
+        first(lambda: (wish.out / "result.json").write_text(result))
         if is_first():
-            result = json.dumps(found, indent=1)
-            (wish.out / "result.json").write_text(result + "\n")
             told = [f"{what} {value:.4g}" for what, value in found.items()]
             print(f"{wish.name}:", ", ".join(told))
 
