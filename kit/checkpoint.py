@@ -53,8 +53,13 @@ class Writer(dcp.FileSystemWriter):
             raise
 
 
+def unwrapped(module):
+    """What DistributedDataParallel wraps: names under it are those of any other run."""
+    return getattr(module, "module", module)
+
+
 def state_of(module, optimizer):
-    model, optimizer = get_state_dict(module, optimizer)
+    model, optimizer = get_state_dict(unwrapped(module), optimizer)
     return {"model": model, "optimizer": optimizer}
 
 
@@ -113,7 +118,7 @@ def load(folder, module, optimizer):
     state = state_of(module, optimizer)
     dcp.load(state, checkpoint_id=folder)
     set_state_dict(
-        module,
+        unwrapped(module),
         optimizer,
         model_state_dict=state["model"],
         optim_state_dict=state["optimizer"],

@@ -4,6 +4,7 @@ CIFAR-10, folders of images, folders of text or a Hugging Face dataset on disk, 
 `kit.scale` draws its samples from. What is missing or wrong raises Refused.
 """
 
+import codecs
 import hashlib
 import json
 import pickle
@@ -84,15 +85,18 @@ https://www.cs.toronto.edu/~kriz/cifar.html has them"""
 class Arrays(pickle.Unpickler):
     """Reads arrays of NumPy, and calls nothing else that a pickle may name."""
 
+    allowed = {
+        "numpy.core.multiarray._reconstruct": np._core.multiarray._reconstruct,
+        "numpy._core.multiarray._reconstruct": np._core.multiarray._reconstruct,
+        "numpy.ndarray": np.ndarray,
+        "numpy.dtype": np.dtype,
+        "_codecs.encode": codecs.encode,  # bytes, as old protocols have them
+    }
+
     def find_class(self, module, name):
-        allowed = {
-            "_reconstruct": np._core.multiarray._reconstruct,
-            "ndarray": np.ndarray,
-            "dtype": np.dtype,
-        }
-        if not module.startswith("numpy") or name not in allowed:
+        if f"{module}.{name}" not in self.allowed:
             raise pickle.UnpicklingError(f"it names {module}.{name}")
-        return allowed[name]
+        return self.allowed[f"{module}.{name}"]
 
 
 def cifar_part(path):

@@ -27,6 +27,16 @@ def number(text):
     return value
 
 
+class Costs(argparse.Action):
+    """Prints the tables of the book's page "What scale costs"."""
+
+    def __call__(self, parser, *rest):
+        from lessons.scale.costs import tables
+
+        print(tables())
+        parser.exit()
+
+
 def parser():
     made = argparse.ArgumentParser(
         prog="lessons.scale",
@@ -50,6 +60,7 @@ def parser():
     add("--save-every", type=number, help="steps; otherwise twenty times in a run")
     add("--workers", type=int, default=0, help="that prepare samples, a process")
     add("--tensorboard", action="store_true", help="logs in its format, too")
+    add("--costs", action=Costs, nargs=0, help="print what the papers' runs cost")
     return made
 
 
