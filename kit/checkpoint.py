@@ -146,8 +146,8 @@ def take_folder(folder, facts):
             stored = dict(json.loads(path.read_text("utf-8")))
         except ValueError:
             raise Refused(f"{path} cannot be read: choose another --out") from None
-        for what in facts.keys() - {"code"}:
-            if stored.get(what) != facts[what]:
+        for what in facts:
+            if what != "code" and stored.get(what) != facts[what]:
                 here = f"{what} {stored.get(what)!r}, now it is {facts[what]!r}"
                 raise Refused(f"{folder} is of a run with {here}: choose another --out")
         if stored["code"] != facts["code"]:

@@ -217,6 +217,10 @@ class Curve:
                     self.board.add_scalar("loss", loss, step)
                     self.board.add_scalar("rate", rate, step)
 
+    def close(self):
+        if self.board:
+            self.board.close()
+
     def flush(self):
         """Write what waits; Refused where a loss is not a number."""
         if not self.waiting:
@@ -307,6 +311,7 @@ def train(recipe, options, device):
             if due:
                 save(options.out, done, module, optimizer)
             bar.update()
+    curve.close()
     if found:
         samples = (recipe.steps - start) * recipe.batch_size
         found["samples per second"] = samples / (time.monotonic() - began)

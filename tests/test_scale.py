@@ -12,6 +12,7 @@ import json
 import os
 import pickle
 import shutil
+import signal
 import subprocess
 import sys
 from functools import partial
@@ -85,8 +86,10 @@ with command.processes() as device:
     for line in open(what):
         try:
             command.main(line.format(rank=rank).split())
+            sys.stdout.flush()
         except Refused as error:
             print(f"process {rank}: {error}", flush=True)
+os._exit(0)  # see the end of lessons/scale/__main__.py
 """
 
 
@@ -125,7 +128,7 @@ def command(name, out, more="", batch=8, steps=20):
     return f"{name} {sizes} --out {out} {more}".split()
 
 
-TEXTS = {"albert": 10, "electra": 10, "deberta": 10, "ctrl": 20}  # steps
+TEXTS = {"albert": 8, "electra": 8, "deberta": 8, "ctrl": 20}  # steps
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -180,15 +183,13 @@ def test_two_processes_that_share_out_the_weights_train_as_one(name, alone, pair
     shares tables between two networks.
     """
     one, two = losses(alone / name), losses(pair[0] / name)
-    assert alike(one[:10], two[:10], 1e-5)
+    assert alike(one[:8], two[:8], 1e-5)
     assert alike(one, two, 1e-2)
 
 
 def test_processes_with_other_data_are_refused(pair):
     folder, printed = pair
-    lines = [line for line in printed.splitlines() if line.startswith("process")]
-    assert len(lines) == 2
-    assert all("all processes need the same data" in line for line in lines)
+    assert printed.count("all processes need the same data") == 2
     assert not (folder / "refused").exists()
 
 
@@ -206,20 +207,20 @@ def test_processes_with_other_code_are_refused(tmp_path):
 
 
 def test_a_run_that_is_killed_twice_goes_on_as_if_it_were_not(alone, tmp_path, capsys):
-    """kill -9 of one of two processes: in the middle of a step, then of a checkpoint.
-
-    One process that accumulates two parts finishes what the two began.
+    """kill -9 of one of two processes in the middle of a run; then, of one process that
+    goes on with two parts, in the middle of a checkpoint.
     """
     words = command("ctrl", tmp_path / "out")
     killed = start(STRUCK, tmp_path, "kill", 13, *words, processes=2)
     assert killed.returncode != 0
     assert [one.name for one in (tmp_path / "out").glob("step-*")] == ["step-00000008"]
-    killed = start(STRUCK, tmp_path, "kill in a save", 16, *words, processes=2)
-    assert killed.returncode != 0
+    words += ["--accumulate", "2"]
+    killed = start(STRUCK, tmp_path, "kill in a save", 16, *words)
+    assert killed.returncode == -signal.SIGKILL
     assert "goes on from step-00000008" in killed.stderr
     assert (tmp_path / "out/step-00000016.partial").is_dir()
 
-    main([*words, "--accumulate", "2"])
+    main(words)
     told = capsys.readouterr().err
     assert "step-00000016.partial is half written: passed over" in told
     assert "goes on from step-00000008" in told
@@ -308,9 +309,9 @@ def test_a_run_that_is_over_only_tells_its_result(alone, tmp_path, capsys):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_small_form_of_each_recipe_learns(name, tmp_path, capsys):
-    main([name, "--small", "--steps", "60", "--out", str(tmp_path)])
+    main(command(name, tmp_path, batch=16, steps=40))
     found = losses(tmp_path)
-    assert found[-10:].mean() < 0.85 * found[:5].mean()
+    assert found[-10:].mean() < 0.95 * found[:5].mean()
     assert capsys.readouterr().out.startswith(f"{name}: ")
 
 
