@@ -161,8 +161,9 @@ def memory():
     """Bytes of weights, gradients and AdamW's two means, whole and sharded."""
     head = ["model", "parameters", "one GPU", "8 GPUs, each", "64 GPUs, each"]
     counted = {name: count()[0] for name, (count, _) in RUNS.items()}
-    xlarge = deberta.VARIANTS["deberta-xlarge"]
-    counted["DeBERTa-xlarge"] = of_deberta(xlarge)[0]
+    with torch.device("meta"):
+        xlarge = deberta.MaskDecoder(deberta.VARIANTS["deberta-xlarge"])
+        counted["DeBERTa-xlarge"] = parameters(albert.MaskedLM(xlarge))
     rows = []
     for name in ("ALBERT-xxlarge", "DeBERTa-large", "DeBERTa-xlarge", "CTRL"):
         whole = 16 * counted[name]
@@ -176,10 +177,11 @@ def exchange():
     head = ["network", "shared", "not shared", "saved"]
     rows = []
     for name in ("base", "large", "xlarge", "xxlarge"):
-        config = albert.VARIANTS[f"albert-{name}"]
-        sizes = [
-            4 * of_albert(replace(config, share=one))[0] for one in ("all", "none")
-        ]
+        config, sizes = albert.VARIANTS[f"albert-{name}"], []
+        for share in ("all", "none"):
+            with torch.device("meta"):
+                encoder = albert.albert(replace(config, share=share))
+                sizes.append(4 * parameters(albert.PreTraining(encoder)))
         saved = sizes[1] - sizes[0]
         rows.append([f"ALBERT-{name}", *map(size_told, (*sizes, saved))])
     return table(head, rows)
