@@ -210,12 +210,17 @@ class Curve:
         self.waiting.append((step, loss, rate))
 
     def write(self, steps, losses, rates):
-        with self.path.open("a") as file:
+        try:
+            with self.path.open("a") as file:
+                for step, loss, rate in zip(steps, losses, rates):
+                    file.write(f"{step},{loss:.9g},{rate:.6g}\n")
+        except OSError as error:
+            why = f"{self.path} could not be written ({error})"
+            raise Refused(f"{why}: make room, then run this again") from None
+        if self.board:
             for step, loss, rate in zip(steps, losses, rates):
-                file.write(f"{step},{loss:.9g},{rate:.6g}\n")
-                if self.board:
-                    self.board.add_scalar("loss", loss, step)
-                    self.board.add_scalar("rate", rate, step)
+                self.board.add_scalar("loss", loss, step)
+                self.board.add_scalar("rate", rate, step)
 
     def close(self):
         if self.board:

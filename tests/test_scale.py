@@ -268,6 +268,29 @@ def test_a_damaged_checkpoint_is_passed_over(kind, alone, tmp_path, capsys):
     same_run(out, alone / "ctrl")
 
 
+def test_without_a_whole_checkpoint_a_run_begins_anew(alone, tmp_path, capsys):
+    out = tmp_path / "out"
+    shutil.copytree(alone / "ctrl", out)
+    for folder in out.glob("step-*"):
+        flip(folder)
+    main(command("ctrl", out, "--accumulate 2"))
+    assert capsys.readouterr().err.count(": passed over") == 2
+    same_run(out, alone / "ctrl")
+
+
+def test_what_two_sharded_processes_stored_one_whole_process_goes_on_with(
+    alone, pair, tmp_path, capsys
+):
+    out = tmp_path / "out"
+    shutil.copytree(pair[0] / "ctrl", out)
+    shutil.rmtree(out / "step-00000020")
+    main(command("ctrl", out, "--accumulate 2"))
+    assert "goes on from step-00000016" in capsys.readouterr().err
+    before, sharded = losses(alone / "ctrl"), losses(pair[0] / "ctrl")
+    assert alike(sharded, losses(out), 1e-4)
+    assert alike(before, losses(out), 1e-2)
+
+
 def test_a_full_disk_ends_with_the_last_checkpoint_intact(alone, tmp_path):
     """No file may grow beyond 200 kB from step 10 on: the next checkpoint would."""
     words = command("ctrl", tmp_path / "out", "--accumulate 2")

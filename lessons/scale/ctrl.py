@@ -39,7 +39,7 @@ def recipe(wish):
         data=data,
         heldout=heldout,
         batch_size=wish.batch or (24 if wish.small else 1024),  # §3.2
-        steps=wish.steps or (300 if wish.small else 800_000),  # §3.2
+        steps=wish.steps or (200 if wish.small else 800_000),  # §3.2
         optimizer=partial(adagrad, rate),
         # §3.2: up in a line for 25,000 steps; it does not fall
         rate=rising(rate, 50 if wish.small else 25_000),

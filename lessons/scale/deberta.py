@@ -18,7 +18,7 @@ DEFAULT = "deberta-base"
 
 
 def masked(size, ids, kind, generator):
-    """A piece of text with 15% of its tokens hidden, in runs of up to three (§5)."""
+    """A piece of text with 15% of its tokens hidden, in runs of up to three."""
     ids = torch.cat([torch.tensor([CLS]), ids, torch.tensor([SEP])])[None]
     # The paper names no odds of the lengths: ALBERT's.
     chosen = spans(ids[0], 0.15, generator)[None]
