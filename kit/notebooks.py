@@ -110,11 +110,14 @@ def source_hash(name, root=ROOT):
 
 
 def beside(lesson, root=ROOT):
-    """The files of a lesson: its module and those of its name in folders beside it."""
+    """The files of a lesson: its module and those of its name in folders beside it.
+
+    Without its recipe at the paper's scale, which no cell runs.
+    """
     found = []
     for kind in ("py", "json"):
         found += sorted((root / "lessons").rglob(f"{lesson}.{kind}"))
-    return found
+    return [path for path in found if path.parent.name != "scale"]
 
 
 def cells_hash(nb):

@@ -6,7 +6,7 @@ import pytest
 
 from kit.notebooks import ROOT
 
-BESIDE = ("figures", "published", "studies", "checks")
+BESIDE = ("figures", "published", "studies", "checks", "scale")
 
 
 def imports(path):
@@ -33,7 +33,8 @@ def test_a_lesson_imports_nothing_of_what_stands_beside_it(path):
 
 @pytest.mark.parametrize("kind", BESIDE)
 def test_what_stands_beside_lessons_imports_lessons_and_kit(kind):
-    others = tuple(f"lessons.{other}" for other in BESIDE)
+    own = ("scale",) if kind == "scale" else ()  # recipes share code
+    others = tuple(f"lessons.{other}" for other in BESIDE if other not in own)
     for path in modules(f"lessons/{kind}"):
         assert [name for name in imports(path) if name.startswith(others)] == [], path
 
