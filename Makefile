@@ -55,7 +55,7 @@ asked-for:
 NO_BUILD := { echo "If there is no build of a package for this Python: tested are 3.11, 3.12 and 3.13, chosen by PYTHON=python3.12" >&2; exit 1; }
 
 # Installing the project copies its JupyterLab defaults into .venv, so these are prerequisites too.
-.venv/lab.stamp: requirements.txt pyproject.toml jupyterlab-settings.json | asked-for
+.venv/lab.stamp: requirements.txt pyproject.toml hatch_build.py jupyterlab-settings.json | asked-for
 	@test -x $(BIN)/python || $(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || \
 	  { echo "Python 3.11, 3.12 or 3.13 is needed, '$(PYTHON)' is not: make $(or $(MAKECMDGOALS),lab) PYTHON=python3.12" >&2; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv

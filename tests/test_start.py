@@ -98,6 +98,60 @@ def test_a_copy_that_cannot_be_read_stays_and_a_deleted_one_is_made_anew(project
     assert on_the_desk(project) == there
 
 
+@pytest.fixture
+def started(project, tmp_path, monkeypatch, capsys):
+    """started(arguments) -> (options of JupyterLab, what was said), in a new folder."""
+    here = tmp_path / "elsewhere"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    monkeypatch.setenv("PATH", os.environ["PATH"])
+    given = []
+    launch = "jupyterlab.labapp.LabApp.launch_instance"
+    monkeypatch.setattr(launch, lambda options: given.extend(options))
+
+    def run(*arguments):
+        given.clear()
+        lab.main(list(arguments), project)
+        return given, capsys.readouterr().out
+
+    return run
+
+
+def test_copies_lie_where_the_command_was_given(started, project, tmp_path):
+    given, said = started()
+    assert f"--ServerApp.root_dir={tmp_path / 'elsewhere'}" in given and said == ""
+    assert "--LabApp.default_url=/lab/tree/my-lessons/index.md" in given
+    assert (tmp_path / "elsewhere" / lab.MINE / "two.ipynb").exists()
+    assert not (project / lab.MINE).exists()
+
+
+def test_a_lesson_can_be_named_to_begin_with(started, project, tmp_path):
+    given, _ = started("two", "--port", "9999")
+    assert "--LabApp.default_url=/lab/tree/my-lessons/two.ipynb" in given
+    assert given[-2:] == ["--port", "9999"]
+    assert started("--port", "9999")[0][-2:] == ["--port", "9999"]
+    work(tmp_path / "elsewhere" / lab.MINE / "two.ipynb")
+    publish(project, "two", edition="2")
+    given, said = started("two")  # the new edition is what one asked for
+    assert "--LabApp.default_url=/lab/tree/my-lessons/two-new.ipynb" in given
+    assert said == "There is a new edition of Two: my-lessons/two-new.ipynb\n"
+
+
+def test_an_unknown_lesson_and_originals_that_are_not_there(started, project, capsys):
+    for arguments, told in [
+        (["three"], "no lesson named three; there are one, two"),
+        (["--edit"], "--edit needs the project's folder: `make edit` there"),
+    ]:
+        with pytest.raises(SystemExit) as stopped:
+            started(*arguments)
+        assert stopped.value.code == 2 and told in capsys.readouterr().err
+    (project / "pyproject.toml").touch()
+    assert "--LabApp.default_url=/lab/tree/notebooks/one.ipynb" in started(
+        "one", "--edit"
+    )[0]
+    assert not (project / lab.MINE).exists()
+
+
 @pytest.mark.skipif(not (ROOT / ".git").exists(), reason="not a checkout")
 def test_git_ignores_the_copies():
     command = ["git", "check-ignore", "-q", f"{lab.MINE}/resnet.ipynb"]
@@ -112,7 +166,8 @@ def shell(tmp_path):
     """shell(command, …) runs it in a folder with the Makefile, without any .venv."""
     if not shutil.which("make"):
         pytest.skip("no make")
-    needed = "Makefile requirements.txt pyproject.toml jupyterlab-settings.json"
+    needed = "Makefile requirements.txt pyproject.toml hatch_build.py "
+    needed += "jupyterlab-settings.json"
     for name in needed.split():
         shutil.copy(ROOT / name, tmp_path)
     shutil.copytree(ROOT / ".ci", tmp_path / ".ci")
