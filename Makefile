@@ -37,8 +37,12 @@ study-%: .venv/lab.stamp
 	$(BIN)/python -m kit.study $*
 
 # mdBook starts `python -m kit.book` by name, so .venv comes first on the path.
+# It copies the wheel, as it does the notebooks, and the start page offers it.
 book: .venv/test.stamp
+	rm -f notebooks/*.whl
+	$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir notebooks .
 	PATH="$(CURDIR)/$(BIN):$$PATH" mdbook build
+	rm -f notebooks/*.whl
 
 slides: .venv/test.stamp
 	$(BIN)/python -m kit.slides $(ONLY)

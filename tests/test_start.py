@@ -6,13 +6,15 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from types import SimpleNamespace
 
 import nbformat
 import pytest
+from IPython.core.inputtransformer2 import TransformerManager
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from kit import lab
-from kit.notebooks import ROOT, cells_hash, lessons, to_notebook
+from kit import anywhere, lab
+from kit.notebooks import ROOT, cells_hash, lessons, source_hash, to_notebook
 
 # --- The reader's copies ---
 
@@ -244,7 +246,7 @@ def test_everybody_names_the_same_pythons():
     pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
     first, end = re.findall(r"3\.(\d+)", pyproject["project"]["requires-python"])
     named = [f"3.{minor}" for minor in range(int(first), int(end))]
-    for name in ("README.md", "Makefile", "kit/__init__.py", ".ci/run"):
+    for name in ("README.md", "Makefile", "kit/__init__.py", "kit/book.py", ".ci/run"):
         text = (ROOT / name).read_text("utf-8")
         assert re.search(rf"{', '.join(named[:-1])} (and|or) {named[-1]}", text), name
 
@@ -265,15 +267,66 @@ def code_cells(name):
     return [cell for cell in to_notebook(name).cells if cell.cell_type == "code"]
 
 
+ADDRESS = "https://github.com/someone/papers"
+
+
 @pytest.mark.parametrize("name", lessons())
-def test_without_the_project_the_first_cell_says_what_helps(name, monkeypatch, capsys):
-    first = code_cells(name)[0].source
-    assert first == code_cells("resnet")[0].source
-    exec(first, {})
-    assert capsys.readouterr() == ("", "")
+def test_the_first_cell_is_that_of_the_address(name):
+    cell = anywhere.first_cell(anywhere.of_project())
+    help = "run `python -m kit.anywhere`, which writes it, and `make notebooks`"
+    assert code_cells(name)[0].source == cell, help
+
+
+@pytest.mark.parametrize("address", [None, ADDRESS])
+def test_without_the_project_the_first_cell_helps(address, monkeypatch, capsys):
+    asked = []
+    shell = SimpleNamespace(run_line_magic=lambda *words: asked.append(words))
+    names = {"get_ipython": lambda: shell}
+    cell = TransformerManager().transform_cell(anywhere.first_cell(address))
+    exec(cell, names)
+    assert capsys.readouterr() == ("", "") and not asked
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(AssertionError, match="pip install -r requirements.txt"):
-        exec(first, {})
+    if address:
+        exec(cell, names)
+        assert asked == [("pip", f"install git+{address}")]
+    else:
+        with pytest.raises(AssertionError, match="pip install -r requirements.txt"):
+            exec(cell, names)
+
+
+def test_a_new_address_is_written_into_the_lessons(tmp_path, capsys):
+    (tmp_path / "lessons").mkdir()
+    module = tmp_path / "lessons" / "resnet.py"
+    original = (ROOT / "lessons" / "resnet.py").read_bytes()
+    module.write_bytes(original)
+    book = (ROOT / "book.toml").read_text("utf-8")
+    named = f'[output.html]\ngit-repository-url = "{ADDRESS}/"'
+    (tmp_path / "book.toml").write_text(book.replace("[output.html]", named))
+    told = "lessons/resnet.py: another first cell; next, `make notebooks`\n"
+    for said in (told, ""):
+        anywhere.main(tmp_path)
+        assert capsys.readouterr().out == said
+    cells = to_notebook("resnet", tmp_path).cells
+    first = next(cell for cell in cells if cell.cell_type == "code")
+    assert first.source == anywhere.first_cell(ADDRESS)
+    assert source_hash("resnet", tmp_path) != source_hash("resnet")
+    (tmp_path / "book.toml").write_text(book)  # and back, to the byte
+    anywhere.main(tmp_path)
+    assert module.read_bytes() == original
+
+
+def test_colab_shows_live_widgets():
+    program = """if True:
+        import sys, types
+        called = []
+        output = types.SimpleNamespace(enable_custom_widget_manager=lambda:
+            called.append(1))
+        sys.modules["google.colab"] = types.SimpleNamespace(output=output)
+        import kit.view
+        print(len(called))
+    """
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True)
+    assert run.stdout.strip() == b"1", run.stderr
 
 
 @pytest.mark.parametrize("name", lessons())
