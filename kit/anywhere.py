@@ -2,8 +2,10 @@
 
 ``book.toml`` names the address, as ``git-repository-url`` below ``[output.html]``.
 The first code cell of a lesson installs the project from there where it is missing, as
-it is on Colab; this command writes that cell into the lessons. The book opens a lesson
-on Colab and Binder. Without an address the cell says what to do, and nothing is opened.
+it is on Colab (if Colab then asks for a restart, restart and run all cells again).
+This command writes that cell into the lessons, which need ``make notebooks`` next.
+The book opens a lesson on Colab and Binder. Without an address the cell says what to
+do, and nothing is opened.
 """
 
 import re
