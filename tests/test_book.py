@@ -9,6 +9,7 @@ from pathlib import Path
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from support import book_settings
 
 from kit.book import include, markdown, page, raw_html
 
@@ -59,11 +60,7 @@ def build(tmp_path_factory):
     def run(*cells, address=None, files=None):
         folder = tmp_path_factory.mktemp("book")
         (folder / "notebooks").mkdir()
-        settings = (ROOT / "book.toml").read_text("utf-8")
-        settings = re.sub("^git-repository-url.*\n", "", settings, flags=re.M)
-        named = f'[output.html]\ngit-repository-url = "{address}"' if address else None
-        settings = settings.replace("[output.html]", named or "[output.html]")
-        (folder / "book.toml").write_text(settings, "utf-8")
+        (folder / "book.toml").write_text(book_settings(address), "utf-8")
         shutil.copytree(ROOT / "theme", folder / "theme")
         pages = ["lesson.ipynb", *(name for name in files or {} if ".md" in name)]
         summary = "".join(f"- [Page]({name})\n" for name in pages)

@@ -12,6 +12,7 @@ import nbformat
 import pytest
 from IPython.core.inputtransformer2 import TransformerManager
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+from support import book_settings
 
 from kit import anywhere, lab
 from kit.notebooks import ROOT, cells_hash, lessons, source_hash, to_notebook
@@ -297,22 +298,26 @@ def test_without_the_project_the_first_cell_helps(address, monkeypatch, capsys):
 def test_a_new_address_is_written_into_the_lessons(tmp_path, capsys):
     (tmp_path / "lessons").mkdir()
     module = tmp_path / "lessons" / "resnet.py"
-    original = (ROOT / "lessons" / "resnet.py").read_bytes()
-    module.write_bytes(original)
-    book = (ROOT / "book.toml").read_text("utf-8")
-    named = f'[output.html]\ngit-repository-url = "{ADDRESS}/"'
-    (tmp_path / "book.toml").write_text(book.replace("[output.html]", named))
-    told = "lessons/resnet.py: another first cell; next, `make notebooks`\n"
-    for said in (told, ""):
+    shutil.copy(ROOT / "lessons" / "resnet.py", module)
+
+    def written(address):
+        settings = tmp_path / "book.toml"
+        settings.write_text(book_settings(address), "utf-8", newline="\n")
         anywhere.main(tmp_path)
-        assert capsys.readouterr().out == said
-    cells = to_notebook("resnet", tmp_path).cells
-    first = next(cell for cell in cells if cell.cell_type == "code")
-    assert first.source == anywhere.first_cell(ADDRESS)
-    assert source_hash("resnet", tmp_path) != source_hash("resnet")
-    (tmp_path / "book.toml").write_text(book)  # and back, to the byte
-    anywhere.main(tmp_path)
-    assert module.read_bytes() == original
+        cells = to_notebook("resnet", tmp_path).cells
+        first = next(cell for cell in cells if cell.cell_type == "code")
+        assert first.source == anywhere.first_cell(address)
+        return module.read_bytes(), capsys.readouterr().out
+
+    without, _ = written(None)
+    told = "lessons/resnet.py: another first cell; next, `make notebooks`\n"
+    changed, said = written(ADDRESS)
+    assert said == told and changed != without
+    assert written(ADDRESS) == (changed, "")
+    assert source_hash("resnet", tmp_path)  # whose text is no longer plain Python
+    assert written(None) == (without, told)
+    if not anywhere.of_project():
+        assert without == (ROOT / "lessons" / "resnet.py").read_bytes()
 
 
 def test_colab_shows_live_widgets():
