@@ -5,19 +5,14 @@
 
 Each viewer's docstring tells its frame; `Figure` tells what all share: controls,
 captions, `.widget()` for live pictures. Importing this also gives matplotlib the look
-of the lessons, and lets Colab show live widgets that are not its own.
+of the lessons.
 """
-
-import sys
 
 from kit.view.apart import Apart
 from kit.view.figure import Figure
 from kit.view.quiz import Spot
 from kit.view.text import Attention, Tokens
 from kit.view.viewers import Curves, Heatmap, Layers, Network, Picture, Predict
-
-if "google.colab" in sys.modules:  # in each of its kernels, and nowhere else
-    sys.modules["google.colab"].output.enable_custom_widget_manager()
 
 __all__ = [
     "Apart", "Attention", "Curves", "Figure", "Heatmap", "Layers", "Network", "Picture",
