@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 import nbformat
 from math_core import LatexError, LatexToMathML
 
-from kit import anywhere
+from kit import public
 
 ANY = r"(?:(?!\n[ \t]*\n).)"  # any character, never across a blank line
 MARKDOWN = re.compile(
@@ -155,7 +155,7 @@ def page(notebook, path, address=None):
     paper = '<button class="print">Print it as a handout</button>'
     opened = [
         f'<a href="{html.escape(place)}">Open in {service}</a>'
-        for service, place in anywhere.open_in(address, PurePosixPath(path).name)
+        for service, place in public.open_in(address, PurePosixPath(path).name)
     ]
     download = f'<p class="download">{" ".join([*opened, link, paper])}</p>'
     parts = re.fullmatch(r"\s*(# [^\n]*)?(.*)", "\n\n".join(blocks), re.DOTALL)
@@ -259,7 +259,7 @@ def main():
         sys.exit(sys.argv[2] != "html")
     context, book = json.load(sys.stdin.buffer)
     folder = Path(context["root"], context["config"]["book"]["src"])
-    address = anywhere.address(context["config"])
+    address = public.address(context["config"])
     for chapter in chapters(book["items"]):
         path, text = chapter["path"] or "", chapter["content"]
         try:

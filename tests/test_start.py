@@ -14,7 +14,7 @@ from IPython.core.inputtransformer2 import TransformerManager
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from support import book_settings
 
-from kit import anywhere, lab
+from kit import lab, public
 from kit.notebooks import ROOT, cells_hash, lessons, source_hash, to_notebook
 from kit.view import Curves
 
@@ -168,8 +168,8 @@ def test_git_ignores_the_copies():
 @pytest.fixture
 def shell(tmp_path):
     """shell(command, …) runs it in a folder with the Makefile, without any .venv."""
-    if not shutil.which("make"):
-        pytest.skip("no make")
+    if sys.platform == "win32" or not shutil.which("make"):
+        pytest.skip("no make, or no shell for it")
     needed = "Makefile requirements.txt pyproject.toml hatch_build.py "
     needed += "jupyterlab-settings.json"
     for name in needed.split():
@@ -274,8 +274,8 @@ ADDRESS = "https://github.com/someone/papers"
 
 @pytest.mark.parametrize("name", lessons())
 def test_the_first_cell_is_that_of_the_address(name):
-    cell = anywhere.first_cell(anywhere.of_project())
-    help = "run `python -m kit.anywhere`, which writes it, and `make notebooks`"
+    cell = public.first_cell(public.of_project())
+    help = "run `python -m kit.public`, which writes it, and `make notebooks`"
     assert code_cells(name)[0].source == cell, help
 
 
@@ -284,7 +284,7 @@ def test_without_the_project_the_first_cell_helps(address, monkeypatch, capsys):
     asked = []
     shell = SimpleNamespace(run_line_magic=lambda *words: asked.append(words))
     names = {"get_ipython": lambda: shell}
-    cell = TransformerManager().transform_cell(anywhere.first_cell(address))
+    cell = TransformerManager().transform_cell(public.first_cell(address))
     exec(cell, names)
     assert capsys.readouterr() == ("", "") and not asked
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
@@ -304,10 +304,10 @@ def test_a_new_address_is_written_into_the_lessons(tmp_path, capsys):
     def written(address):
         settings = tmp_path / "book.toml"
         settings.write_text(book_settings(address), "utf-8", newline="\n")
-        anywhere.main(tmp_path)
+        public.main(tmp_path)
         cells = to_notebook("resnet", tmp_path).cells
         first = next(cell for cell in cells if cell.cell_type == "code")
-        assert first.source == anywhere.first_cell(address)
+        assert first.source == public.first_cell(address)
         return module.read_bytes(), capsys.readouterr().out
 
     without, _ = written(None)
@@ -317,7 +317,7 @@ def test_a_new_address_is_written_into_the_lessons(tmp_path, capsys):
     assert written(ADDRESS) == (changed, "")
     assert source_hash("resnet", tmp_path)  # whose text is no longer plain Python
     assert written(None) == (without, told)
-    if not anywhere.of_project():
+    if not public.of_project():
         assert without == (ROOT / "lessons" / "resnet.py").read_bytes()
 
 

@@ -1,4 +1,4 @@
-"""What follows from the project's public address: ``python -m kit.anywhere``.
+"""What follows from the project's public address: ``python -m kit.public``.
 
 ``book.toml`` names the address, as ``git-repository-url`` below ``[output.html]``.
 The first code cell of a lesson installs the project from there where it is missing, as
