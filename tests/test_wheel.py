@@ -82,6 +82,10 @@ def test_it_holds_what_a_reader_needs_and_nothing_else(wheel):
     assert {name for name in names_in(wheel) if not of_wheels.match(name)} == needed
 
 
+def test_the_readme_names_it(wheel):
+    assert f"pip install {wheel.name}\n" in (ROOT / "README.md").read_text("utf-8")
+
+
 def test_it_depends_on_the_pins(wheel):
     pinned = (ROOT / "requirements.txt").read_text("utf-8")
     pins = re.findall(r"^[\w-]+==.+$", pinned, re.M)
