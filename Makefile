@@ -37,8 +37,12 @@ study-%: .venv/lab.stamp
 	$(BIN)/python -m kit.study $*
 
 # mdBook starts `python -m kit.book` by name, so .venv comes first on the path.
+# It copies the wheel, as it does the notebooks, and the start page offers it.
 book: .venv/test.stamp
+	rm -f notebooks/*.whl
+	$(BIN)/python -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir notebooks .
 	PATH="$(CURDIR)/$(BIN):$$PATH" mdbook build
+	rm -f notebooks/*.whl
 
 slides: .venv/test.stamp
 	$(BIN)/python -m kit.slides $(ONLY)
@@ -55,7 +59,7 @@ asked-for:
 NO_BUILD := { echo "If there is no build of a package for this Python: tested are 3.11, 3.12 and 3.13, chosen by PYTHON=python3.12" >&2; exit 1; }
 
 # Installing the project copies its JupyterLab defaults into .venv, so these are prerequisites too.
-.venv/lab.stamp: requirements.txt pyproject.toml jupyterlab-settings.json | asked-for
+.venv/lab.stamp: requirements.txt pyproject.toml hatch_build.py jupyterlab-settings.json | asked-for
 	@test -x $(BIN)/python || $(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || \
 	  { echo "Python 3.11, 3.12 or 3.13 is needed, '$(PYTHON)' is not: make $(or $(MAKECMDGOALS),lab) PYTHON=python3.12" >&2; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv

@@ -14,6 +14,8 @@ from pathlib import Path, PurePosixPath
 import nbformat
 from math_core import LatexError, LatexToMathML
 
+from kit import public
+
 ANY = r"(?:(?!\n[ \t]*\n).)"  # any character, never across a blank line
 MARKDOWN = re.compile(
     rf"""
@@ -139,8 +141,10 @@ def parts_of(cells, path):
     return blocks
 
 
-def page(notebook, path):
+def page(notebook, path, address=None):
     """Markdown page made of a notebook, given as JSON text; `path` names its file.
+
+    address: the project's, by which the page opens the notebook elsewhere.
 
     Raises ValueError naming file and cell for an error output, an unexecuted cell or
     wrong TeX.
@@ -149,7 +153,11 @@ def page(notebook, path):
     name = html.escape(PurePosixPath(path).name)
     link = f'<a href="{name}" download>Download this page as a notebook</a>'
     paper = '<button class="print">Print it as a handout</button>'
-    download = f'<p class="download">{link} {paper}</p>'
+    opened = [
+        f'<a href="{html.escape(place)}">Open in {service}</a>'
+        for service, place in public.open_in(address, PurePosixPath(path).name)
+    ]
+    download = f'<p class="download">{" ".join([*opened, link, paper])}</p>'
     parts = re.fullmatch(r"\s*(# [^\n]*)?(.*)", "\n\n".join(blocks), re.DOTALL)
     title, body = parts.groups(default="")
     return f"{title}\n\n{download}\n\n{body.lstrip()}\n"
@@ -219,6 +227,18 @@ def include(text, where, folder):
     return INCLUDED.sub(taken, text)
 
 
+WHEEL = """Or, with Python 3.11, 3.12 or 3.13 and nothing else, take the lessons along:
+download <a href="{name}" download>{name}</a>, install it with `pip install` and type
+`papers-cell-by-cell`."""
+
+
+def with_wheel(text, folder):
+    """A page that offers the wheel at `<!-- wheel -->`, where there is one to copy."""
+    names = [path.name for path in folder.glob("*.whl")]
+    offer = "\n".join(WHEEL.format(name=html.escape(name)) for name in names)
+    return text.replace("<!-- wheel -->", offer)
+
+
 def definition(source, words):
     """The lines from that with these words to the next that is not further in."""
     lines = source[source.rfind("\n", 0, source.index(words)) + 1 :].splitlines()
@@ -239,13 +259,14 @@ def main():
         sys.exit(sys.argv[2] != "html")
     context, book = json.load(sys.stdin.buffer)
     folder = Path(context["root"], context["config"]["book"]["src"])
+    address = public.address(context["config"])
     for chapter in chapters(book["items"]):
         path, text = chapter["path"] or "", chapter["content"]
         try:
             if path.endswith(".ipynb"):
-                chapter["content"] = page(text, path)
+                chapter["content"] = page(text, path, address)
             else:
-                text = starred(markdown(text, path))
+                text = starred(markdown(with_wheel(text, folder), path))
                 chapter["content"] = include(text, path, folder)
         except ValueError as error:
             sys.exit(f"error: {error}")

@@ -7,7 +7,7 @@ from jupytext import AsyncTextFileContentsManager
 from tornado.web import HTTPError
 
 from kit.lab import stored
-from kit.notebooks import apart, inputs_hash
+from kit.notebooks import ROOT, apart, inputs_hash
 
 
 class Lessons(AsyncTextFileContentsManager):
@@ -19,7 +19,7 @@ class Lessons(AsyncTextFileContentsManager):
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
-        for path in Path(self.root_dir, "notebooks").glob("*.ipynb"):
+        for path in (ROOT / "notebooks").glob("*.ipynb"):
             if nb := stored(path):
                 self.notary.sign(nb)  # by content: copies of it are trusted too
 

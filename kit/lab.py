@@ -1,7 +1,8 @@
-"""The lessons in JupyterLab: ``python -m kit.lab [--edit] [options of jupyter lab]``.
+"""The lessons in JupyterLab: ``papers-cell-by-cell [LESSON] [options of JupyterLab]``.
 
-A reader works on copies in ``my-lessons/``, a folder that git ignores. What was changed
-there is never overwritten: a new edition of a lesson is laid beside it.
+In the project's folder the same is ``python -m kit.lab``.
+A reader works on copies in the folder ``my-lessons/`` below the current one. What was
+changed there is never overwritten: a new edition of a lesson is laid beside it.
 With ``--edit`` the originals open; saving one writes its module in ``lessons/`` too.
 """
 
@@ -87,25 +88,26 @@ def progress(root=ROOT):
     return f"Exercises solved on this machine: {', '.join(found)}."
 
 
-def more_exercises(root=ROOT):
+def more_exercises(folder, root=ROOT):
     """Lay out notebooks of exercises without solutions; returns a line of links."""
     links = []
     for name in lessons(root):
         if (root / "lessons" / "assignments" / f"{name}.py").exists():
             title = about(to_notebook(name, root), name)["title"].partition(":")[0]
-            path = root / MINE / f"{name}-exercises.ipynb"
+            path = folder / f"{name}-exercises.ipynb"
             if not path.exists():
                 nbformat.write(practice_notebook(name, title), path)
             links.append(f"[{title}]({path.name})")
     return f"More exercises, without solutions: {', '.join(links)}." if links else ""
 
 
-def open_desk(root=ROOT):
+def open_desk(root=ROOT, here=None):
     """Lay out the reader's copies and their start page; returns what is new.
 
     That is a line for each lesson of which the reader has changed an older edition.
+    here: where the folder of the copies lies or is made; otherwise in the project.
     """
-    folder, news = root / MINE, {}
+    folder, news = (here or root) / MINE, {}
     folder.mkdir(exist_ok=True)
     for name in lessons(root):
         original = root / "notebooks" / f"{name}.ipynb"
@@ -114,7 +116,7 @@ def open_desk(root=ROOT):
             news[path.name] = f"There is a new edition of {title}"
     table = lesson_table(root, root / "notebooks")  # the copies bear the same names
     offers = [f"\n**{text}**: [{file}]({file})\n" for file, text in news.items()]
-    parts = {"progress": progress(root), "more": more_exercises(root)}
+    parts = {"progress": progress(root), "more": more_exercises(folder, root)}
     start = START.format(news="".join(offers), table=table, **parts)
     (folder / "index.md").write_text(start, "utf-8")
     return [f"{text}: {MINE}/{file}" for file, text in news.items()]
@@ -122,27 +124,39 @@ def open_desk(root=ROOT):
 
 def main(args=None, root=ROOT):
     parser = argparse.ArgumentParser(
-        prog="python -m kit.lab",
-        description="The lessons in JupyterLab.",
+        prog="papers-cell-by-cell",
+        usage="%(prog)s [LESSON] [--edit] [options of JupyterLab]",
+        description="The lessons in JupyterLab; LESSON is the one to begin with: "
+        f"{', '.join(lessons(root))}.",
         epilog="Other options go to JupyterLab: --no-browser, --port=9999, …",
         allow_abbrev=False,
     )
     parser.add_argument("--edit", action="store_true", help="the originals, no copies")
     options, others = parser.parse_known_args(args)
+    # Not an argument of the parser, which would take the 9999 of `--port 9999` for it.
+    lesson = others.pop(0) if others and not others[0].startswith("-") else None
+    if lesson not in (None, *lessons(root)):
+        parser.error(f"no lesson named {lesson}; there are {', '.join(lessons(root))}")
+    if options.edit and not (root / "pyproject.toml").exists():
+        parser.error("--edit needs the project's folder: `make edit` there")
     home()
     from jupyterlab.labapp import LabApp  # not sooner: importing it looks for the home
 
-    try:
-        for line in [] if options.edit else open_desk(root):
-            print(line, flush=True)
-    except OSError as error:
-        sys.exit(f"error: the copies of the lessons cannot be made: {error}")
+    here, page = root, f"notebooks/{lesson}.ipynb" if lesson else "notebooks/index.md"
+    if not options.edit:
+        here = Path.cwd()
+        try:
+            for line in open_desk(root, here):
+                print(line, flush=True)
+            copy = lay_out(root / page, here / MINE).name if lesson else "index.md"
+        except OSError as error:
+            sys.exit(f"error: the copies of the lessons cannot be made: {error}")
+        page = f"{MINE}/{copy}"
     # A terminal in JupyterLab, and `!pip` in a notebook, find this Python.
-    here = str(Path(sys.executable).parent)
-    os.environ["PATH"] = os.pathsep.join([here, os.environ["PATH"]])
-    page = "notebooks/index.md" if options.edit else f"{MINE}/index.md"
+    bin_folder = str(Path(sys.executable).parent)
+    os.environ["PATH"] = os.pathsep.join([bin_folder, os.environ["PATH"]])
     LabApp.launch_instance([
-        f"--ServerApp.root_dir={root}",
+        f"--ServerApp.root_dir={here}",
         "--ServerApp.contents_manager_class=kit.contents.Lessons",
         f"--LabApp.default_url=/lab/tree/{page}",
         *others,

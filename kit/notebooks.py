@@ -28,6 +28,7 @@ from pathlib import Path
 import jupytext
 import nbformat
 import psutil
+from IPython.core.inputtransformer2 import TransformerManager
 from nbclient import NotebookClient
 from nbclient.exceptions import CellControlSignal, CellExecutionError, DeadKernelError
 from tqdm import tqdm
@@ -103,6 +104,7 @@ def source_hash(name, root=ROOT):
     # As notebooks, in which the cells that are comments in the module are code.
     cells = [cell for lesson in names for cell in to_notebook(lesson, root).cells]
     sources = [cell.source for cell in cells if cell.cell_type == "code"]
+    sources = [TransformerManager().transform_cell(one) for one in sources]  # %pip
     sources += [path.read_text("utf-8") for path in files if path.suffix == ".py"]
     files += sorted(kit_files(sources))
     # Text mode, so that the line ends of a Windows checkout give the same hash.

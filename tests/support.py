@@ -11,6 +11,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from kit.notebooks import ROOT
+
 
 def randomise(model):
     """Statistics and scales of a trained network: 0 and 1 would hide a swap."""
@@ -177,6 +179,14 @@ def first_losses(count, fit, *args):
     with pytest.raises(StopIteration):
         fit(*args, watch)
     return losses
+
+
+def book_settings(address):
+    """The text of book.toml with another public address of the project, or None."""
+    text = (ROOT / "book.toml").read_text("utf-8")
+    text = re.sub("^git-repository-url.*\n", "", text, flags=re.M)
+    named = f'[output.html]\ngit-repository-url = "{address}"'
+    return text.replace("[output.html]", named) if address else text
 
 
 # The address of something that a page would have to fetch.

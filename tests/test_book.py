@@ -9,6 +9,7 @@ from pathlib import Path
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from support import book_settings
 
 from kit.book import include, markdown, page, raw_html
 
@@ -44,8 +45,9 @@ def shown(data, **more):
     return new_output("display_data", data=data, **more)
 
 
-def make_page(*cells):
-    return page(nbformat.writes(new_notebook(cells=list(cells))), "lesson.ipynb")
+def make_page(*cells, address=None):
+    notebook = nbformat.writes(new_notebook(cells=list(cells)))
+    return page(notebook, "lesson.ipynb", address)
 
 
 @pytest.fixture(scope="module")
@@ -55,12 +57,16 @@ def build(tmp_path_factory):
     It has the project's own book.toml and theme.
     """
 
-    def run(*cells):
+    def run(*cells, address=None, files=None):
         folder = tmp_path_factory.mktemp("book")
         (folder / "notebooks").mkdir()
-        shutil.copy(ROOT / "book.toml", folder)
+        (folder / "book.toml").write_text(book_settings(address), "utf-8")
         shutil.copytree(ROOT / "theme", folder / "theme")
-        (folder / "notebooks/SUMMARY.md").write_text("- [Lesson](lesson.ipynb)\n")
+        pages = ["lesson.ipynb", *(name for name in files or {} if ".md" in name)]
+        summary = "".join(f"- [Page]({name})\n" for name in pages)
+        (folder / "notebooks/SUMMARY.md").write_text(summary)
+        for name, text in (files or {}).items():
+            (folder / "notebooks" / name).write_text(text)
         notebook = new_notebook(cells=list(cells))
         nbformat.write(notebook, folder / "notebooks/lesson.ipynb")
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
@@ -173,6 +179,69 @@ def test_title_first_then_the_download():
     title, download, rest = text.split("\n\n", 2)
     assert title == "# ResNet" and rest == "by He\n"
     assert '<a href="lesson.ipynb" download>' in download
+
+
+def opened(text):
+    """{service: address} of the links that open a lesson elsewhere."""
+    links = re.findall(r'<a href="([^"]*)">Open in (\w+)</a>', text)
+    return {service: link for link, service in links}
+
+
+GITHUB = "https://github.com/someone/papers"
+ON_BINDER = "main?urlpath=lab/tree/notebooks/lesson.ipynb"
+PLACES = {
+    None: {},
+    GITHUB: {
+        "Colab": "https://colab.research.google.com/github/someone/papers/blob/main/"
+        "notebooks/lesson.ipynb",
+        "Binder": f"https://mybinder.org/v2/gh/someone/papers/{ON_BINDER}",
+    },
+    "https://git.example.org/a/b": {
+        "Binder": "https://mybinder.org/v2/git/"
+        f"https%3A%2F%2Fgit.example.org%2Fa%2Fb/{ON_BINDER}",
+    },
+}
+
+
+@pytest.mark.parametrize("address", PLACES)
+def test_a_lesson_opens_elsewhere_when_the_project_has_an_address(address):
+    text = make_page(new_markdown_cell("# ResNet"), address=address)
+    assert opened(text) == PLACES[address]
+    assert ("Open in" in text) == bool(PLACES[address])
+
+
+def test_the_address_that_one_clones_from_is_known_too():
+    text = make_page(new_markdown_cell("# ResNet"), address=f"{GITHUB}.git")
+    assert opened(text) == PLACES[GITHUB]
+
+
+@pytest.mark.parametrize("address", [None, GITHUB])
+def test_the_book_opens_lessons_by_the_address_in_its_settings(build, address):
+    process, site = build(new_markdown_cell("# ResNet"), address=address)
+    assert process.returncode == 0, process.stderr
+    assert opened((site / "lesson.html").read_text("utf-8")) == PLACES[address]
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_the_start_page_offers_the_wheel_where_there_is_one(build, there):
+    name = "papers_cell_by_cell-0.1.0-py3-none-any.whl"
+    files = {"start.md": "# Start\n\nOr so.\n<!-- wheel -->\n\nThe end.\n"}
+    files |= {name: "the wheel"} if there else {}
+    process, site = build(new_markdown_cell("# ResNet"), files=files)
+    assert process.returncode == 0, process.stderr
+    html = (site / "start.html").read_text("utf-8")
+    assert (f'<a href="{name}" download' in html) == there and "The end." in html
+    assert (site / name).exists() == there and ("pip install" in html) == there
+
+
+def test_make_book_makes_the_wheel_first():
+    if not shutil.which("make"):
+        pytest.skip("no make")
+    command = ["make", "-n", "-o", ".venv/test.stamp", "book"]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert re.search(r"pip wheel .* notebooks \.\n.*mdbook build\n", run.stdout)
+    start = (ROOT / "notebooks" / "index.md").read_text("utf-8")
+    assert "\n<!-- wheel -->\n" in start
 
 
 ERROR = new_output("error", ename="ValueError", evalue="no", traceback=[])

@@ -6,13 +6,17 @@ import shutil
 import subprocess
 import sys
 import tomllib
+from types import ModuleType, SimpleNamespace
 
 import nbformat
 import pytest
+from IPython.core.inputtransformer2 import TransformerManager
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+from support import book_settings
 
-from kit import lab
-from kit.notebooks import ROOT, cells_hash, lessons, to_notebook
+from kit import lab, public
+from kit.notebooks import ROOT, cells_hash, lessons, source_hash, to_notebook
+from kit.view import Curves
 
 # --- The reader's copies ---
 
@@ -98,6 +102,60 @@ def test_a_copy_that_cannot_be_read_stays_and_a_deleted_one_is_made_anew(project
     assert on_the_desk(project) == there
 
 
+@pytest.fixture
+def started(project, tmp_path, monkeypatch, capsys):
+    """started(arguments) -> (options of JupyterLab, what was said), in a new folder."""
+    here = tmp_path / "elsewhere"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    monkeypatch.setenv("PATH", os.environ["PATH"])
+    given = []
+    launch = "jupyterlab.labapp.LabApp.launch_instance"
+    monkeypatch.setattr(launch, lambda options: given.extend(options))
+
+    def run(*arguments):
+        given.clear()
+        lab.main(list(arguments), project)
+        return given, capsys.readouterr().out
+
+    return run
+
+
+def test_copies_lie_where_the_command_was_given(started, project, tmp_path):
+    given, said = started()
+    assert f"--ServerApp.root_dir={tmp_path / 'elsewhere'}" in given and said == ""
+    assert "--LabApp.default_url=/lab/tree/my-lessons/index.md" in given
+    assert (tmp_path / "elsewhere" / lab.MINE / "two.ipynb").exists()
+    assert not (project / lab.MINE).exists()
+
+
+def test_a_lesson_can_be_named_to_begin_with(started, project, tmp_path):
+    given, _ = started("two", "--port", "9999")
+    assert "--LabApp.default_url=/lab/tree/my-lessons/two.ipynb" in given
+    assert given[-2:] == ["--port", "9999"]
+    assert started("--port", "9999")[0][-2:] == ["--port", "9999"]
+    work(tmp_path / "elsewhere" / lab.MINE / "two.ipynb")
+    publish(project, "two", edition="2")
+    given, said = started("two")  # the new edition is what one asked for
+    assert "--LabApp.default_url=/lab/tree/my-lessons/two-new.ipynb" in given
+    assert said == "There is a new edition of Two: my-lessons/two-new.ipynb\n"
+
+
+def test_an_unknown_lesson_and_originals_that_are_not_there(started, project, capsys):
+    for arguments, told in [
+        (["three"], "no lesson named three; there are one, two"),
+        (["--edit"], "--edit needs the project's folder: `make edit` there"),
+    ]:
+        with pytest.raises(SystemExit) as stopped:
+            started(*arguments)
+        assert stopped.value.code == 2 and told in capsys.readouterr().err
+    (project / "pyproject.toml").touch()
+    assert "--LabApp.default_url=/lab/tree/notebooks/one.ipynb" in started(
+        "one", "--edit"
+    )[0]
+    assert not (project / lab.MINE).exists()
+
+
 @pytest.mark.skipif(not (ROOT / ".git").exists(), reason="not a checkout")
 def test_git_ignores_the_copies():
     command = ["git", "check-ignore", "-q", f"{lab.MINE}/resnet.ipynb"]
@@ -110,9 +168,10 @@ def test_git_ignores_the_copies():
 @pytest.fixture
 def shell(tmp_path):
     """shell(command, …) runs it in a folder with the Makefile, without any .venv."""
-    if not shutil.which("make"):
-        pytest.skip("no make")
-    needed = "Makefile requirements.txt pyproject.toml jupyterlab-settings.json"
+    if sys.platform == "win32" or not shutil.which("make"):
+        pytest.skip("no make, or no shell for it")
+    needed = "Makefile requirements.txt pyproject.toml hatch_build.py "
+    needed += "jupyterlab-settings.json"
     for name in needed.split():
         shutil.copy(ROOT / name, tmp_path)
     shutil.copytree(ROOT / ".ci", tmp_path / ".ci")
@@ -189,7 +248,7 @@ def test_everybody_names_the_same_pythons():
     pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
     first, end = re.findall(r"3\.(\d+)", pyproject["project"]["requires-python"])
     named = [f"3.{minor}" for minor in range(int(first), int(end))]
-    for name in ("README.md", "Makefile", "kit/__init__.py", ".ci/run"):
+    for name in ("README.md", "Makefile", "kit/__init__.py", "kit/book.py", ".ci/run"):
         text = (ROOT / name).read_text("utf-8")
         assert re.search(rf"{', '.join(named[:-1])} (and|or) {named[-1]}", text), name
 
@@ -210,15 +269,70 @@ def code_cells(name):
     return [cell for cell in to_notebook(name).cells if cell.cell_type == "code"]
 
 
+ADDRESS = "https://github.com/someone/papers"
+
+
 @pytest.mark.parametrize("name", lessons())
-def test_without_the_project_the_first_cell_says_what_helps(name, monkeypatch, capsys):
-    first = code_cells(name)[0].source
-    assert first == code_cells("resnet")[0].source
-    exec(first, {})
-    assert capsys.readouterr() == ("", "")
+def test_the_first_cell_is_that_of_the_address(name):
+    cell = public.first_cell(public.of_project())
+    help = "run `python -m kit.public`, which writes it, and `make notebooks`"
+    assert code_cells(name)[0].source == cell, help
+
+
+@pytest.mark.parametrize("address", [None, ADDRESS])
+def test_without_the_project_the_first_cell_helps(address, monkeypatch, capsys):
+    asked = []
+    shell = SimpleNamespace(run_line_magic=lambda *words: asked.append(words))
+    names = {"get_ipython": lambda: shell}
+    cell = TransformerManager().transform_cell(public.first_cell(address))
+    exec(cell, names)
+    assert capsys.readouterr() == ("", "") and not asked
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(AssertionError, match="pip install -r requirements.txt"):
-        exec(first, {})
+    if address:
+        exec(cell, names)
+        assert asked == [("pip", f"install git+{address}")]
+    else:
+        with pytest.raises(AssertionError, match="pip install -r requirements.txt"):
+            exec(cell, names)
+
+
+def test_a_new_address_is_written_into_the_lessons(tmp_path, capsys):
+    (tmp_path / "lessons").mkdir()
+    module = tmp_path / "lessons" / "resnet.py"
+    shutil.copy(ROOT / "lessons" / "resnet.py", module)
+
+    def written(address):
+        settings = tmp_path / "book.toml"
+        settings.write_text(book_settings(address), "utf-8", newline="\n")
+        public.main(tmp_path)
+        cells = to_notebook("resnet", tmp_path).cells
+        first = next(cell for cell in cells if cell.cell_type == "code")
+        assert first.source == public.first_cell(address)
+        return module.read_bytes(), capsys.readouterr().out
+
+    without, _ = written(None)
+    told = "lessons/resnet.py: another first cell; next, `make notebooks`\n"
+    changed, said = written(ADDRESS)
+    assert said == told and changed != without
+    assert written(ADDRESS) == (changed, "")
+    assert source_hash("resnet", tmp_path)  # whose text is no longer plain Python
+    assert written(None) == (without, told)
+    if not public.of_project():
+        assert without == (ROOT / "lessons" / "resnet.py").read_bytes()
+
+
+def test_colab_is_asked_to_show_live_widgets(monkeypatch):
+    """By anywidget, which makes ours; Colab shows no others before it is asked."""
+    called = []
+    output = ModuleType("google.colab.output")
+    output.enable_custom_widget_manager = lambda: called.append(True)
+    monkeypatch.setitem(sys.modules, "google.colab.output", output)
+    line = {"name": "a", "x": [0, 1], "y": [1, 2]}
+    texts = dict.fromkeys(["caption", "alt", "x_label", "y_label"], "a line")
+    figure = Curves({"series": [line]}, **texts)
+    assert not called
+    figure.widget()
+    assert called == [True]
 
 
 @pytest.mark.parametrize("name", lessons())

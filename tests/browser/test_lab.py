@@ -373,7 +373,7 @@ def test_start_page_leads_to_copies_of_the_lessons(lab, page, undone):
     start = page.locator(".jp-MarkdownViewer")
     start.get_by_role("heading", name="Papers, Cell by Cell").wait_for()
     assert start.locator("table a[href*='.ipynb']").count() == len(LESSONS)
-    start.get_by_role("link", name="DenseNet:").click()
+    start.locator("table").get_by_role("link", name="DenseNet").click()
     page.wait_for_function(f"{NOTEBOOK}?.context?.path === '{MINE}/densenet.ipynb'")
     index = next(i for i, cell in enumerate(opened(page)) if has_figure(cell))
     go_to(page, index)
