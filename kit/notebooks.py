@@ -119,7 +119,7 @@ def beside(lesson, root=ROOT):
     found = []
     for kind in ("py", "json"):
         found += sorted((root / "lessons").rglob(f"{lesson}.{kind}"))
-    return [path for path in found if path.parent.name != "scale"]
+    return [one for one in found if one.parts[-2:] != ("scale", f"{lesson}.py")]
 
 
 def cells_hash(nb):

@@ -1436,16 +1436,19 @@ def attention_maps(encoder, ids):
 # logits = model(**inputs)        # (1, tokens, 30000)
 # ```
 #
-# To train at the paper's scale, give `PreTraining(build("albert-base"))` batches of `[CLS] x₁ [SEP] x₂ [SEP]`
-# hidden by `published.choose_ngrams` and `hide`, and add the two losses:
+# At the paper's scale, by its recipe (`lessons/scale/albert.py`, each figure with its section), on eight GPUs:
 #
-# ```python
-# words, order = model.both(read, attention_mask, segments)
-# loss = F.cross_entropy(words.flatten(0, 1), targets.flatten())
-# loss = loss + F.cross_entropy(order, swapped)
+# ```bash
+# torchrun --nproc-per-node=8 -m lessons.scale albert --variant albert-base --data texts --out runs/albert --bf16 --accumulate 16
 # ```
 #
-# On several machines wrap the model in `torch.nn.parallel.DistributedDataParallel`: what ALBERT saves is what they send each other.
+# What ALBERT saves is what these processes send each other (section 1).
+# Its small form, `--small`, needs no data and no GPU. What it did here:
+
+# %% tags=["active-ipynb"]
+# from kit.small_run import small_run
+#
+# small_run("albert")
 
 # %% [markdown] tags=["slide"]
 # ## 12. Where we differ, and what does not show

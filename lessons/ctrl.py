@@ -1196,8 +1196,21 @@ def build(name, **changes):
 # ids, p = generate(model, ids, 40, partial(greedy, theta=1.2))
 # ```
 #
-# To train at the paper's scale: `fit(build("ctrl-256").to("cuda"), …)`, with the code of each document in front of every window.
+# At the paper's scale, by its recipe (`lessons/scale/ctrl.py`, each figure with its section), on eight GPUs:
 #
+# ```bash
+# torchrun --nproc-per-node=8 -m lessons.scale ctrl --data texts-by-code --out runs/ctrl --shard --bf16 --accumulate 16
+# ```
+#
+# The folders of `texts-by-code` bear the names of the codes; `--shard` gives each GPU its part of the 1.6 billion weights.
+# Its small form, `--small`, needs no data and no GPU. What it did here:
+
+# %% tags=["active-ipynb"]
+# from kit.small_run import small_run
+#
+# small_run("ctrl")
+
+# %% [markdown]
 # ## 12. Where we differ, and what does not show
 #
 # | what | the paper | here |

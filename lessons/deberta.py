@@ -1353,9 +1353,20 @@ def build(name, **changes):
 #
 # With `decoder=True` it takes the mask decoder and the head, too, and fills in words as the paper does.
 #
-# To train at the paper's scale, give `MaskedLM(MaskDecoder(VARIANTS["deberta-base"]))` texts of 512 pieces,
-# hidden by ALBERT's `choose_ngrams`; 2,000 a step, a million steps (Table 8).
+# At the paper's scale, by its recipe (`lessons/scale/deberta.py`, each figure with its section), on eight GPUs:
 #
+# ```bash
+# torchrun --nproc-per-node=8 -m lessons.scale deberta --variant deberta-base --data texts --out runs/deberta --bf16 --accumulate 16
+# ```
+#
+# Its small form, `--small`, needs no data and no GPU. What it did here:
+
+# %% tags=["active-ipynb"]
+# from kit.small_run import small_run
+#
+# small_run("deberta")
+
+# %% [markdown]
 # ## 13. Where we differ, and what does not show
 #
 # | what | the paper | here |

@@ -1253,6 +1253,20 @@ class FrugalBlock(DenseBlock):
 # logits = model(images)    # (batch, 3, 224, 224), normalised as the publisher says
 # ```
 #
+# At the paper's scale, by its recipe (`lessons/scale/densenet.py`, each figure with its section), on eight GPUs:
+#
+# ```bash
+# torchrun --nproc-per-node=8 -m lessons.scale densenet --variant densenet121 --data imagenet --out runs/densenet121 --bf16 --workers 8
+# ```
+#
+# Its small form, `--small`, needs no data and no GPU. What it did here:
+
+# %% tags=["active-ipynb"]
+# from kit.small_run import small_run
+#
+# small_run("densenet")
+
+# %% [markdown]
 # ## 10. Where we differ, and what does not show
 #
 # | what | the paper | here |

@@ -993,14 +993,20 @@ def build(name, **changes):
 # discriminator(**inputs).sigmoid()       # (1, tokens): the probability of "replaced"
 # ```
 #
-# To train at the paper's scale, give `electra_loss` the paper's pair, and texts of 512 WordPieces, 256 a step.
-# (`choose` and `MASK` count on special tokens below 5; set them to your vocabulary's.)
+# At the paper's scale, by its recipe (`lessons/scale/electra.py`, each figure with its section), on eight GPUs:
 #
-# ```python
-# model = Electra(build("electra-base-discriminator"), build("electra-base-generator"))
-# loss = electra_loss(model.to("cuda"), input_ids)
+# ```bash
+# torchrun --nproc-per-node=8 -m lessons.scale electra --variant electra-base --data texts --out runs/electra --bf16
 # ```
 #
+# Its small form, `--small`, needs no data and no GPU. What it did here:
+
+# %% tags=["active-ipynb"]
+# from kit.small_run import small_run
+#
+# small_run("electra")
+
+# %% [markdown]
 # ## 10. Where we differ, and what does not show
 #
 # | what | the paper | here |

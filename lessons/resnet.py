@@ -947,16 +947,20 @@ class HighwayBlock(PlainBlock):
 # logits = model(images)      # (batch, 3, 224, 224), normalised as the publisher says
 # ```
 #
-# The paper's run on CIFAR-10, for a `loader` of batches of 128 padded, cropped and mirrored images:
+# At the paper's scale, by its recipe (`lessons/scale/resnet.py`, each figure with its section), on two GPUs:
 #
-# ```python
-# model = build("resnet56").to("cuda")
-# optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=1e-4)
-# schedule = torch.optim.lr_scheduler.MultiStepLR(optimizer, [32_000, 48_000])
-# for epoch in range(164):                                   # 64,000 steps
-#     train.fit(model, loader, F.cross_entropy, optimizer, schedule)
+# ```bash
+# torchrun --nproc-per-node=2 -m lessons.scale resnet --variant resnet56 --data cifar-10-batches-bin --out runs/resnet56
 # ```
 #
+# Its small form, `--small`, needs no data and no GPU. What it did here:
+
+# %% tags=["active-ipynb"]
+# from kit.small_run import small_run
+#
+# small_run("resnet")
+
+# %% [markdown]
 # ## 9. Where we differ, and what does not show
 #
 # | what | the paper | here |

@@ -11,6 +11,8 @@ import itertools
 import json
 import os
 import pickle
+import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -28,10 +30,11 @@ from kit import given
 from kit.given import new_tokenizer
 from kit.processes import Refused, processes
 from kit.recipes import falling, rising
-from kit.scale import places
+from kit.scale import Options, places, run
+from kit.small_run import small_run, stored
 from lessons import albert
 from lessons.scale import costs
-from lessons.scale.__main__ import NAMES, main
+from lessons.scale.__main__ import NAMES, main, parser, wishes
 from lessons.scale.albert import Lamb, spans
 from lessons.scale.ctrl import coded
 
@@ -336,6 +339,45 @@ def test_the_small_form_of_each_recipe_learns(name, tmp_path, capsys):
     found = losses(tmp_path)
     assert found[-10:].mean() < 0.95 * found[:5].mean()
     assert capsys.readouterr().out.startswith(f"{name}: ")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_stored_small_run_is_what_the_recipe_does(name, tmp_path):
+    _, wish = wishes(f"{name} --small --out {tmp_path}".split())
+    recipe = importlib.import_module(f"lessons.scale.{name}").recipe
+    with processes() as device:
+        begin = partial(lambda wish: dataclasses.replace(recipe(wish), steps=3), wish)
+        run(device, begin, Options(out=tmp_path))
+    kept = torch.tensor(stored(name)["losses"][:3])
+    assert alike(kept, losses(tmp_path), 1e-3), (
+        f"the recipe changed: python -m kit.small_run {name}"
+    )
+
+
+def test_the_picture_of_a_small_run_has_its_losses():
+    kept, picture = stored("resnet"), small_run("resnet")
+    (line,) = picture.frames[()]["series"]
+    assert line["x"][-1] == len(kept["losses"]) == 10 * len(line["y"])
+    assert line["y"][0] == pytest.approx(sum(kept["losses"][:10]) / 10, rel=1e-3)
+    ((what, value),) = kept["result"].items()
+    assert f"{what} {value:.4g}" in picture.frames[()]["note"]
+
+
+def commands():
+    """(file, name, words) of every command that a reader is given."""
+    for path in [ROOT / "README.md", *sorted((ROOT / "lessons").glob("*.py"))]:
+        text = path.read_text("utf-8")
+        found = re.findall(r"-m lessons\.scale (.+?)(?:  +#|`|$)", text, re.M)
+        yield from ((path.name, shlex.split(line)) for line in found)
+
+
+def test_the_commands_that_a_reader_is_given_are_understood():
+    told = [(file, words) for file, words in commands() if words[0] in NAMES]
+    assert {f"{name}.py" for name in NAMES} <= {file for file, _ in told}
+    for _, words in told:
+        wish = parser().parse_args(words)
+        recipes = importlib.import_module(f"lessons.scale.{wish.name}")
+        assert (wish.variant or recipes.DEFAULT) in recipes.VARIANTS
 
 
 @pytest.mark.parametrize("name", NAMES)
