@@ -15,7 +15,14 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from support import book_settings
 
 from kit import lab, public
-from kit.notebooks import ROOT, cells_hash, lessons, source_hash, to_notebook
+from kit.notebooks import (
+    ROOT,
+    WIDGET,
+    cells_hash,
+    lessons,
+    source_hash,
+    to_notebook,
+)
 from kit.view import Curves
 
 # --- The reader's copies ---
@@ -326,13 +333,20 @@ def test_colab_is_asked_to_show_live_widgets(monkeypatch):
     called = []
     output = ModuleType("google.colab.output")
     output.enable_custom_widget_manager = lambda: called.append(True)
+    output._widgets = SimpleNamespace(_installed_url="manager.js")
     monkeypatch.setitem(sys.modules, "google.colab.output", output)
     line = {"name": "a", "x": [0, 1], "y": [1, 2]}
     texts = dict.fromkeys(["caption", "alt", "x_label", "y_label"], "a line")
     figure = Curves({"series": [line]}, **texts)
     assert not called
-    figure.widget()
+    widget = figure.widget()
     assert called == [True]
+    data, metadata = widget._repr_mimebundle_()
+    assert data[WIDGET]["model_id"] == widget.model_id and "text/html" not in data
+    manager = {"custom_widget_manager": {"url": "manager.js"}}
+    assert metadata[WIDGET]["colab"] == manager
+    monkeypatch.delitem(sys.modules, "google.colab.output")
+    assert "text/html" in widget._repr_mimebundle_()
 
 
 @pytest.mark.parametrize("name", lessons())

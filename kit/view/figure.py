@@ -11,6 +11,7 @@ import itertools
 import json
 import math
 import re
+import sys
 import zlib
 from html import escape
 from numbers import Integral, Number
@@ -309,7 +310,8 @@ def widget_class(script):
 
     What it shows is no widget view but its `still` figure, which finds the widget while
     the kernel lives (`wake` in base.js): a saved view would be an error message once
-    the kernel is gone.
+    the kernel is gone. On Colab it is the view: there each output is a page of its own,
+    in which a figure finds no other.
     """
 
     class LiveFigure(anywidget.AnyWidget):
@@ -318,6 +320,8 @@ def widget_class(script):
         still = None
 
         def _repr_mimebundle_(self, **kwargs):
+            if "google.colab.output" in sys.modules:
+                return super()._repr_mimebundle_(**kwargs)
             bundle = self.still._repr_mimebundle_()
             named = f'<figure data-kernel="{self.model_id}"'
             live = bundle["text/html"].replace("<figure", named, 1)
