@@ -33,7 +33,9 @@ from lessons import albert
 from lessons.scale import costs
 from lessons.scale.__main__ import NAMES, main
 from lessons.scale.albert import Lamb, spans
+from lessons.scale.albert import pair as segments_of
 from lessons.scale.ctrl import coded
+from lessons.scale.deberta import masked
 
 ROOT = Path(__file__).parent.parent
 
@@ -360,13 +362,16 @@ def wrong_words(capsys, *words):
     return capsys.readouterr().err.splitlines()[-1]
 
 
-def test_words_that_do_not_fit_are_told(tmp_path, capsys):
+def test_words_that_do_not_fit_are_told(tmp_path, capsys, monkeypatch):
     out = ["--out", tmp_path / "data/out"]
     assert "either --data FOLDER, or --small" in wrong_words(capsys, "ctrl", *out)
     words = ["ctrl", "--data", tmp_path / "data", *out]
     assert "lies in the folder of the data" in wrong_words(capsys, *words)
     words = ["ctrl", "--small", "--variant", "ctrl-512", *out]
     assert "--small has a model" in wrong_words(capsys, *words)
+    monkeypatch.setenv("LESSON_SEED", "x")
+    words = ["ctrl", "--small", *out]
+    assert "LESSON_SEED should be" in wrong_words(capsys, *words)
     words = ["ctrl", "--data", tmp_path, "--variant", "x", "--out", tmp_path.parent]
     assert "there is no x: ctrl-256, ctrl-512" in wrong_words(capsys, *words)
 
@@ -596,6 +601,35 @@ def test_spans_hide_the_share_in_runs_and_no_special_token():
     alone = torch.rand(4000, generator=random) < 0.15
     together = [(one[1:] & one[:-1]).float().mean() for one in (chosen, alone)]
     assert together[0] > 1.5 * together[1]
+
+
+def restored(row):
+    """What was hidden is put back."""
+    return torch.where(row["answers"] >= 0, row["answers"], row["read"]).tolist()
+
+
+def test_albert_reads_a_piece_in_order_or_swapped():
+    ids, seen = torch.arange(10, 40), set()
+    for number in range(40):
+        row = segments_of(50, ids, 0, torch.Generator().manual_seed(number))
+        found = restored(row)
+        assert (found[0], found[-1]) == (2, 3) and found.count(3) == 2  # [CLS], [SEP]
+        cut = found.index(3)
+        one, two = found[1:cut], found[cut + 1 : -1]
+        swapped = row["swapped"].item()
+        assert (two + one if swapped else one + two) == ids.tolist()
+        assert row["segments"].tolist() == [0] * (cut + 1) + [1] * (len(two) + 1)
+        seen.add((swapped, cut))
+    assert len(seen) > 20 and {swapped for swapped, _ in seen} == {0, 1}
+
+
+def test_deberta_hides_15_percent_of_a_piece():
+    ids = torch.arange(10, 210)
+    row = masked(300, ids, 0, torch.Generator().manual_seed(0))
+    assert restored(row) == [2, *ids.tolist(), 3]
+    assert (row["answers"] >= 0).sum() == 30
+    hidden = (row["read"][row["answers"] >= 0] == 4).float().mean()
+    assert 0.5 < hidden < 1  # 80% become [MASK]
 
 
 def test_lamb_steps_as_far_as_the_weights_are_long():
