@@ -279,7 +279,8 @@ def text_of(documents, size, kinds=None, names=()):
 class Pieces:
     """A Text cut into pieces of at most `length` tokens, none shorter than `least`.
 
-    across: whether a piece may go from one document to the next (of the same kind).
+    across: whether a piece may go on in the next document (of the same kind), without
+    a mark between them.
     view: `view(ids, kind, generator)` makes a dict of tensors of a piece, int64
     `(tokens,)`.
     """
@@ -322,11 +323,11 @@ class Some:
 
 def held_out(pieces):
     """(to train on, to test with): every fiftieth piece, but at most a thousand."""
-    kept = range(0, len(pieces), 50)[:1000]
+    kept = np.arange(0, len(pieces), 50)[:1000]
     if len(pieces) < 2:
         raise Refused("the text is too short: it gives fewer than two pieces")
-    every = np.delete(np.arange(len(pieces)), list(kept)).tolist()
-    return Some(pieces, every), Some(pieces, list(kept))
+    others = np.delete(np.arange(len(pieces)), kept)
+    return Some(pieces, others), Some(pieces, kept)
 
 
 def rows_of(folder):
@@ -337,7 +338,8 @@ def rows_of(folder):
         why = "is a Hugging Face dataset, which needs a package: pip install datasets"
         raise Refused(f"{folder} {why}") from None
     rows = load_from_disk(str(folder))
-    rows = rows["train"] if isinstance(rows, dict) else rows
+    if isinstance(rows, dict):  # of splits
+        rows = rows.get("train", next(iter(rows.values())))
     if "text" not in rows.column_names:
         raise Refused(f"the dataset {folder} has no column text: {rows.column_names}")
     for row in rows:
@@ -373,10 +375,14 @@ def pre_trained(name):
     path = path / "tokenizer.json" if path.is_dir() else path
     try:
         if path.is_file():
-            return Tokenizer.from_file(str(path))
-        return Tokenizer.from_pretrained(name)
+            found = Tokenizer.from_file(str(path))
+        else:
+            found = Tokenizer.from_pretrained(name)
     except Exception as error:  # the library raises nothing narrower
         raise Refused(f"no tokenizer {name}: {error}") from None
+    found.no_truncation()  # a document may be of any length
+    found.no_padding()
+    return found
 
 
 def blank_tokenizer(kind):

@@ -30,7 +30,8 @@ def answer(pipe, lesson, name, check, cells):
     # Taken hold of before a line of the submission runs.
     checker = getattr(importlib.import_module(f"lessons.checks.{lesson}"), check)
     namespace, send, judge, trouble = dict(vars(module)), pipe.send, progress, ""
-    with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
+    nowhere = open(os.devnull, "w", encoding="utf-8")
+    with nowhere, contextlib.redirect_stdout(nowhere):
         for source in cells:
             try:
                 exec(compile(source, f"<{name}>", "exec"), namespace)

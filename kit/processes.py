@@ -93,12 +93,10 @@ def first(work):
 
 def code_hash():
     """A hash of the modules of this project that are loaded."""
-    names = [getattr(module, "__file__", None) for module in sys.modules.values()]
-    files = {Path(name) for name in names if name}
-    ours = [path for path in files if path.parent.is_relative_to(ROOT / "kit")]
-    ours += [path for path in files if path.parent.is_relative_to(ROOT / "lessons")]
+    ours = tuple(f"{ROOT / folder}{os.sep}" for folder in ("kit", "lessons"))
+    names = {getattr(module, "__file__", None) or "" for module in sys.modules.values()}
     digest = hashlib.sha256()
-    for path in sorted(ours):
+    for path in sorted(Path(name) for name in names if name.startswith(ours)):
         digest.update(path.relative_to(ROOT).as_posix().encode() + path.read_bytes())
     return digest.hexdigest()[:16]
 

@@ -174,8 +174,8 @@ def spread(recipe, options, device):
     objective = Objective(recipe, options.bf16)
     if options.sync_bn:
         nn.SyncBatchNorm.convert_sync_batchnorm(objective)
-    for module in recipe.layers if options.shard else [objective]:
-        if options.compile:
+    if options.compile:
+        for module in recipe.layers if options.shard else [objective]:
             module.compile()
     if options.shard:
         mesh = init_device_mesh(device.type, (dist.get_world_size(),))
@@ -197,14 +197,15 @@ class Curve:
 
     def __init__(self, options, start):
         self.path, self.waiting, self.board = options.out / "curve.csv", [], None
-        if not is_first():
-            return
-        rows = self.path.read_text().splitlines() if self.path.exists() else []
-        self.path.write_text("\n".join(["step,loss,rate", *rows[1 : start + 1], ""]))
-        if options.tensorboard:
+        first(lambda: self.keep(start))
+        if options.tensorboard and is_first():
             from torch.utils.tensorboard import SummaryWriter
 
             self.board = SummaryWriter(options.out / "tensorboard", purge_step=start)
+
+    def keep(self, count):
+        rows = self.path.read_text().splitlines() if self.path.exists() else []
+        self.path.write_text("\n".join(["step,loss,rate", *rows[1 : count + 1], ""]))
 
     def add(self, step, loss, rate):
         self.waiting.append((step, loss, rate))

@@ -87,9 +87,13 @@ def main(arguments=None):
         made.error(f"there is no {wish.variant}: {', '.join(recipes.VARIANTS)}")
     if wish.small:
         torch.set_num_threads(1)  # networks this small run fastest on one core
+    try:
+        seed = train.seed()
+    except ValueError as error:
+        made.error(error)
     options = Options(
         out=wish.out,
-        seed=train.seed(),
+        seed=seed,
         accumulate=wish.accumulate,
         shard=wish.shard,
         bf16=wish.bf16,
