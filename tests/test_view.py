@@ -960,6 +960,34 @@ def test_copies_and_strangers_share_a_page(open_page, gallery):
     page.wait_for_function(f"{last}.querySelector('.pcc-stage svg')")
 
 
+def test_a_copy_that_has_come_in_part_waits_for_the_rest(open_page, gallery):
+    """As a browser reads a long page: the data and the script come behind the rest."""
+    opened = open_page()
+    page = opened.show(gallery["curves"])
+    page.evaluate(
+        """() => {
+        const whole = document.querySelector("figure"), copy = whole.cloneNode(true);
+        copy.id = "copy";
+        window.rest = [...copy.querySelectorAll("script")];
+        for (const part of rest) part.remove();
+        copy.querySelector(".pcc-live").replaceChildren();
+        document.querySelector("main").append(copy); }"""
+    )
+    again = """() => {  // the first figure's script once more, as it may come meanwhile
+        const old = document.querySelector("figure:not(#copy) .pcc-data ~ script");
+        const made = document.createElement("script");
+        made.textContent = old.textContent;
+        old.after(made); }"""
+    page.evaluate(again)
+    page.wait_for_timeout(500)
+    assert not page.evaluate("document.querySelector('#copy').pccAlive")
+    page.evaluate("""() => {
+        const made = document.createElement("script");
+        made.textContent = rest[1].textContent;
+        document.querySelector("#copy").append(rest[0], made); }""")
+    page.wait_for_function("document.querySelector('#copy .pcc-stage svg')")
+
+
 def test_hostile_strings_run_nothing(open_page):
     figure = hostile()
     panel = {"title": HOSTILE, "values": [[1, 2]]}

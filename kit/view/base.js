@@ -600,10 +600,12 @@ function hold(node) {
   watch.observe(cell, { childList: true, subtree: true, characterData: true });
 }
 
-// The figures of this id that are not yet alive. They may come later than their script.
+// The figures of this id that are not yet alive. They may come later than their script,
+// and while a long page comes in, in parts: the script behind its data is a figure's last.
 function find(id, bring) {
   const search = () => {
-    const found = [...document.querySelectorAll(`figure[data-figure="${id}"]`)];
+    const found = [...document.querySelectorAll(`figure[data-figure="${id}"]`)]
+      .filter((one) => one.querySelector(".pcc-data ~ script"));
     for (const node of found.filter((one) => !one.pccAlive)) {
       node.pccAlive = true;
       bring(node);
