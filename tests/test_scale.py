@@ -81,11 +81,21 @@ runpy.run_module("lessons.scale", run_name="__main__")
 
 # Several commands, one after the other, in the same processes; and what they refused.
 SERIES = """
+import torch
 from contextlib import nullcontext
 from kit.processes import Refused
 import lessons.scale.__main__ as command
 
-rank = os.environ["RANK"]
+rank, spread = os.environ["RANK"], scale.spread
+
+def counted(*arguments):
+    module = spread(*arguments)
+    here = [getattr(p, "to_local", lambda p=p: p)() for p in module.parameters()]
+    share = sum(map(torch.numel, here)) / sum(map(torch.numel, module.parameters()))
+    print(f"process {rank} has {share:.1f} of the weights")
+    return module
+
+scale.spread = counted
 with command.processes() as device:
     command.processes = lambda: nullcontext(device)
     for line in open(what):
@@ -190,6 +200,12 @@ def test_two_processes_that_share_out_the_weights_train_as_one(name, alone, pair
     one, two = losses(alone / name), losses(pair[0] / name)
     assert alike(one[:8], two[:8], 1e-5)
     assert alike(one, two, 1e-2)
+
+
+def test_each_of_two_sharded_processes_has_half_of_the_weights(pair):
+    for rank in range(2):
+        shares = re.findall(rf"process {rank} has (\S+) of the weights", pair[1])
+        assert shares == ["1.0", *["0.5"] * len(TEXTS)]
 
 
 def test_processes_with_other_data_are_refused(pair):
