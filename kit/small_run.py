@@ -31,9 +31,10 @@ def small_run(name):
     losses = run["losses"]
     starts = range(0, len(losses), MEAN_OF)
     means = [fmean(losses[start : start + MEAN_OF]) for start in starts]
-    told = [f"{what} {value:.4g}" for what, value in run["result"].items()]
+    told = [f"{value:.3g} ({what})" for what, value in run["result"].items()]
     line = {"name": "loss", "x": [start + MEAN_OF for start in starts], "y": means}
-    frame = {"series": [line | {"role": "idea"}], "note": f"Then: {', '.join(told)}."}
+    note = f"At the end: {', '.join(told)}."
+    frame = {"series": [line | {"role": "idea"}], "note": note}
     return Curves(
         frame,
         x_label="step",

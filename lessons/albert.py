@@ -1439,7 +1439,8 @@ def attention_maps(encoder, ids):
 # At the paper's scale, by its recipe (`lessons/scale/albert.py`, each figure with its section), on eight GPUs:
 #
 # ```bash
-# torchrun --nproc-per-node=8 -m lessons.scale albert --variant albert-base --data texts --out runs/albert --bf16 --accumulate 16
+# torchrun --nproc-per-node=8 -m lessons.scale albert \
+#     --variant albert-base --data texts --out runs/albert --bf16 --accumulate 16
 # ```
 #
 # What ALBERT saves is what these processes send each other (section 1).

@@ -1199,7 +1199,8 @@ def build(name, **changes):
 # At the paper's scale, by its recipe (`lessons/scale/ctrl.py`, each figure with its section), on eight GPUs:
 #
 # ```bash
-# torchrun --nproc-per-node=8 -m lessons.scale ctrl --data texts-by-code --out runs/ctrl --shard --bf16 --accumulate 16
+# torchrun --nproc-per-node=8 -m lessons.scale ctrl \
+#     --data texts-by-code --out runs/ctrl --shard --bf16 --accumulate 16
 # ```
 #
 # The folders of `texts-by-code` bear the names of the codes; `--shard` gives each GPU its part of the 1.6 billion weights.

@@ -1356,7 +1356,8 @@ def build(name, **changes):
 # At the paper's scale, by its recipe (`lessons/scale/deberta.py`, each figure with its section), on eight GPUs:
 #
 # ```bash
-# torchrun --nproc-per-node=8 -m lessons.scale deberta --variant deberta-base --data texts --out runs/deberta --bf16 --accumulate 16
+# torchrun --nproc-per-node=8 -m lessons.scale deberta \
+#     --variant deberta-base --data texts --out runs/deberta --bf16 --accumulate 16
 # ```
 #
 # Its small form, `--small`, needs no data and no GPU. What it did here:

@@ -1256,7 +1256,8 @@ class FrugalBlock(DenseBlock):
 # At the paper's scale, by its recipe (`lessons/scale/densenet.py`, each figure with its section), on eight GPUs:
 #
 # ```bash
-# torchrun --nproc-per-node=8 -m lessons.scale densenet --variant densenet121 --data imagenet --out runs/densenet121 --bf16 --workers 8
+# torchrun --nproc-per-node=8 -m lessons.scale densenet \
+#     --variant densenet121 --data imagenet --out runs/densenet121 --bf16 --workers 8
 # ```
 #
 # Its small form, `--small`, needs no data and no GPU. What it did here:

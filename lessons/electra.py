@@ -996,7 +996,8 @@ def build(name, **changes):
 # At the paper's scale, by its recipe (`lessons/scale/electra.py`, each figure with its section), on eight GPUs:
 #
 # ```bash
-# torchrun --nproc-per-node=8 -m lessons.scale electra --variant electra-base --data texts --out runs/electra --bf16
+# torchrun --nproc-per-node=8 -m lessons.scale electra \
+#     --variant electra-base --data texts --out runs/electra --bf16
 # ```
 #
 # Its small form, `--small`, needs no data and no GPU. What it did here:

@@ -950,7 +950,8 @@ class HighwayBlock(PlainBlock):
 # At the paper's scale, by its recipe (`lessons/scale/resnet.py`, each figure with its section), on two GPUs:
 #
 # ```bash
-# torchrun --nproc-per-node=2 -m lessons.scale resnet --variant resnet56 --data cifar-10-batches-bin --out runs/resnet56
+# torchrun --nproc-per-node=2 -m lessons.scale resnet \
+#     --variant resnet56 --data cifar-10-batches-bin --out runs/resnet56
 # ```
 #
 # Its small form, `--small`, needs no data and no GPU. What it did here:

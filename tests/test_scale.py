@@ -382,13 +382,13 @@ def test_the_picture_of_a_small_run_has_its_losses():
     assert line["x"][-1] == len(kept["losses"]) == 10 * len(line["y"])
     assert line["y"][0] == pytest.approx(sum(kept["losses"][:10]) / 10, rel=1e-3)
     ((what, value),) = kept["result"].items()
-    assert f"{what} {value:.4g}" in picture.frames[()]["note"]
+    assert f"{value:.3g} ({what})" in picture.frames[()]["note"]
 
 
 def commands():
     """(file, name, words) of every command that a reader is given."""
     for path in [ROOT / "README.md", *sorted((ROOT / "lessons").glob("*.py"))]:
-        text = path.read_text("utf-8")
+        text = re.sub(r" \\\n#? *", " ", path.read_text("utf-8"))  # one line each
         found = re.findall(r"-m lessons\.scale (.+?)(?:  +#|`|$)", text, re.M)
         yield from ((path.name, shlex.split(line)) for line in found)
 
