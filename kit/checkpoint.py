@@ -80,8 +80,9 @@ def save(folder, step, module, optimizer):
         (partial / "whole.json").write_text(text)
         shutil.rmtree(whole, ignore_errors=True)  # a damaged one, passed over before
         partial.rename(whole)
-        for old in sorted(folder.glob("step-*[0-9]"))[:-KEPT]:
-            shutil.rmtree(old, ignore_errors=True)
+        old = sorted(folder.glob("step-*[0-9]"))[:-KEPT]
+        for one in [*old, *folder.glob("step-*.partial")]:
+            shutil.rmtree(one, ignore_errors=True)
 
     first(lambda: shutil.rmtree(partial, ignore_errors=True))
     try:

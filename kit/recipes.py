@@ -21,7 +21,8 @@ def falling(rate, drops):
 def rising(rate, warm_up, steps=None):
     """A rate that rises in a line for `warm_up` steps.
 
-    Then it stays; or, if the number of all `steps` is given, it falls in a line to 0.
+    Then it stays; or, if the number of all `steps` is given, it is on a line from
+    `rate` at step 0 to 0 at the last, as BERT's code has it.
     """
 
     def at(step):

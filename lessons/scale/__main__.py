@@ -1,6 +1,9 @@
 """Training at the paper's scale: ``torchrun -m lessons.scale NAME …``.
 
 ``python -m lessons.scale NAME --small --out FOLDER`` is the same in a minute.
+
+What the user can mend ends a run with one line and the exit code 1, and so does Ctrl-C;
+torchrun adds a report of its own to that.
 """
 
 import argparse
