@@ -77,7 +77,7 @@ def save(folder, step, module, optimizer):
 
     def finish():
         text = json.dumps({"step": step, "files": sums}, indent=1)
-        (partial / "whole.json").write_text(text)
+        (partial / "whole.json").write_text(text, "utf-8")
         shutil.rmtree(whole, ignore_errors=True)  # a damaged one, passed over before
         partial.rename(whole)
         old = sorted(folder.glob("step-*[0-9]"))[:-KEPT]
@@ -100,7 +100,7 @@ def save(folder, step, module, optimizer):
 def hashes_in(folder):
     """The hashes that a whole checkpoint has beside its files, or None."""
     try:
-        return json.loads((folder / "whole.json").read_text())["files"]
+        return json.loads((folder / "whole.json").read_text("utf-8"))["files"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

@@ -204,15 +204,16 @@ class Curve:
             self.board = SummaryWriter(options.out / "tensorboard", purge_step=start)
 
     def keep(self, count):
-        rows = self.path.read_text().splitlines() if self.path.exists() else []
-        self.path.write_text("\n".join(["step,loss,rate", *rows[1 : count + 1], ""]))
+        kept = self.path.read_text("utf-8") if self.path.exists() else ""
+        rows = ["step,loss,rate", *kept.splitlines()[1 : count + 1], ""]
+        self.path.write_text("\n".join(rows), "utf-8")
 
     def add(self, step, loss, rate):
         self.waiting.append((step, loss, rate))
 
     def write(self, steps, losses, rates):
         try:
-            with self.path.open("a") as file:
+            with self.path.open("a", encoding="utf-8") as file:
                 for step, loss, rate in zip(steps, losses, rates):
                     file.write(f"{step},{loss:.9g},{rate:.6g}\n")
         except OSError as error:

@@ -306,7 +306,7 @@ def test_no_code_counts_on_places_that_only_unix_has():
 
 
 def test_the_readme_has_the_same_commands_for_powershell():
-    part = README[README.index("## Anywhere") : README.index("## How it is made")]
+    part = README[README.index("## Anywhere") : README.index("## At the paper's scale")]
     lines = re.findall(r"^    (\S.*?)  +# (?:in PowerShell: )?(.+)$", part, re.M)
     assert len(lines) == 3
     for unix, windows in lines:

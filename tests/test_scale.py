@@ -60,7 +60,8 @@ import runpy
 def blow(kind):
     if kind == "kill" and last:
         os.kill(os.getpid(), signal.SIGKILL)
-    if kind == "interrupt":
+    if kind == "interrupt":  # which a shell's background process would not hear
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         os.kill(os.getpid(), signal.SIGINT)
     if kind == "full disk":
         resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, resource.RLIM_INFINITY))

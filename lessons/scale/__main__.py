@@ -114,7 +114,7 @@ def main(arguments=None):
         )
         found = run(device, lambda: recipes.recipe(wish), options, **facts)
         result = json.dumps(found, indent=1) + "\n"
-        first(lambda: (wish.out / "result.json").write_text(result))
+        first(lambda: (wish.out / "result.json").write_text(result, "utf-8"))
         if is_first():
             told = [f"{what} {value:.4g}" for what, value in found.items()]
             print(f"{wish.name}:", ", ".join(told))
