@@ -39,6 +39,13 @@ c = get_config()
 c.CourseDirectory.course_id = "papers-cell-by-cell"
 c.IncludeHeaderFooter.header = ""
 c.ClearSolutions.code_stub = {"python": "raise NotImplementedError"}
+c.Autograde.sanitize_preprocessors = [
+    "nbgrader.preprocessors.ClearOutput",
+    "kit.grading.Restored",  # in place of DeduplicateIds
+    "nbgrader.preprocessors.OverwriteKernelspec",
+    "nbgrader.preprocessors.OverwriteCells",
+    "nbgrader.preprocessors.CheckCellMetadata",
+]
 c.Autograde.autograde_preprocessors = [
     "kit.grading.Checks",  # in place of Execute
     "nbgrader.preprocessors.SaveAutoGrades",

@@ -158,3 +158,9 @@ def take_folder(folder, facts):
     partial = path.with_suffix(".partial")
     partial.write_text(json.dumps(facts, indent=1), "utf-8")
     partial.replace(path)
+
+
+def leave_folder(folder):
+    """What `take_folder` took, unless there is something to go on from."""
+    if not any(folder.glob("step-*")):
+        (folder / "run.json").unlink()

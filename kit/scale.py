@@ -33,7 +33,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, default_collate
 from tqdm import tqdm
 
-from kit.checkpoint import one_for_all, resume, save, take_folder
+from kit.checkpoint import leave_folder, one_for_all, resume, save, take_folder
 from kit.processes import (
     Refused,
     code_hash,
@@ -339,8 +339,12 @@ def run(device, make, options, **facts):
         raise Refused("--tensorboard needs a package: pip install tensorboard")
     first(lambda: take_folder(options.out, facts))
     torch.manual_seed(options.seed)
-    recipe = together(make)
-    if recipe.batch_size % parts:
-        what = f"a batch of {recipe.batch_size} cannot be cut into {parts} parts"
-        raise Refused(f"{what} (processes × --accumulate)")
+    try:
+        recipe = together(make)
+        if recipe.batch_size % parts:
+            what = f"a batch of {recipe.batch_size} cannot be cut into {parts} parts"
+            raise Refused(f"{what} (processes × --accumulate)")
+    except Refused:  # the folder stays free for the right words
+        first(lambda: leave_folder(options.out))
+        raise
     return train(recipe, options, device)

@@ -3,9 +3,11 @@
 import csv
 import importlib
 import re
+from copy import deepcopy
 
 import nbformat
 import pytest
+from nbformat.v4 import new_code_cell
 from support import checker
 
 from kit import assignments
@@ -54,6 +56,9 @@ def check(answer, checker):
 def layers(blocks, bottleneck):
     return 0"""
 
+PEEKED = """from lessons.assignments import resnet
+layers = resnet.layers"""
+
 
 @pytest.fixture(scope="module")
 def course(tmp_path_factory):
@@ -68,6 +73,17 @@ def course(tmp_path_factory):
     hand_in(course, "nothing", "this is no notebook")
     forged = changed(course, layers=FORGED, check_layers="print('✓ 4 checks passed')")
     hand_in(course, "forged", forged)
+    answer = by_name(edition(course, "source"))["layers"].source
+    hand_in(course, "magic", changed(course, layers=f"%matplotlib inline\n{answer}"))
+    ends = edition(course, "source")
+    ends.cells.insert(1, new_code_cell("exit()"))
+    hand_in(course, "ends", ends)
+    hand_in(course, "peeks", changed(course, layers=PEEKED))
+    copied, fewer = edition(course, "source"), edition(course, "source")
+    copied.cells.append(deepcopy(by_name(copied)["check-layers"]) | {"id": "copy"})
+    hand_in(course, "copied", copied)
+    fewer.cells.remove(by_name(fewer)["check-layers"])
+    hand_in(course, "fewer", fewer)
     settings = course / "nbgrader_config.py"
     limits = "c.Checks.seconds = 6\nc.Checks.gigabytes = 1.5\n"
     settings.write_text(settings.read_text("utf-8") + limits, "utf-8")
@@ -76,7 +92,7 @@ def course(tmp_path_factory):
     except ValueError as error:  # of the one that is no notebook
         assert "nothing" in str(error)
     assignments.nbgrader(course, "generate_feedback", LESSON)
-    assignments.nbgrader(course, "export")
+    assignments.nbgrader(course, "export", "--assignment", LESSON)
     return course
 
 
@@ -94,6 +110,8 @@ def test_everyone_gets_what_they_deserve(course):
     assert found == {
         "right": everything, "untouched": 0, "partly": partly, "loops": first,
         "hungry": first, "syntax": first, "forged": first, "nothing": 0,
+        "magic": everything, "ends": everything, "peeks": first,
+        "copied": everything, "fewer": everything,
     }
 
 

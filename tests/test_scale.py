@@ -355,6 +355,7 @@ def test_a_run_that_is_over_only_tells_its_result(alone, tmp_path, capsys):
     main(command("electra", tmp_path / "out", "--accumulate 2"))
     same_run(tmp_path / "out", alone / "electra")
     assert "samples per second" not in capsys.readouterr().out
+    assert "samples per second" in (tmp_path / "out/result.json").read_text("utf-8")
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -439,6 +440,7 @@ def test_words_that_do_not_fit_are_told(tmp_path, capsys, monkeypatch):
 def test_a_batch_that_has_no_equal_parts_is_refused(tmp_path):
     with pytest.raises(Refused, match="a batch of 8 cannot be cut into 3 parts"):
         main(command("ctrl", tmp_path, "--accumulate 3"))
+    assert not (tmp_path / "run.json").exists()  # the folder is free for another try
 
 
 def cifar(folder, binary, count=20):

@@ -17,6 +17,15 @@ function fit(box) {
     while (height() > most && zoom > 0.5) box.style.zoom = zoom -= 0.02;
 }
 
+// A presenter's clicker turns the slide, even while a slider has the keys.
+document.addEventListener("keydown", (event) => {
+    const turn = { PageDown: Reveal.next, PageUp: Reveal.prev }[event.key];
+    if (!turn) return;
+    event.preventDefault();
+    event.stopPropagation();
+    turn();
+}, true);
+
 // Figures come and change by themselves, so it is asked again whenever one does.
 const watch = new ResizeObserver((changes) => {
     for (const box of new Set(changes.map(({ target }) => target.parentElement))) fit(box);

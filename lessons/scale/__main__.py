@@ -12,6 +12,7 @@ import json
 import os
 import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -82,6 +83,15 @@ def wishes(arguments):
     return made, wish
 
 
+def note(path, found):
+    """A run that was over has no loss and no speed of its own: the old ones stay."""
+    earlier = {}
+    if path.exists():
+        with suppress(ValueError):
+            earlier = json.loads(path.read_text("utf-8"))
+    path.write_text(json.dumps(earlier | found, indent=1) + "\n", "utf-8")
+
+
 def main(arguments=None):
     made, wish = wishes(arguments)
     recipes = importlib.import_module(f"lessons.scale.{wish.name}")
@@ -113,8 +123,7 @@ def main(arguments=None):
             lambda: "bundled" if wish.small else fingerprint(wish.data)
         )
         found = run(device, lambda: recipes.recipe(wish), options, **facts)
-        result = json.dumps(found, indent=1) + "\n"
-        first(lambda: (wish.out / "result.json").write_text(result, "utf-8"))
+        first(lambda: note(wish.out / "result.json", found))
         if is_first():
             told = [f"{what} {value:.4g}" for what, value in found.items()]
             print(f"{wish.name}:", ", ".join(told))

@@ -92,3 +92,7 @@ def test_a_figure_on_a_slide_is_alive(show):
     page.wait_for_timeout(300)
     assert picture.inner_html() != before
     assert page.evaluate("Reveal.getIndices().h") == here, "the key turned the slide"
+    after = picture.inner_html()
+    slider.press("PageDown")
+    assert page.evaluate("Reveal.getIndices().h") == here + 1
+    assert picture.inner_html() == after
