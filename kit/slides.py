@@ -84,7 +84,8 @@ def section(parts):
 def deck(nb, title, where):
     """The slides of an executed notebook as one page of HTML."""
     sections = "\n".join(section(parts) for parts in slides(nb, where))
-    return PAGE.format(title=html.escape(title), sections=sections)
+    colours = FORMAT.get_style_defs(".reveal pre")
+    return PAGE.format(title=html.escape(title), colours=colours, sections=sections)
 
 
 PAGE = """<!DOCTYPE html>
@@ -95,6 +96,7 @@ PAGE = """<!DOCTYPE html>
 <title>{title}</title>
 <link rel="stylesheet" href="reveal/dist/reveal.css">
 <link rel="stylesheet" href="slides.css">
+<style>{colours}</style>
 </head>
 <body>
 <div class="reveal"><div class="slides">

@@ -53,6 +53,12 @@ def test_notes_stand_beside_the_slide_and_its_title_is_text():
     assert "say" not in fit and "<em>this</em>" in notes
 
 
+def test_code_has_colours():
+    page = deck(new_notebook(cells=[code("def f(): pass", "slide")]), "A", "x.ipynb")
+    kind = re.search('<span class="(k[a-z]*)">def</span>', page)[1]
+    assert re.search(rf"\.reveal pre \.{kind} {{ color: #", page)
+
+
 def test_a_sentence_keeps_its_line_and_a_formula_needs_no_script():
     ((_, shown),), = made(text("One.\nTwo $x^2$.", "slide"))
     assert "One.<br" in shown and "<math" in shown and "$" not in shown
