@@ -80,7 +80,8 @@ def course(tmp_path_factory):
     hand_in(course, "ends", ends)
     hand_in(course, "peeks", changed(course, layers=PEEKED))
     copied, fewer = edition(course, "source"), edition(course, "source")
-    copied.cells.append(deepcopy(by_name(copied)["check-layers"]) | {"id": "copy"})
+    copied.cells.append(deepcopy(by_name(copied)["check-layers"]))
+    copied.cells[-1].id = "copy"
     hand_in(course, "copied", copied)
     fewer.cells.remove(by_name(fewer)["check-layers"])
     hand_in(course, "fewer", fewer)
