@@ -5,6 +5,7 @@
 #   make test-lessons   Run All with another seed, of the lessons that changed
 #   make notebooks  execute the lessons that changed          ONLY="resnet densenet"
 #   make seeds      run the lessons with four other seeds     ONLY="resnet"
+#   make mutants    put bugs into the lessons, see which test notices   ONLY="resnet"
 #   make study-densenet   the long experiment behind a lesson's table; goes on where it stopped
 #   make book       the site, in site/
 #   make slides     a deck for each lesson, in slides/         ONLY="resnet"
@@ -12,7 +13,7 @@
 PYTHON ?= python3
 BIN := .venv/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 
-.PHONY: lab edit test test-lessons notebooks seeds book slides assignments asked-for
+.PHONY: lab edit test test-lessons notebooks seeds mutants book slides assignments asked-for
 .DELETE_ON_ERROR:
 
 lab: .venv/lab.stamp
@@ -32,6 +33,9 @@ notebooks: .venv/test.stamp
 
 seeds: .venv/test.stamp
 	set -e; for seed in 1 2 3 4; do LESSON_SEED=$$seed $(BIN)/python -m kit.notebooks $(ONLY); done
+
+mutants: .venv/test.stamp
+	$(BIN)/python -m proof.mutants $(ONLY)
 
 study-%: .venv/lab.stamp
 	$(BIN)/python -m kit.study $*
