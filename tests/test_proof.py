@@ -38,7 +38,8 @@ def test_a_bug_that_nobody_notices_is_told(tmp_path):
 
 
 @pytest.mark.parametrize("was, told", [
-    ("no such line", "occurs 0 times"), ("self.norm1", "occurs"), ("def stack(", "changes nothing"),
+    ("no such line", "occurs 0 times"), ("self.norm1", "occurs"),
+    ("def stack(", "changes nothing"),
 ])
 def test_a_bug_without_a_place_is_refused(was, told, tmp_path):
     text = f'[[bug]]\nwhat = "one"\nwas = "{was}"\nnow = "def stack("\n'
