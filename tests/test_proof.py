@@ -25,14 +25,15 @@ def test_a_bug_that_nobody_notices_is_told(tmp_path):
     """Two bugs, one of which no test of widths can see."""
     folder = mutants.copy(tmp_path)
     source = "width, 2 * width, 4 * width"
-    wider = {"file": "lessons/resnet.py", "was": source, "now": "width, width, width"}
-    silent = wider | {"now": source + "  # the same"}
+    wider = {"what": "one width", "file": "lessons/resnet.py", "was": source}
+    wider["now"] = "width, width, width"
+    silent = wider | {"now": "1 * " + source}
     test = "tests/test_resnet.py::test_counts[resnet20]"
     assert mutants.killer("resnet", wider, folder, test)[0] == "test_counts[resnet20]"
     assert mutants.killer("resnet", silent, folder, test)[0] is None
     broken = wider | {"now": "width, ("}
     with pytest.raises(RuntimeError, match="the tests did not run"):
-        mutants.killer("resnet", broken | {"what": "no Python"}, folder, test)
+        mutants.killer("resnet", broken, folder, test)
     text = (folder / "lessons" / "resnet.py").read_text("utf-8")
     assert text == (ROOT / "lessons" / "resnet.py").read_text("utf-8")
 
