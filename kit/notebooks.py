@@ -87,11 +87,12 @@ def kit_files(sources):
     return files
 
 
-def source_hash(name, root=ROOT):
-    """Hash of the text that a lesson's outputs depend on.
+def needed(name, root=ROOT):
+    """What a lesson's outputs depend on: (its name and those it imports, their files).
 
-    That is its own, what stands beside it in ``figures``, ``studies`` and so on, the
-    lessons that these import, and the parts of ``kit`` that all of them use.
+    The files are its own, what stands beside it in ``figures``, ``studies`` and so on,
+    those of the lessons that these import, and the parts of ``kit`` that all of them
+    use.
     """
     names, known = [name], set(lessons(root))
     imported = r"\blessons(?:\.(\w+))?(?: import (\w+))?"
@@ -102,11 +103,21 @@ def source_hash(name, root=ROOT):
             names += sorted(found & known - set(names))
     files = [path for lesson in names for path in beside(lesson, root)]
     # As notebooks, in which the cells that are comments in the module are code.
-    cells = [cell for lesson in names for cell in to_notebook(lesson, root).cells]
-    sources = [cell.source for cell in cells if cell.cell_type == "code"]
-    sources = [TransformerManager().transform_cell(one) for one in sources]  # %pip
+    sources = [text for lesson in names for text in code(lesson, root)]
     sources += [path.read_text("utf-8") for path in files if path.suffix == ".py"]
-    files += sorted(kit_files(sources))
+    return names, files + sorted(kit_files(sources))
+
+
+def code(name, root=ROOT):
+    """The code of all cells of a lesson, those that are comments in its module, too."""
+    cells = to_notebook(name, root).cells
+    sources = [cell.source for cell in cells if cell.cell_type == "code"]
+    return [TransformerManager().transform_cell(one) for one in sources]  # %pip
+
+
+def source_hash(name, root=ROOT):
+    """Hash of the text that a lesson's outputs depend on."""
+    _, files = needed(name, root)
     # Text mode, so that the line ends of a Windows checkout give the same hash.
     return sha("\0".join(p.name + "\0" + p.read_text("utf-8") for p in files))
 
@@ -274,10 +285,11 @@ def without_widgets(nb):
     return nb
 
 
-async def execute(nb, folder, bar):
+async def execute(nb, folder, bar, env=None):
     """Run all cells of ``nb`` in place; returns what the kernel took.
 
     That is ``(seconds of processor time, peak memory in MB)``.
+    env: the surroundings of the kernel, in place of ours.
 
     Not the time by the clock: a lesson uses one core, and the clock would count
     whatever else the machine was busy with.
@@ -307,7 +319,7 @@ async def execute(nb, folder, bar):
 
     watcher = asyncio.create_task(watch())
     try:
-        await client.async_execute()
+        await client.async_execute(env=env or os.environ.copy())
         for index, cell in enumerate(nb.cells):
             for out in cell.get("outputs", []):
                 if out.output_type == "error":  # what a cell shows could not be drawn
