@@ -384,7 +384,9 @@ class Deberta(Encoder):
         if real is not None:
             x = x * real[..., None]
             mask = real[:, None, :, None] & real[:, None, None, :]
-        return x, (mask, self.positions.weight)
+        k = len(self.positions.weight) // 2
+        far = min(k, x.shape[1])                            # no distance is longer
+        return x, (mask, self.positions.weight[k - far : k + far])
 
     def states(self, input_ids, attention_mask=None, token_type_ids=None):
         """The input of the first layer, then the output of every layer: a list."""
