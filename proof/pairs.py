@@ -5,6 +5,7 @@ models that give the same logits for the same input, which is checked when it is
 """
 
 import tempfile
+import time
 from dataclasses import dataclass
 from functools import partial
 
@@ -18,6 +19,7 @@ from torch import nn
 
 from kit.weights import quiet
 from lessons import densenet, resnet
+from lessons.ctrl import generate, greedy
 from lessons.published import albert, ctrl, deberta, electra
 from lessons.published.resnet import BasicBlockB
 
@@ -28,53 +30,77 @@ BATCH, TOKENS, VOCABULARY = 16, 128, 4000
 class Case:
     """Two models that do the same.
 
-    ours, theirs: modules. call: {"ours", "theirs"}: function from a model and an input
-    to logits `(batch, …, classes)`. inputs, targets: what goes in and what is asked.
+    ours, theirs: modules. inputs: token ids `(batch, tokens)` or images. targets: ids,
+    classes, or 0 and 1 where a model has one logit a token. attention: the library's.
     """
 
     ours: nn.Module
     theirs: nn.Module
     inputs: torch.Tensor
     targets: torch.Tensor
+    attention: str = ""
 
-    def side(self, name):
-        return getattr(self, name)
-
-    def logits(self, name):
-        found = getattr(self, name)(self.inputs)
+    def logits(self, side):
+        found = getattr(self, side)(self.inputs)
         return found if isinstance(found, torch.Tensor) else found.logits
 
-    def loss(self, name):
-        logits = self.logits(name)
-        if logits.shape == self.targets.shape:  # ELECTRA: one logit a token
+    def loss(self, side):
+        logits = self.logits(side)
+        if logits.shape == self.targets.shape:
             return F.binary_cross_entropy_with_logits(logits, self.targets)
         return F.cross_entropy(logits.flatten(0, -2), self.targets.flatten())
 
-    def check(self):
-        """Raise AssertionError unless both give the same logits."""
-        for model in (self.ours, self.theirs):
-            model.eval()
+    def generated(self, side, begin, length):
+        """The first tokens of the inputs and the `length` likeliest after them."""
+        model, ids = getattr(self, side), self.inputs[:, :begin]
+        if side == "ours":
+            return generate(model, ids, length, greedy)[0]
+        options = {"max_new_tokens": length, "do_sample": False, "pad_token_id": 0}
+        return model.generate(ids, **options)
+
+    def checked(self):
+        """This case; AssertionError unless both give the same logits."""
+        self.ours.eval(), self.theirs.eval()
         with torch.no_grad():
             ours, theirs = self.logits("ours"), self.logits("theirs")
         assert torch.allclose(ours, theirs, atol=1e-4 * theirs.abs().max().item())
         return self
 
 
-def of_text(kind, load, attention, **sizes):
-    """A case of a class of `transformers`, loaded by the lesson from its files."""
+def of_attention(kind, load, attention, sizes):
     torch.manual_seed(0)
-    cls = getattr(transformers, kind)
-    config = cls.config_class(vocab_size=VOCABULARY, **sizes)
+    kind = getattr(transformers, kind)
     with quiet(), tempfile.TemporaryDirectory() as folder:
-        theirs = cls._from_config(config, attn_implementation=attention)
+        config = kind.config_class(vocab_size=VOCABULARY, **sizes)
+        theirs = kind._from_config(config, attn_implementation=attention)
         theirs.save_pretrained(folder)
         ours = load(folder)
     # From 1: 0 would be taken for padding.
     ids = torch.randint(1, VOCABULARY, (BATCH, TOKENS))
-    targets = ids
-    if kind == "ElectraForPreTraining":
-        targets = (torch.rand(BATCH, TOKENS) < 0.15).float()
-    return Case(ours, theirs, ids, targets).check()
+    one_logit = kind is transformers.ElectraForPreTraining
+    targets = (torch.rand(BATCH, TOKENS) < 0.15).float() if one_logit else ids
+    return Case(ours, theirs, ids, targets, attention).checked()
+
+
+def of_text(kind, load, **sizes):
+    """A case of a class of `transformers`, loaded by the lesson from its files.
+
+    The library's attention is the faster one of those that it has for this class.
+    """
+    found = []
+    for attention in ("sdpa", "eager"):
+        try:
+            case = of_attention(kind, load, attention, sizes)
+        except ValueError:  # it has none of this kind
+            continue
+        taken = []
+        for _ in range(4):
+            begun = time.perf_counter()
+            case.loss("theirs").backward()
+            taken.append(time.perf_counter() - begun)
+        case.theirs.zero_grad()
+        found.append((min(taken), case))
+    return min(found, key=lambda one: one[0])[1]
 
 
 def with_weights(model):
@@ -106,8 +132,11 @@ def of_images(ours, theirs, batch, size, by_use=False):
                for one in (ours, theirs)]
     for one, other in zip(*modules, strict=True):
         one.load_state_dict(other.state_dict())
+    for model in (ours, theirs):  # as the lessons train
+        model.to(memory_format=torch.channels_last)
+    images = images.to(memory_format=torch.channels_last)
     targets = torch.randint(10, (batch,))
-    return Case(ours, theirs, images, targets).check()
+    return Case(ours, theirs, images, targets).checked()
 
 
 def bert_like(hidden, **more):
@@ -128,35 +157,36 @@ RELATIVE = {
 }
 
 
-def text_cases(hidden, attention):
-    """{model: function that makes its case} at one width."""
-    like = partial(bert_like, hidden)
-    return {
-        "ALBERT": partial(of_text, "AlbertForMaskedLM", albert.from_pretrained,
-                          attention, **like(embedding_size=hidden // 2)),
-        "ELECTRA": partial(of_text, "ElectraForPreTraining", electra.from_pretrained,
-                           attention, **like(embedding_size=hidden // 2)),
-        "DeBERTa": partial(of_text, "DebertaForMaskedLM", deberta.from_pretrained,
-                           attention, **like(**RELATIVE)),
-        "CTRL": partial(of_text, "CTRLLMHeadModel", ctrl.from_pretrained,
-                        attention, **gpt_like(hidden)),
+def cases():
+    """{(model, "small" or "middle"): function that makes its case}."""
+    found = {
+        ("ResNet-20", "small"): partial(
+            of_images, partial(resnet.cifar_net, 20, BasicBlockB),
+            resnet_cifar.resnet20_cifar10, BATCH, 32,
+        ),
+        ("ResNet-50", "middle"): partial(
+            of_images, partial(resnet.build, "resnet50"),
+            resnet_theirs.resnet50, 4, 224,
+        ),
+        ("DenseNet-40", "small"): partial(
+            of_images,
+            partial(densenet.cifar_net, 40, 12, compression=0.5, stem_width=24),
+            densenet_cifar.densenet40_k12_cifar10, BATCH, 32, by_use=True,
+        ),
+        ("DenseNet-121", "middle"): partial(
+            of_images, partial(densenet.build, "densenet121"),
+            densenet_theirs.densenet121, 4, 224, by_use=True,
+        ),
     }
-
-
-IMAGE_CASES = {
-    ("ResNet-20", "small"): partial(
-        of_images, partial(resnet.cifar_net, 20, BasicBlockB),
-        resnet_cifar.resnet20_cifar10, BATCH, 32,
-    ),
-    ("ResNet-50", "middle"): partial(
-        of_images, partial(resnet.build, "resnet50"), resnet_theirs.resnet50, 4, 224,
-    ),
-    ("DenseNet-40", "small"): partial(
-        of_images, partial(densenet.cifar_net, 40, 12, compression=0.5, stem_width=24),
-        densenet_cifar.densenet40_k12_cifar10, BATCH, 32, by_use=True,
-    ),
-    ("DenseNet-121", "middle"): partial(
-        of_images, partial(densenet.build, "densenet121"),
-        densenet_theirs.densenet121, 4, 224, by_use=True,
-    ),
-}
+    for size, hidden in (("small", 128), ("middle", 384)):
+        like, half = partial(bert_like, hidden), {"embedding_size": hidden // 2}
+        kinds = {
+            "ALBERT": ("AlbertForMaskedLM", albert, like(**half)),
+            "ELECTRA": ("ElectraForPreTraining", electra, like(**half)),
+            "DeBERTa": ("DebertaForMaskedLM", deberta, like(**RELATIVE)),
+            "CTRL": ("CTRLLMHeadModel", ctrl, gpt_like(hidden)),
+        }
+        for name, (kind, published, sizes) in kinds.items():
+            make = partial(of_text, kind, published.from_pretrained, **sizes)
+            found[name, size] = make
+    return found
