@@ -6,6 +6,7 @@ hits both; each pair of turns gives a ratio. `proof/bench.json` has every ratio,
 """
 
 import argparse
+import ctypes
 import json
 import math
 import re
@@ -56,7 +57,7 @@ def inference(case, side):
 
 
 def generation(case, side):
-    """The likeliest next tokens, with the keys and values before them kept."""
+    """Tokens drawn one after another, with the keys and values before them kept."""
     getattr(case, side).eval()
 
     @torch.no_grad()
@@ -67,7 +68,7 @@ def generation(case, side):
 
 def tasks(name):
     found = {"training step": step, "inference": inference}
-    return found | ({f"{GENERATED} new tokens": generation} if name == "CTRL" else {})
+    return found | ({f"{GENERATED} tokens drawn": generation} if name == "CTRL" else {})
 
 
 # ---- time
@@ -128,7 +129,9 @@ def memory_here(name, size, side):
     """MiB that three training steps need on top of the model, in a fresh process."""
     torch.set_num_threads(1)
     run = step(cases()[name, size](), side)
-    REFS.write_text("5")  # the peak so far, of building the models, is forgotten
+    # What building the models needed goes back to the system, its peak is forgotten.
+    ctypes.CDLL(None).malloc_trim(0)
+    REFS.write_text("5")
     before = resident("VmRSS")
     for _ in range(3):
         run()

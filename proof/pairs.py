@@ -19,7 +19,7 @@ from torch import nn
 
 from kit.weights import quiet
 from lessons import densenet, resnet
-from lessons.ctrl import generate, greedy
+from lessons.ctrl import generate, sampled
 from lessons.published import albert, ctrl, deberta, electra
 from lessons.published.resnet import BasicBlockB
 
@@ -51,12 +51,13 @@ class Case:
         return F.cross_entropy(logits.flatten(0, -2), self.targets.flatten())
 
     def generated(self, side, begin, length):
-        """The first tokens of the inputs and the `length` likeliest after them."""
+        """The first tokens of the inputs and `length` more, drawn one after another."""
         model, ids = getattr(self, side), self.inputs[:, :begin]
         if side == "ours":
-            return generate(model, ids, length, greedy)[0]
-        options = {"max_new_tokens": length, "do_sample": False, "pad_token_id": 0}
-        return model.generate(ids, **options)
+            return generate(model, ids, length, sampled)[0]
+        exactly = {"max_new_tokens": length, "min_new_tokens": length}
+        drawn = {"do_sample": True, "top_k": 0, "pad_token_id": 0}
+        return model.generate(ids, **exactly, **drawn)
 
     def checked(self):
         """This case; AssertionError unless both give the same logits."""
