@@ -21,7 +21,7 @@ import re
 import shutil
 import sys
 import tempfile
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
 
@@ -29,11 +29,24 @@ import jupytext
 import nbformat
 import psutil
 from IPython.core.inputtransformer2 import TransformerManager
+from jupyter_client.kernelspec import NoSuchKernel
 from nbclient import NotebookClient
 from nbclient.exceptions import CellControlSignal, CellExecutionError, DeadKernelError
 from tqdm import tqdm
 
+from kit.commands import in_one_line
+from kit.files import store
+
 ROOT = Path(__file__).parents[1]
+# What reading a file that holds no notebook, or half of one, ends in.
+DAMAGES = (
+    AttributeError,
+    KeyError,
+    RecursionError,
+    TypeError,
+    ValueError,
+    nbformat.ValidationError,
+)
 WIDGET = "application/vnd.jupyter.widget-view+json"
 # What tags make of a cell on the slides, in JupyterLab's words.
 ON_SLIDES = {"slide": "slide", "on-slide": "-", "speaker": "notes"}
@@ -64,8 +77,12 @@ def kit_files(sources):
 
     folder, files, waiting = ROOT / "kit" / "view", set(), list(sources)
     while waiting:
-        found = set()
-        for node in ast.walk(ast.parse(waiting.pop())):
+        found, source = set(), waiting.pop()
+        try:
+            nodes = ast.walk(ast.parse(source))
+        except (SyntaxError, ValueError):  # no Python: to be told when it is run
+            continue
+        for node in nodes:
             module = getattr(node, "module", None) or ""
             if not isinstance(node, ast.ImportFrom) or module.split(".")[0] != "kit":
                 continue
@@ -122,6 +139,21 @@ def beside(lesson, root=ROOT):
     return [one for one in found if one.parts[-2:] != ("scale", f"{lesson}.py")]
 
 
+def stored(path):
+    """The notebook in a file.
+
+    Raises ValueError, naming the file, where it holds none, or half of one.
+    """
+    try:
+        nb = nbformat.read(path, as_version=4)
+        nbformat.validate(nb)
+        return nb
+    except DAMAGES as error:
+        why = f"{path} is damaged ({type(error).__name__})"
+    again = f"`python -m kit.notebooks --force {path.stem}`"
+    raise ValueError(f"{why}: mend it, or make it anew with {again}")
+
+
 def cells_hash(nb):
     """Hash of all cells with outputs: another once it was run and saved by hand."""
     return sha(nbformat.writes(nbformat.v4.new_notebook(cells=nb.cells)))
@@ -142,7 +174,7 @@ def apart(name, root=ROOT):
     path = root / "notebooks" / f"{name}.ipynb"
     if not path.exists() or not (root / "lessons" / f"{name}.py").exists():
         return None
-    nb = nbformat.read(path, as_version=4)
+    nb = stored(path)
     lesson, inputs = nb.metadata.get("lesson", {}), inputs_hash(nb)
     if inputs in (lesson.get("inputs"), inputs_hash(to_notebook(name, root))):
         return None
@@ -245,7 +277,7 @@ def is_current(name, root=ROOT):
     """Whether the stored notebook is what today's text gives in today's environment."""
     if not (path := root / "notebooks" / f"{name}.ipynb").exists():
         return False
-    nb = nbformat.read(path, as_version=4)
+    nb = stored(path)
     lesson = nb.metadata.get("lesson", {})
     today = {"source": source_hash(name, root), "environment": environment()}
     return (today | {"cells": cells_hash(nb)}).items() <= lesson.items()
@@ -274,6 +306,32 @@ def without_widgets(nb):
     return nb
 
 
+class Client(NotebookClient):
+    """Ends its kernel however its task ends, and leaves Ctrl-C to asyncio.
+
+    nbclient's own way listens to Ctrl-C, too, for one client of a process; here two run
+    at once, and asyncio cancels both.
+    """
+
+    @asynccontextmanager
+    async def async_setup_kernel(self):
+        self.create_kernel_manager()
+        cancelled = asyncio.current_task().cancelling
+        try:
+            await self.async_start_new_kernel()
+            await self.async_start_new_kernel_client()
+            yield
+        except DeadKernelError:  # nbclient says so of whatever is cancelled
+            if cancelled():
+                raise asyncio.CancelledError from None
+            raise
+        finally:
+            if cancelled():
+                self.shutdown_kernel = "immediate"  # it is in the middle of a cell
+            if self.km is not None:  # not yet ended, as after a start that failed
+                await self._async_cleanup_kernel()
+
+
 async def execute(nb, folder, bar):
     """Run all cells of ``nb`` in place; returns what the kernel took.
 
@@ -283,7 +341,7 @@ async def execute(nb, folder, bar):
     whatever else the machine was busy with.
     """
     seconds = peak = 0
-    client = NotebookClient(
+    client = Client(
         nb,
         timeout=300,
         resources={"metadata": {"path": str(folder)}},
@@ -339,13 +397,11 @@ async def build(name, root, slots, position):
                 cells = [cell for cell in begun if cell.cell_type == "code"]
                 kind = getattr(error, "ename", type(error).__name__)
                 text = first_line(getattr(error, "evalue", str(error)))
-                source = first_line(cells[-1].source)
-                tqdm.write(
-                    f"{name}: stopped, its old notebook stays\n"
-                    f"  cell [{len(cells)}]: {source}\n  {kind}: {text}",
-                    file=sys.stderr,
-                )
-                return False
+                where = f"  cell [{len(cells)}]: {first_line(cells[-1].source)}"
+                return stopped(name, f"{where}\n  {kind}: {text}")
+            except (NoSuchKernel, OSError, RuntimeError) as error:
+                why = f"its kernel did not start: {error}"
+                return stopped(name, f"  {first_line(why)}")
         if seed():
             held = f"every claim holds with LESSON_SEED={seed()}; nothing stored"
             tqdm.write(f"{name}: {held}", file=sys.stderr)
@@ -353,10 +409,17 @@ async def build(name, root, slots, position):
         without_widgets(nb)
         lesson |= {"cells": cells_hash(nb), "inputs": inputs_hash(nb)}
         nb.metadata.lesson = lesson | {"seconds": seconds, "memory_mb": memory}
-        partial = path.with_suffix(".partial")
-        partial.write_text(nbformat.writes(nb) + "\n", "utf-8", newline="\n")
-        partial.replace(path)
+        try:
+            store(path, nbformat.writes(nb) + "\n")
+        except OSError as error:
+            return stopped(name, f"  {error}")
         return True
+
+
+def stopped(name, why):
+    told = f"{name}: stopped, its old notebook stays\n{why}"
+    tqdm.write(told, file=sys.stderr)
+    return False
 
 
 def lesson_table(root, folder):
@@ -367,8 +430,8 @@ def lesson_table(root, folder):
     ]
     for name in lessons(root):
         path = root / "notebooks" / f"{name}.ipynb"
-        if path.exists():
-            nb = nbformat.read(path, as_version=4)
+        nb = stored(path) if path.exists() else None
+        if nb and "lesson" in nb.metadata:  # it was executed here
             info, run = about(nb, name), nb.metadata.lesson
             lesson = f"[{info['title']}]({path.relative_to(folder).as_posix()})"
             time, gigabytes = f"{run.seconds}\u00a0s", run.memory_mb / 1024
@@ -394,6 +457,10 @@ async def build_all(names, root=ROOT, force=False):
     """Bring notebooks and lesson tables up to date; returns whether all lessons ran."""
     for name in names:  # refused before anything runs
         about(to_notebook(name, root), name)
+    for name in lessons(root):
+        path = root / "notebooks" / f"{name}.ipynb"
+        if path.exists() and not (force and name in names):
+            stored(path)
     due = [name for name in names if force or seed() or not is_current(name, root)]
     edits = [] if force or seed() else [apart(name, root) for name in due]
     if edits := [edit for edit in edits if edit]:
@@ -406,8 +473,10 @@ async def build_all(names, root=ROOT, force=False):
     done = await asyncio.gather(*builds)
     for path in (root / "README.md", root / "notebooks" / "index.md"):
         if path.exists():
-            text = with_table(path.read_text("utf-8"), lesson_table(root, path.parent))
-            path.write_text(text, "utf-8", newline="\n")
+            text = path.read_text("utf-8")
+            new = with_table(text, lesson_table(root, path.parent))
+            if new != text:
+                store(path, new)
     return all(done)
 
 
@@ -420,6 +489,7 @@ def chosen(names, parser, root=ROOT):
     return names or known
 
 
+@in_one_line("stopped: every lesson is whole, the old one or the new")
 def main(args=None, root=ROOT):
     parser = argparse.ArgumentParser(
         prog="python -m kit.notebooks", description="Execute the lessons that changed."
@@ -430,11 +500,7 @@ def main(args=None, root=ROOT):
     options = parser.parse_args(args)
     home()
     names = chosen(options.lesson, parser, root)
-    try:
-        done = asyncio.run(build_all(names, root, options.force))
-        return 0 if done else 1
-    except ValueError as error:
-        sys.exit(f"error: {error}")
+    return 0 if asyncio.run(build_all(names, root, options.force)) else 1
 
 
 if __name__ == "__main__":

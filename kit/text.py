@@ -25,6 +25,8 @@ from typing import NamedTuple
 import torch
 from platformdirs import user_cache_path
 
+from kit.files import store
+
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]  # ids 0 to 4
 
 
@@ -68,16 +70,15 @@ def cached(name, settings, make):
     packages = {package: version(package) for package in PACKAGES}
     key = [sys.version, packages, settings, Path(__file__).read_text("utf-8")]
     path = cache_folder() / f"{name}-{sha(json.dumps(key))[:16]}.json"
-    with suppress(OSError, ValueError, TypeError, KeyError, AttributeError):
+    damages = ValueError, TypeError, KeyError, AttributeError, RecursionError
+    with suppress(OSError, *damages):
         stored = json.loads(path.read_text("utf-8"))
         if sha(stored["value"]) == stored["sha256"]:
             return json.loads(stored["value"])
     value = json.dumps(make())
-    part = path.with_suffix(f".{os.getpid()}")
     with suppress(OSError):  # a folder that cannot be written to costs time, no more
         path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(json.dumps({"sha256": sha(value), "value": value}), "utf-8")
-        part.replace(path)
+        store(path, json.dumps({"sha256": sha(value), "value": value}))
     return json.loads(value)
 
 
