@@ -22,7 +22,6 @@ import shutil
 import sys
 import tempfile
 from contextlib import asynccontextmanager, suppress
-from importlib.metadata import version
 from pathlib import Path
 
 import jupytext
@@ -36,6 +35,7 @@ from tqdm import tqdm
 
 from kit.commands import in_one_line
 from kit.files import store
+from kit.packages import installed_version
 
 ROOT = Path(__file__).parents[1]
 # What reading a file that holds no notebook, or half of one, ends in.
@@ -218,7 +218,7 @@ def environment():
     """
     pinned = (ROOT / "requirements.txt").read_text("utf-8")
     names = re.findall(r"^([\w.-]+)==", pinned, re.M)
-    versions = {name: version(name) for name in names}
+    versions = {name: installed_version(name) for name in names}
     return {"python": "{}.{}".format(*sys.version_info)} | versions
 
 

@@ -19,10 +19,14 @@ import tempfile
 import time
 import tomllib
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
+import psutil
 from tqdm import tqdm
 
+from kit import files
+from kit.commands import in_one_line
 from kit.notebooks import ROOT, chosen, lessons
 from proof.machine import made_with
 
@@ -127,12 +131,20 @@ def hunt(names, jobs):
                 for name in due
             }
             found = {}
-            for name in due:
-                failed, seconds = clean[name].result()
-                if failed:
-                    raise RuntimeError(f"{name}: without a bug {failed} fails already")
-                results = [(bug, one.result()[0]) for bug, one in tried[name]]
-                found[name] = seconds, results
+            try:
+                for name in due:
+                    failed, seconds = clean[name].result()
+                    if failed:
+                        without = f"{name}: without a bug"
+                        raise RuntimeError(f"{without} {failed} fails already")
+                    results = [(bug, one.result()[0]) for bug, one in tried[name]]
+                    found[name] = seconds, results
+            except BaseException:  # the pool would end all that is due, and then stop
+                pool.shutdown(wait=False, cancel_futures=True)
+                for test in psutil.Process().children(recursive=True):
+                    with suppress(psutil.NoSuchProcess):
+                        test.kill()
+                raise
     return found
 
 
@@ -173,9 +185,10 @@ def store(new, page=PAGE):
     old = sections(page.read_text("utf-8")) if page.exists() else {}
     known = old | new
     kept = [known[name] for name in lessons() if name in known]
-    page.write_text("\n".join([TITLE, *kept]), "utf-8", newline="\n")
+    files.store(page, "\n".join([TITLE, *kept]))
 
 
+@in_one_line()
 def main(args=None):
     parser = argparse.ArgumentParser(
         prog="python -m proof.mutants",
@@ -187,7 +200,7 @@ def main(args=None):
     names = chosen(options.lesson, parser)
     try:
         found = hunt(names, options.jobs)
-    except (ValueError, RuntimeError) as error:
+    except RuntimeError as error:
         sys.exit(f"error: {error}")
     new = {name: section(name, *result) for name, result in found.items()}
     print("\n".join(new.values()))
