@@ -16,6 +16,7 @@ import atexit
 import hashlib
 import inspect
 import json
+import logging
 import os
 import re
 import shutil
@@ -140,12 +141,17 @@ def beside(lesson, root=ROOT):
 
 
 def stored(path):
-    """The notebook in a file.
+    """The notebook in a file, as `parsed`."""
+    return parsed(path.read_bytes(), path)
 
-    Raises ValueError, naming the file, where it holds none, or half of one.
+
+def parsed(content, path):
+    """The notebook that `content` is, bytes or str, of the file `path`.
+
+    Raises ValueError, naming the file, where it is none, or half of one.
     """
     try:
-        nb = nbformat.read(path, as_version=4)
+        nb = nbformat.reads(content, as_version=4)
         nbformat.validate(nb)
         return nb
     except DAMAGES as error:
@@ -306,6 +312,9 @@ def without_widgets(nb):
     return nb
 
 
+SILENT = logging.Logger("nbclient", logging.CRITICAL)  # it would tell what `build` does
+
+
 class Client(NotebookClient):
     """Ends its kernel however its task ends, and leaves Ctrl-C to asyncio.
 
@@ -317,19 +326,43 @@ class Client(NotebookClient):
     async def async_setup_kernel(self):
         self.create_kernel_manager()
         cancelled = asyncio.current_task().cancelling
+        with tempfile.TemporaryFile() as said:
+            try:
+                await self.start(said)
+                yield
+            except DeadKernelError:
+                if cancelled():  # nbclient tells the one for the other
+                    raise asyncio.CancelledError from None
+                if complaint := words(said):
+                    tqdm.write(complaint, file=sys.stderr)
+                raise
+            finally:
+                if cancelled():
+                    self.shutdown_kernel = "immediate"  # it is in the middle of a cell
+                if self.km is not None:  # not yet ended, as after a start that failed
+                    await self._async_cleanup_kernel()
+
+    async def start(self, said):
+        """Start a kernel, which writes into the file `said` what it complains of.
+
+        Raises NotStarted, with the last of that.
+        """
         try:
-            await self.async_start_new_kernel()
+            await self.async_start_new_kernel(stderr=said)
             await self.async_start_new_kernel_client()
-            yield
-        except DeadKernelError:  # nbclient says so of whatever is cancelled
-            if cancelled():
-                raise asyncio.CancelledError from None
-            raise
-        finally:
-            if cancelled():
-                self.shutdown_kernel = "immediate"  # it is in the middle of a cell
-            if self.km is not None:  # not yet ended, as after a start that failed
-                await self._async_cleanup_kernel()
+        except (NoSuchKernel, OSError, RuntimeError) as error:
+            last = words(said).rpartition("\n")[2]
+            raise NotStarted(last or str(error)) from None
+
+
+class NotStarted(Exception):
+    """A lesson's kernel did not start."""
+
+
+def words(said):
+    """What was written into a file, as text."""
+    said.seek(0)
+    return said.read().decode(errors="replace").strip()
 
 
 async def execute(nb, folder, bar):
@@ -343,6 +376,7 @@ async def execute(nb, folder, bar):
     seconds = peak = 0
     client = Client(
         nb,
+        log=SILENT,
         timeout=300,
         resources={"metadata": {"path": str(folder)}},
         record_timing=False,
@@ -399,9 +433,8 @@ async def build(name, root, slots, position):
                 text = first_line(getattr(error, "evalue", str(error)))
                 where = f"  cell [{len(cells)}]: {first_line(cells[-1].source)}"
                 return stopped(name, f"{where}\n  {kind}: {text}")
-            except (NoSuchKernel, OSError, RuntimeError) as error:
-                why = f"its kernel did not start: {error}"
-                return stopped(name, f"  {first_line(why)}")
+            except (NotStarted, OSError) as error:
+                return stopped(name, f"  its kernel did not start: {error}")
         if seed():
             held = f"every claim holds with LESSON_SEED={seed()}; nothing stored"
             tqdm.write(f"{name}: {held}", file=sys.stderr)

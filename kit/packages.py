@@ -78,8 +78,8 @@ def reading(package, *paths):
     is missing or damaged. A file is damaged that is not what pip installed: half of a
     text can be read without an error, too.
     """
+    check_files(package, paths)
     try:
-        check_files(package, paths)
         yield
     except ImportError as error:
         if find_spec(package) is None:
@@ -90,15 +90,15 @@ def reading(package, *paths):
 
 
 def check_files(package, paths):
-    """Raise ValueError for a file that has another hash than pip has noted."""
+    """Raise ValueError for a file whose hash is not the one that pip noted."""
     try:
         found = distribution(project(package))
     except PackageNotFoundError:  # it is not from pip, which has noted nothing
         return
     noted = {found.locate_file(one): one.hash for one in found.files or []}
     for path in paths:
-        if noted.get(path) is None:
+        if noted.get(path) is None or not path.is_file():
             continue
         digest = hashlib.new(noted[path].mode, path.read_bytes()).digest()
         if base64.urlsafe_b64encode(digest).decode().rstrip("=") != noted[path].value:
-            raise ValueError(f"{path.name} is not as it was installed")
+            raise damaged(package, f"{path.name} is not as it was installed")
