@@ -65,7 +65,7 @@ def lay_out(original, folder):
         path = folder / f"{original.stem}{suffix}.ipynb"
         copy = stored(path)
         lesson = copy.metadata.get("lesson", {}) if copy else {}
-        if lesson.get("source") == edition:
+        if copy and lesson.get("source") == edition:
             return path
         if not path.exists() or (copy and lesson.get("cells") == cells_hash(copy)):
             store(path, original.read_bytes())

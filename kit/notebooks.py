@@ -464,7 +464,7 @@ def lesson_table(root, folder):
     for name in lessons(root):
         path = root / "notebooks" / f"{name}.ipynb"
         nb = stored(path) if path.exists() else None
-        if nb and "lesson" in nb.metadata:  # it was executed here
+        if nb and "seconds" in nb.metadata.get("lesson", {}):  # it was executed
             info, run = about(nb, name), nb.metadata.lesson
             lesson = f"[{info['title']}]({path.relative_to(folder).as_posix()})"
             time, gigabytes = f"{run.seconds}\u00a0s", run.memory_mb / 1024

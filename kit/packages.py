@@ -2,24 +2,12 @@
 
 import base64
 import hashlib
-import sqlite3
-import tokenize
-import zlib
 from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, distribution, requires, version
 from importlib.util import find_spec
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-DAMAGES = (
-    EOFError,
-    OSError,  # a damaged gzip file is one, too
-    SyntaxError,  # and so is damaged XML
-    ValueError,
-    sqlite3.Error,
-    tokenize.TokenError,
-    zlib.error,
-)
 
 
 def project(package):
@@ -85,7 +73,9 @@ def reading(package, *paths):
         if find_spec(package) is None:
             raise missing(package) from None
         raise damaged(package, error) from None
-    except DAMAGES as error:
+    except MemoryError:
+        raise
+    except Exception as error:  # each format has errors of its own, some no narrower
         raise damaged(package, f"{type(error).__name__}: {error}") from None
 
 

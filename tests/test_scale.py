@@ -124,7 +124,7 @@ def start(script, folder, *arguments, processes=1, copy=ROOT):
         env={**os.environ, **paths},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=280,
     )
 
 
