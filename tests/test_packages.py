@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import shutil
+import socket
 import sys
 from importlib.metadata import PackageNotFoundError
 from types import SimpleNamespace
@@ -164,3 +165,15 @@ def test_the_wheel_knows_the_versions_too(tmp_path, monkeypatch):
     monkeypatch.setattr(packages, "requires", lambda name: ["gensim==4.4.0"])
     assert packages.pinned("gensim") == "gensim==4.4.0"
     assert packages.pinned("other") == "other"
+
+
+def test_nothing_in_packages_needs_a_network(monkeypatch):
+    def refuse(*of, **named):
+        raise AssertionError(f"it asks for {of}")
+
+    for name in ("getaddrinfo", "create_connection"):
+        monkeypatch.setattr(socket, name, refuse)
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    for read in (albert.read_minilm, text.headers, text.news, text.chapters):
+        assert read()
+    assert len(data.digits()[0].images) == 1400
