@@ -11,6 +11,7 @@ import os
 import re
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import jupytext
@@ -134,6 +135,8 @@ def source_notebook(name, title):
 
 def make(names, course, root=ROOT):
     """Write the course and let nbgrader make the students' edition of it."""
+    if find_spec("nbgrader") is None:
+        raise ValueError("nbgrader is missing: pip install -r tests/requirements.txt")
     course.mkdir(parents=True, exist_ok=True)
     config = course / "nbgrader_config.py"
     if not config.exists():  # the lecturer's own settings stay
