@@ -5,6 +5,7 @@ import importlib
 import json
 import re
 import zlib
+from contextlib import contextmanager
 
 import pytest
 import torch
@@ -206,3 +207,40 @@ def unpacked(html):
 def data_of(figure):
     data = r'class="pcc-data">(.*?)</script>\n<script>'
     return json.loads(re.search(data, unpacked(figure.html), re.S)[1])
+
+
+# ---- faults and time
+
+
+@contextmanager
+def full_disk(size=100):
+    """In this block no file can grow beyond `size` bytes: the system refuses it.
+
+    The error is "File too large" instead of "No space left on device".
+    """
+    resource = pytest.importorskip("resource", reason="Windows has no such limit")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def work(page, script, *given):
+    """Milliseconds of the processor that a page takes for a script.
+
+    Not those of the clock, which would count what else the machine is busy with.
+    """
+    session = page.context.new_cdp_session(page)
+    session.send("Performance.enable")
+
+    def seconds():
+        found = session.send("Performance.getMetrics")["metrics"]
+        return next(one["value"] for one in found if one["name"] == "ThreadTime")
+
+    before = seconds()
+    page.evaluate(script, *given)
+    took = seconds() - before
+    session.detach()
+    return 1000 * took
