@@ -12,12 +12,19 @@ import torch.nn.functional as F
 from pytorchcv.models import resnet as reference_imagenet
 from pytorchcv.models import resnet_cifar as reference_cifar
 from safetensors.torch import save_file
-from support import checker, randomise, same_logits, trained_by_hand
+from support import (
+    Told,
+    checker,
+    randomise,
+    same_logits,
+    ten_images,
+    trained_by_hand,
+)
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from kit.assignments import source_notebook
-from kit.data import Split, digits, mnist
+from kit.data import digits, mnist
 from kit.exercises import verdict
 from kit.probe import multiply_adds, parameters
 from kit.study import read, within_spread
@@ -439,27 +446,10 @@ def test_the_line_of_equality_is_relative_and_sees_trained_statistics(monkeypatc
 # ---- figures
 
 
-class Told:
-    """Takes what a figure is made of, and draws nothing."""
-
-    def __new__(cls, drawing, **words):
-        return drawing
-
-    @staticmethod
-    def row(images, titles, **words):
-        return list(zip(images, titles))
-
-
-def ten_images():
-    torch.manual_seed(0)
-    labels = torch.tensor([3, 3, *range(10)])
-    return Split(torch.randn(12, 1, 8, 8), labels)
-
-
 def test_one_image_of_each_class(monkeypatch):
     monkeypatch.setattr(figures, "Picture", Told)
-    found, split = figures.one_of_each(ten_images()), ten_images()
-    rows = [2, 3, 4, 0, *range(6, 12)]  # the first 3 comes first
+    split, rows = ten_images(), [2, 3, 4, 0, *range(6, 12)]  # the first 3 comes first
+    found = figures.one_of_each(split)
     assert [title for _, title in found] == list(range(10))
     assert all(one.equal(split.images[i, 0]) for (one, _), i in zip(found, rows))
 
