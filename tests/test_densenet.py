@@ -343,6 +343,12 @@ def test_feature_use_on_weights_that_are_known():
     assert use[:2, 1].tolist() == pytest.approx([1 / average, 3 / average])
     total = feature_use(model, 2, "in total")[:2, 1]
     assert total.tolist() == pytest.approx([11 / 20, 9 / 20])
+    assert feature_use(model, 2, "mean")[:2, 1].tolist() == [1, 3]
+    with torch.no_grad():
+        parts = model.transitions[1].conv.weight.split([11, 3, 3], 1)
+        for weights, value in zip(parts, (2.0, -4.0, 6.0)):
+            weights.fill_(value)
+    assert feature_use(model, 2, "mean")[:, 2].tolist() == [2, 4, 6]
     assert torch.equal(feature_use(model, 3)[:, 2], torch.ones(3))  # the classifier
     bottleneck = cifar_net(16, 3, BottleneckLayer, 0.5, stem_width=5)
     shares = feature_use(bottleneck, 1, "in total")
@@ -655,6 +661,13 @@ def test_wrong_depth(depth, layer, unit):
         cifar_net(depth, 12, layer)
 
 
+def test_a_transition_keeps_whole_channels_rounded_down():
+    net = cifar_net(10, 3, compression=0.5, stem_width=5)  # 5 + 2 · 3 = 11
+    assert [one.conv.weight.shape[:2] for one in net.transitions] == [(5, 11)] * 2
+    one = cifar_net(10, 3, compression=0.05, stem_width=5)  # but at least one
+    assert [block.in_channels for block in one.blocks] == [5, 1, 1]
+
+
 @pytest.mark.parametrize("compression", [0, -0.5, 1.5])
 def test_wrong_compression(compression):
     with pytest.raises(ValueError, match=f"above 0 and at most 1, not {compression}"):
@@ -668,7 +681,8 @@ def test_changes_reach_every_variant():
             assert model.fc.out_features == 7 and dropouts(model)[0].p == 0.1
             first = model.blocks[0].layers[0]
             assert list(first.parameters())[-1].shape[0] == 3  # k maps come out
-    assert imagenet_net((1, 1, 1, 1), 5).stem[0].out_channels == 10
+            wide = 16 if "_k" in name and "_bc" not in name else 6  # otherwise 2k
+            assert model.stem[0].out_channels == wide
 
 
 # ---- exercises

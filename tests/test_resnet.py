@@ -405,6 +405,17 @@ def test_a_file_without_a_head_gives_pooled_features(tmp_path):
     assert same_logits(ours, lambda x: theirs.features(x).flatten(1), images)
 
 
+def test_a_stage_may_have_more_than_ten_blocks():
+    tensors = {"conv1.weight": torch.zeros(8, 1, 7, 7)}
+    for stage, depth in enumerate((1, 2, 12, 1), 1):
+        for block in range(depth):
+            tensors[f"layer{stage}.{block}.bn2.weight"] = torch.zeros(8 * stage)
+    model = published.described_by(tensors)
+    assert [len(stage) for stage in model.stages] == [1, 2, 12, 1]
+    widths = [stage[-1].conv2.out_channels for stage in model.stages]
+    assert widths == [8, 16, 24, 32] and model.stem[0].in_channels == 1
+
+
 def test_weights_of_another_network_are_refused(tmp_path):
     _, tensors = torchvision_file("resnet18")
     del tensors["layer2.1.conv2.weight"]
