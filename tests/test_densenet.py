@@ -167,6 +167,10 @@ def test_first_weights():
             assert module.bias is None
             std = module.weight.std().item()
             assert std == pytest.approx((2 / fan_out) ** 0.5, rel=0.05)
+            assert module.weight.max() > 2.5 * std  # normal, not uniform
+        if isinstance(module, nn.BatchNorm2d):
+            assert (module.weight == 1).all() and not module.bias.any()
+            assert module.eps == 1e-5 and module.momentum == 0.1
     assert not model.fc.bias.any()
 
 
@@ -337,6 +341,7 @@ def test_feature_use_on_weights_that_are_known():
         reader.weight[:, :11], reader.weight[:, 11:] = -1.0, 3.0
         model.fc.weight.fill_(0.5)
     use = feature_use(model, 2)
+    assert not use.requires_grad
     nothing = [[True, False, False], [True, False, False], [True, True, False]]
     assert use.isnan().tolist() == nothing
     average = (11 * 1 + 3 * 3) / 14

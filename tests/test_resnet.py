@@ -6,6 +6,7 @@ from statistics import mean, stdev
 from types import SimpleNamespace
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -23,8 +24,9 @@ from support import (
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from kit import train
 from kit.assignments import source_notebook
-from kit.data import digits, mnist
+from kit.data import digits, minibatches, mnist
 from kit.exercises import verdict
 from kit.probe import multiply_adds, parameters
 from kit.study import read, within_spread
@@ -52,6 +54,7 @@ from lessons.resnet import (
     make_identity,
     stack,
 )
+from lessons.studies import resnet as studies
 from lessons.studies.resnet import SEEDS, STUDY
 
 
@@ -227,6 +230,10 @@ def test_first_weights_have_he_variance_by_fan_out():
         fan_out = kernel.out_channels * kernel.kernel_size[0] ** 2
         wanted = pytest.approx((2 / fan_out) ** 0.5, rel=0.05)
         assert kernel.weight.std().item() == wanted
+        assert kernel.weight.max() > 2.5 * kernel.weight.std()  # normal, not uniform
+    for norm in (m for m in models.modules() if isinstance(m, nn.BatchNorm2d)):
+        assert (norm.weight == 1).all() and not norm.bias.any()
+        assert norm.eps == 1e-5 and norm.momentum == 0.1  # as the references have it
 
 
 def test_blocks_differ_in_the_join_only():
@@ -277,7 +284,9 @@ def test_a_stack_is_a_layer_blocks_and_a_linear_one(depth):
     for block in blocks:
         x = block(x)
     torch.testing.assert_close(model(images), last(x.mean((2, 3))))
-    assert last.out_features == 10 and stack(4, PlainBlock)[0].out_channels == 8
+    layers = 27 + 6 + len(blocks) * 2 * (81 + 6)  # none is shared
+    assert parameters(model) == layers + 3 * 10 + 10
+    assert stack(4, PlainBlock)[0].out_channels == 8
 
 
 # ---- the study
@@ -306,6 +315,27 @@ def test_each_name_of_the_study_says_what_is_run():
         assert data is (mnist if how == "MNIST" else digits)
         assert epochs == {"MNIST": 10, "72 epochs": 72}.get(how, 24)
         assert rate == (float(how.removeprefix("rate ")) if "rate" in how else 0.1)
+
+
+def test_a_measurement_is_its_seed_s(monkeypatch):
+    def told(*given, **settings):
+        asked.extend([*given, settings])
+        return np.arange(len(given[1]))
+
+    asked = []
+    monkeypatch.setattr(studies, "fit", told)
+    monkeypatch.setattr(train, "error", lambda model, split: len(split.labels))
+    found = STUDY["plain-14, rate 0.3"](3)
+    # 21 steps an epoch: the last are 483 to 503
+    errors = {"training error": 1400, "test error": 397}
+    assert found == errors | {"training loss": 493}
+    model, batches, settings = asked
+    torch.manual_seed(3)
+    fresh = stack(14, PlainBlock)
+    assert all(map(torch.equal, model.parameters(), fresh.parameters()))
+    wanted = minibatches(digits()[0], 64, 24, 1003)
+    assert all(one[0].equal(other[0]) for one, other in zip(batches, wanted))
+    assert len(batches) == 504 and settings == {"learning_rate": 0.3}
 
 
 @pytest.mark.parametrize(("changes", "rate"), [({}, 0.1), ({"learning_rate": 2.0}, 2)])
