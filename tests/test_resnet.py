@@ -36,6 +36,7 @@ from lessons.published import resnet as published
 from lessons.published.resnet import (
     BasicBlockB,
     BasicBlockC,
+    BottleneckV15,
     build_variant,
     from_pretrained,
 )
@@ -187,6 +188,15 @@ def test_a_projection_is_a_strided_1x1_layer_with_batch_norm(block, sizes):
         shortcut = norm(torch.einsum("oc,bchw->bohw", kernel.weight[..., 0, 0], pixels))
         assert norm.weight.std() > 0  # a norm that does something
     torch.testing.assert_close(one(x), F.relu(one.branch(x) + shortcut))
+
+
+@pytest.mark.parametrize(
+    "block", [BasicBlock, Bottleneck, BasicBlockB, BasicBlockC, BottleneckV15]
+)
+def test_a_block_keeps_the_map_unless_told_otherwise(block):
+    x = torch.randn(2, 8, 6, 6)
+    assert block(8, 8)(x).shape == (2, 8, 6, 6)
+    assert block(8, 16, 2)(x).shape == (2, 16, 3, 3)
 
 
 @pytest.mark.parametrize("name", ["resnet18", "resnet34", "resnet50", "resnet50b"])
@@ -458,9 +468,12 @@ def test_weights_of_another_network_are_refused(tmp_path):
         from_pretrained(tmp_path)
 
 
-def test_another_activation_is_refused(tmp_path):
-    write_transformers(tmp_path, hidden_act="gelu")
-    with pytest.raises(ValueError, match="hidden_act is 'gelu'"):
+@pytest.mark.parametrize(
+    ("name", "value"), [("hidden_act", "gelu"), ("downsample_in_first_stage", True)]
+)
+def test_what_the_paper_s_network_has_not_is_refused(tmp_path, name, value):
+    write_transformers(tmp_path, **{name: value})
+    with pytest.raises(ValueError, match=f"{name} is {value!r}"):
         from_pretrained(tmp_path)
 
 
@@ -616,6 +629,7 @@ def test_the_journey_shows_the_maps_of_the_image_that_was_picked():
 
 
 def test_unknown_variant():
+    assert VARIANTS.keys() >= COUNTS.keys()
     with pytest.raises(ValueError, match="no 'resnet21'; there are plain20"):
         build("resnet21")
     with pytest.raises(ValueError, match="no variant 'resnet20'; there are resnet18"):
