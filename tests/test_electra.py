@@ -4,7 +4,6 @@ import math
 import re
 from copy import deepcopy
 from dataclasses import replace
-from functools import partial
 
 import pytest
 import torch
@@ -304,17 +303,14 @@ def test_first_weights_have_a_deviation_of_a_tenth(make):
             assert (weight == 0).all(), name
 
 
-def watch(losses, step, loss):
-    losses.append(loss)
-
-
 def test_training_learns_and_repeats():
-    runs = [], []
-    for losses in runs:
+    runs = []
+    for count in (40, 5):
         torch.manual_seed(0)
-        keep = partial(watch, losses)
-        pretrain(small_electra(), electra_loss, 40, 0, 3e-3, keep)
-    assert runs[0] == runs[1] and sum(losses[-10:]) < 0.9 * sum(losses[:10])
+        model = small_electra()
+        runs.append(first_losses(count, pretrain, model, electra_loss, 40, 0, 3e-3))
+    losses, again = runs
+    assert again == losses[:5] and sum(losses[-10:]) < 0.9 * sum(losses[:10])
 
 
 class Scale(nn.Module):
@@ -347,9 +343,11 @@ def test_each_step_has_a_batch_and_a_gradient_of_its_own():
     model.number.register_post_accumulate_grad_hook(
         lambda weight: found.append(weight.grad.item())
     )
-    keep = partial(watch, told)
-    assert pretrain(model, loss_of, 3, 4, 1e-3, keep, batch_size=5) is model
-    assert found == [1, 2, 3] and told[0] == 1
+    trained = pretrain(
+        model, loss_of, 3, 4, 1e-3, lambda *given: told.append(given), batch_size=5
+    )
+    assert trained is model and found == [1, 2, 3]
+    assert [step for step, _ in told] == [0, 1, 2] and told[0][1] == 1
     batches = text.batches(windows().train, 5, 3, 4)
     assert all(map(torch.equal, read, batches)) and len(read) == 3
 
@@ -360,9 +358,12 @@ def test_fine_tuning_leaves_the_encoder_alone_and_repeats():
     before = [weight.clone() for weight in encoder.parameters()]
     ids = windows().train[:64]
     labels = (ids[:, 0] > ids[:, 0].median()).long()
-    models = [fine_tune(encoder, Judge(64), ids, labels, 60, 2e-3, 5) for _ in range(2)]
-    first, second = (percent_right(model, ids, labels) for model in models)
-    assert first == second > 80
+    first, second, longer = (
+        fine_tune(encoder, Judge(64), ids, labels, steps, 2e-3, 5)
+        for steps in (5, 5, 60)
+    )
+    assert all(map(torch.equal, first.parameters(), second.parameters()))
+    assert percent_right(longer, ids, labels) > 80
     assert all(map(torch.equal, before, encoder.parameters()))
 
 
