@@ -327,14 +327,18 @@ def test_the_loss_of_each_place_is_of_tokens_that_stand_there():
     assert found.shape == (8,) and found[:4].max() < 1 < 10 < found[4:].min()
 
 
+@pytest.fixture(scope="module")
+def viewer():
+    return figures.python_apart(text_model("both", 0).encoder)
+
+
 @pytest.mark.parametrize(
     "typed",
     ["x = f(y)", "word " * 1000, "<script>alert(1)</script>", "한국어 문장입니다.",
      "'''never closed", "((((", "", "if x:\ny"],
 )
-def test_the_viewer_takes_any_text(typed):
-    figure = figures.python_apart(text_model("both", 0).encoder)
-    frame = figure.still.compute(program=typed, layer=1, head=2)
+def test_the_viewer_takes_any_text(viewer, typed):
+    frame = viewer.still.compute(program=typed, layer=1, head=2)
     count = len(frame["tokens"])
     assert 1 <= count <= 24
     assert all(one.shape == (count, count) for one in frame["terms"].values())
