@@ -2,11 +2,13 @@
 
 import math
 import re
+from copy import deepcopy
 from dataclasses import replace
 from functools import partial
 
 import pytest
 import torch
+import torch.nn.functional as F
 from support import (
     FILES,
     checker,
@@ -24,11 +26,15 @@ from kit import study
 from kit.exercises import verdict
 from kit.probe import parameters, saved_for_backward
 from kit.programs import windows
+from kit.text import python_tokens
 from kit.view import Apart
-from lessons.albert import MaskedLM, bert, fit, held_out_loss
+from lessons.albert import MaskedLM, bert, fit, held_out_loss, recipe, waves
 from lessons.deberta import (
     ATTENTION,
+    CLOZE,
     DIRECTIONS,
+    LETTERS,
+    NOUNS,
     OPENS,
     PUZZLE,
     SMALL,
@@ -39,19 +45,26 @@ from lessons.deberta import (
     DebertaConfig,
     DisentangledAttention,
     MaskDecoder,
+    Solver,
     build,
     cloze,
     delta,
+    learn,
     likes,
     log_buckets,
+    long_windows,
     loss_by_place,
     news,
     puzzle,
+    right_kind,
     short_sighted,
+    small_encoder,
     store_and_mall,
     taken_apart,
+    tested,
     text_model,
 )
+from lessons.deberta import started as initial
 from lessons.figures import deberta as figures
 from lessons.published.deberta import (
     CONV,
@@ -221,6 +234,14 @@ def test_parameters_of_the_variants(name):
     with torch.device("meta"):
         model = build(name) if name in VARIANTS else build_v2(name)
     assert parameters(model) == COUNTS[name]
+    # What no count tells: heads of 64, and how far V2's buckets reach.
+    for layer in model.layers:
+        assert layer.attention.num_heads * 64 == model.config.hidden_size
+        assert getattr(layer.attention, "longest", 512) == 512
+    norms = [module for module in model.modules() if isinstance(module, nn.LayerNorm)]
+    assert {norm.eps for norm in norms} == {1e-7}
+    if name.startswith("deberta-v2"):
+        assert isinstance(model.layers[0].conv_activation, nn.GELU)
 
 
 # ---- puzzles and clozes
@@ -275,11 +296,109 @@ def test_directions_tell_the_place(kind):
     random = torch.Generator().manual_seed(0)
     ids, answers = cloze(kind, corpus.heldout[:20], random)
     assert torch.equal(ids == 4, (answers >= 0) | (corpus.heldout[:20] == 4))
+    assert torch.equal(ids[answers < 0], corpus.heldout[:20][answers < 0])
     assert 0.1 < (answers >= 0).float().mean() < 0.2
     for _, place in (answers >= 0).nonzero().tolist():
         number = place % 4 if kind == "column" else place // 8
         found = answers[:, place].max().item()
         assert tokenizer.id_to_token(found) == DIRECTIONS[number]
+
+
+class CopiesThree(nn.Module):
+    """At "fixed" it is right up to position 30, and one letter off from there on."""
+
+    def __init__(self):
+        super().__init__()
+        self.size = nn.Parameter(torch.ones(1))
+
+    def forward(self, ids):
+        letter = (ids % len(LETTERS)).roll(3, dims=1)
+        letter[:, 30:] += 1
+        return self.size * F.one_hot(letter % len(LETTERS), len(LETTERS))
+
+
+def test_a_solver_is_tested_at_both_halves():
+    assert tested(CopiesThree(), "fixed") == [100, 25]           # 6 of 24
+
+
+class AlwaysSays(nn.Module):
+    def __init__(self, word):
+        super().__init__()
+        self.odds = nn.Parameter(F.one_hot(torch.tensor(WORDS.index(word))).float())
+
+    def forward(self, ids):
+        return self.odds.expand(*ids.shape, -1)
+
+
+def test_any_noun_of_the_kind_counts():
+    shares = {word: right_kind(AlwaysSays(word)) for word in ("bank", "park", "new")}
+    _, nouns = store_and_mall(1000, torch.Generator().manual_seed(999))
+    first = [WORDS[one] in OPENS for one in nouns[nouns >= 0].tolist()]
+    share = 100 * sum(first) / len(first)
+    assert shares == pytest.approx({"bank": share, "park": 100 - share, "new": 0})
+
+
+def test_learning_is_the_loop_written_out():
+    """Batches of 32 in their order, gradients cut to length 1, the given rate."""
+    torch.manual_seed(0)
+    model = initial(Solver(small_encoder("both")))
+    model.letter.weight.data *= 30                          # for long gradients
+    copy = deepcopy(model)
+    texts = puzzle("reader", 3 * 32, 24, torch.Generator().manual_seed(0))
+    losses, lengths = [], []
+
+    def watch(step, loss):
+        losses.append(loss)
+        gradients = [weight.grad for weight in model.parameters()]
+        lengths.append(nn.utils.get_total_norm(gradients).item())
+
+    assert learn(model, *texts, 0.01, watch) is model
+    optimizer, schedule = recipe(copy, 3, 0.01)
+    for step in range(3):
+        ids, answers = (one[32 * step : 32 * step + 32] for one in texts)
+        asked = answers >= 0
+        loss = F.cross_entropy(copy(ids)[asked], answers[asked])
+        assert losses[step] == pytest.approx(loss.item(), abs=1e-4)
+        optimizer.zero_grad()
+        loss.backward()
+        length = nn.utils.clip_grad_norm_(copy.parameters(), 1.0).item()
+        assert length > 1 and lengths[step] == pytest.approx(1, abs=1e-3)
+        optimizer.step()
+        schedule.step()
+
+
+def test_a_narrow_model_starts_with_waves_and_larger_weights():
+    torch.manual_seed(0)
+    for kind in ("absolute", "decoder"):
+        model = initial(MaskedLM(small_encoder(kind, CLOZE)))
+        embeddings = model.encoder.embeddings
+        place = embeddings if kind == "absolute" else model.encoder
+        assert torch.equal(place.position.weight, 0.1 * waves(32, 32))
+        words = embeddings.word.weight
+        assert words.std().item() == pytest.approx(0.1, rel=0.05)
+
+
+def test_what_is_compared_differs_in_its_positions_only():
+    """Equal weights but for those of the terms, and the place where positions enter."""
+    kinds = {name: small_encoder(name, CLOZE) for name in ("absolute", *ATTENTION)}
+    names = {kind: dict(one.named_parameters()) for kind, one in kinds.items()}
+    terms = {"none": set(), "c2p": {"key"}, "p2c": {"query"}, "both": {"key", "query"}}
+    for kind, own in terms.items():
+        assert type(kinds[kind].layers[0].attention) is ATTENTION[kind]
+        found = {name.split(".")[3] for name in names[kind] if "n.position_" in name}
+        assert found == {f"position_{one}" for one in own}
+    assert "embeddings.position.weight" in names["absolute"]
+    assert isinstance(small_encoder("decoder", CLOZE), MaskDecoder)
+    assert small_encoder(bert, NOUNS).config is NOUNS
+
+
+def test_longer_windows_are_of_the_files_for_testing():
+    _, documents = python_tokens(1000)
+    long, cut = long_windows(), {tuple(one) for one in windows().test.tolist()}
+    assert long.shape[1] == 64 and len(long) > 100
+    assert all(tuple(half) in cut for one in long for half in one.view(2, 32).tolist())
+    first = next(one for one in documents.heldout[1::2] if len(one) >= 64)
+    assert long[0].tolist() == first[:64]
 
 
 # ---- inside
@@ -325,6 +444,42 @@ def test_the_loss_of_each_place_is_of_tokens_that_stand_there():
     model.head.bias.data[7] = 50.0                          # it always says 7
     found = loss_by_place(model, ids)
     assert found.shape == (8,) and found[:4].max() < 1 < 10 < found[4:].min()
+
+
+class SaysWhatItReads(nn.Module):
+    """A MaskedLM that is sure that the word is the one that stands there."""
+
+    def __init__(self):
+        super().__init__()
+        self.encoder = nn.Embedding.from_pretrained(50 * torch.eye(1000))
+
+    def words(self, states):
+        return states
+
+
+def test_the_loss_of_each_place_is_of_hidden_tokens():
+    found = loss_by_place(SaysWhatItReads(), windows().test[:400])
+    assert found.shape == (4,) and found.min() > 35         # one of ten stays
+
+
+def test_liked_distances_are_drawn_where_the_other_token_stands():
+    encoder = text_model("both", 0).encoder.eval()
+
+    def rows(attention, x, table, term):
+        """In place of `likes`: a row of P is worth its number, in every head."""
+        return torch.arange(32.0).expand(4, -1) + 100 * (len(x) < 200)
+
+    def cut(table, k):
+        return table if k == 16 else table[:k]
+
+    figure = figures.liked_distances(encoder, rows, cut).still
+    for term, sign in (("c2p", -1), ("p2c", 1)):
+        frame = figure.compute(token="(", term=term, layer=2, head=3, k=16)
+        every, chosen = frame["series"]
+        assert (every["name"], chosen["name"]) == ("all tokens", "(")
+        places = torch.as_tensor(every["x"])
+        assert torch.equal(places, places.sort().values)
+        assert torch.equal(torch.as_tensor(every["y"]), 16 + sign * places.float())
 
 
 @pytest.fixture(scope="module")
