@@ -497,6 +497,11 @@ def test_the_viewer_takes_any_text(viewer, typed):
     count = len(frame["tokens"])
     assert 1 <= count <= 24
     assert all(one.shape == (count, count) for one in frame["terms"].values())
+
+
+@pytest.mark.parametrize("typed", ["", "<script>alert(1)</script>", "한국어"])
+def test_the_page_shows_any_text(viewer, typed):
+    frame = viewer.still.compute(program=typed, layer=1, head=2)
     assert "<script>alert" not in Apart(frame, caption="Code.", alt="Code.").html
 
 
