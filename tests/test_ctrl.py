@@ -883,6 +883,62 @@ def test_the_wheel_shows_one_text_growing(model):
     ).html
 
 
+class Bare:
+    """In place of a figure: its function alone, without the grid of its frames."""
+
+    def __init__(self, frame, **options):
+        self.compute = frame
+
+    def widget(self, **options):
+        return self
+
+
+def test_five_ways_go_on_from_one_prompt(model, monkeypatch):
+    monkeypatch.setattr(figures, "Tokens", Bare)
+    rows = figures.five_ways(model).compute("In the", "Scripture", 2.0)["rows"]
+    assert [row["name"] for row in rows] == [*figures.WAYS, "penalised, θ = 2"]
+    assert [row["role"] for row in rows] == ["control"] * 4 + ["idea"]
+    ids = with_codes("In the", ["Scripture"])
+    for row, theta in ((rows[0], 1.0), (rows[-1], 2.0)):
+        expected, p = generate(model, ids, 40, partial(greedy, theta=theta))
+        assert row["tokens"] == figures.pieces(expected[0, 1:])
+        assert row["values"] == [0.0] * (ids.shape[1] - 1) + p[0].tolist()
+        share = 100 * repeated(expected[:, -40:])
+        assert f"{share:.0f}% repeated, judge " in row["title"]
+
+
+def test_two_codes_and_whether_they_were_seen_together(model, monkeypatch):
+    monkeypatch.setattr(figures, "Tokens", Bare)
+    wheel, strangers = figures.second_wheel(model), {}
+    for second in ("sklearn", "sympy", "Genesis"):
+        rows = wheel.compute(second)["rows"]
+        assert [row["name"] for row in rows] == ["Scripture", "Manual", "Python"]
+        head = figures.pieces(torch.tensor(starts((None, second))))
+        assert all(row["tokens"][: len(head)] == head for row in rows)
+        strangers[second] = {
+            row["name"] for row in rows if "never seen together" in row["title"]
+        }
+    assert strangers == {
+        "sklearn": {"Scripture", "Python"}, "sympy": {"Scripture"},
+        "Genesis": {"Manual", "Python"},
+    }
+
+
+def test_the_head_that_looks_most_is_found():
+    coded, uncoded = torch.rand(2, 4, 65) / 2, torch.rand(2, 4, 65) / 2
+    coded[0, 3, 48:], uncoded[1, 0, 48:] = 1, 1
+    figure = figures.looking_at_the_first(coded, uncoded)
+    for layer, best in ((1, (None, 3)), (2, (0, None))):
+        means = figure.compute(layer, "mean")["series"]
+        most = figure.compute(layer, "the one that looks most")["series"]
+        assert torch.equal(means[0]["y"], uncoded[layer - 1].mean(0))
+        assert torch.equal(means[1]["y"], coded[layer - 1].mean(0))
+        for one, weights, head in zip(most, (uncoded, coded), best):
+            if head is not None:
+                assert torch.equal(one["y"], weights[layer - 1, head])
+        assert most[2]["y"] == [1 / n for n in range(1, 66)]
+
+
 def test_work_grows_in_a_line_with_a_memory(model):
     frame = figures.work_of_writing(model).frames[()]
     anew, remembering = (series["y"] for series in frame["series"])

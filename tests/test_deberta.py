@@ -76,6 +76,7 @@ from lessons.published.deberta import (
     V2Config,
     build_v2,
     from_pretrained,
+    table_13,
 )
 from lessons.studies.deberta import STUDY, BothAsPrinted
 
@@ -242,6 +243,17 @@ def test_parameters_of_the_variants(name):
     assert {norm.eps for norm in norms} == {1e-7}
     if name.startswith("deberta-v2"):
         assert isinstance(model.layers[0].conv_activation, nn.GELU)
+
+
+def test_table_13_counts_parts_by_hand():
+    H, V, k, layers = 768, 50_265, 512, 12
+    head, pooler = H * H + H + 2 * H + V, H * H + H
+    whole = COUNTS["deberta-base"] + 512 * H + head + pooler
+    shared = whole - layers * (2 * H * H + H)               # queries have a bias
+    convolved = shared + 3 * H * H + 3 * H
+    ours = [count for _, count in table_13().values()]
+    larger = convolved + (128_000 - V) * (H + 1)            # words have a bias, too
+    assert ours == [shared - 2 * k * H, whole, shared, convolved, larger]
 
 
 # ---- puzzles and clozes
@@ -503,6 +515,10 @@ def test_the_viewer_takes_any_text(viewer, typed):
 def test_the_page_shows_any_text(viewer, typed):
     frame = viewer.still.compute(program=typed, layer=1, head=2)
     assert "<script>alert" not in Apart(frame, caption="Code.", alt="Code.").html
+
+
+def test_a_summary_is_mean_and_deviation():
+    assert figures.summary([{"loss": 1.0}, {"loss": 3.0}], "loss") == "2.00 ± 1.41"
 
 
 # ---- the study
