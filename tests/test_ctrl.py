@@ -423,6 +423,10 @@ def test_no_document_is_in_two_kinds_or_on_two_sides():
     for part in ("validation", "test"):
         rows, kinds = probes(part)
         assert rows.shape == (240, WINDOW) and kinds.bincount().tolist() == [40] * 6
+        for code, last in zip(CODES, rows[39::40]):         # from the whole part
+            every = windows(code, part)
+            places = (every == last).all(1).nonzero()
+            assert places.max() > 0.8 * len(every)
 
 
 def test_the_twins_read_the_same_but_for_the_first_token():
@@ -580,6 +584,9 @@ def test_gradients_are_clipped_and_the_rate_rises_and_falls():
                             clipped.append(model.number.grad.item())),
     )
     assert clipped == pytest.approx([0.25] * 200, rel=1e-4)
+    alone = Scale()
+    assert fit(alone, [(ones, ones)], 200, 1e-6) is alone
+    assert alone.number.item() == seen[1]
     rates = [
         (before - after) * math.sqrt(step + 1) / 1e-6
         for step, (before, after) in enumerate(zip(seen, seen[1:]))
