@@ -370,6 +370,10 @@ def test_more_tokens_than_there_are_is_all_of_them():
 CANNOT = {
     "length should be the number of new tokens, 0 or more, not -5": lambda model:
         generate(model, with_codes("The"), -5, greedy),
+    "0 or more, not 2.5": lambda model:
+        generate(model, with_codes("The"), 2.5, greedy),
+    "the text has 66 tokens with its code": lambda model:
+        generate(model, with_codes(""), 65, greedy),
     "input_ids should be an integer tensor.*not a list": lambda model:
         model([[1, 2]]),
     "input_ids should be from 0 to 2054": lambda model:
