@@ -28,6 +28,7 @@ from kit.probe import parameters, saved_for_backward
 from kit.programs import windows
 from kit.text import python_tokens
 from kit.view import Apart
+from lessons import deberta as lesson
 from lessons.albert import MaskedLM, bert, fit, held_out_loss, recipe, waves
 from lessons.deberta import (
     ATTENTION,
@@ -61,10 +62,10 @@ from lessons.deberta import (
     small_encoder,
     store_and_mall,
     taken_apart,
-    tested,
     text_model,
 )
 from lessons.deberta import started as initial
+from lessons.deberta import tested as percent_right
 from lessons.figures import deberta as figures
 from lessons.published.deberta import (
     CONV,
@@ -262,6 +263,8 @@ def test_table_13_counts_parts_by_hand():
 @pytest.mark.parametrize("task", ["fixed", "reader", "sender"])
 def test_the_answers_follow_from_what_one_reads(task):
     ids, answers = puzzle(task, 50, 20, torch.Generator().manual_seed(3))
+    again = puzzle(task, 50, 20, torch.Generator().manual_seed(3))
+    assert torch.equal(ids, again[0]) and torch.equal(answers, again[1])
     asked = 0
     for row, right in zip(ids, answers.tolist()):
         tokens = figures.spelled(row)
@@ -281,6 +284,8 @@ def test_the_answers_follow_from_what_one_reads(task):
 
 def test_both_nouns_of_a_sentence_are_masked():
     ids, answers = store_and_mall(2000, torch.Generator().manual_seed(0))
+    again, _ = store_and_mall(2000, torch.Generator().manual_seed(0))
+    assert torch.equal(ids, again) and ids.shape == (2000, 20)
     assert ((ids == 0).sum(1) == 2).all() and (ids[answers >= 0] == 0).all()
     masks = (ids == 0).nonzero()[:, 1].view(-1, 2)
     assert (masks.diff() == 5).all()
@@ -330,20 +335,22 @@ class CopiesThree(nn.Module):
 
 
 def test_a_solver_is_tested_at_both_halves():
-    assert tested(CopiesThree(), "fixed") == [100, 25]           # 6 of 24
+    assert percent_right(CopiesThree(), "fixed") == [100, 25]           # 6 of 24
 
 
-class AlwaysSays(nn.Module):
+class SaysAtMasks(nn.Module):
+    """One word wherever a mask stands, and [MASK] elsewhere."""
+
     def __init__(self, word):
         super().__init__()
         self.odds = nn.Parameter(F.one_hot(torch.tensor(WORDS.index(word))).float())
 
     def forward(self, ids):
-        return self.odds.expand(*ids.shape, -1)
+        return self.odds * (ids == 0)[..., None]
 
 
 def test_any_noun_of_the_kind_counts():
-    shares = {word: right_kind(AlwaysSays(word)) for word in ("bank", "park", "new")}
+    shares = {word: right_kind(SaysAtMasks(word)) for word in ("bank", "park", "new")}
     _, nouns = store_and_mall(1000, torch.Generator().manual_seed(999))
     first = [WORDS[one] in OPENS for one in nouns[nouns >= 0].tolist()]
     share = 100 * sum(first) / len(first)
@@ -377,6 +384,16 @@ def test_learning_is_the_loop_written_out():
         assert length > 1 and lengths[step] == pytest.approx(1, abs=1e-3)
         optimizer.step()
         schedule.step()
+
+
+def test_solvers_learn_as_is_said(monkeypatch):
+    """300 steps on texts of 24 tokens at a rate of 0.005, all by the seed."""
+    monkeypatch.setattr(lesson, "learn", lambda *given: given)
+    model, *texts, rate, _ = lesson.solve(small_encoder("both"), "fixed", 4)
+    seed = torch.Generator().manual_seed(4)
+    expected = puzzle("fixed", 300 * 32, 24, seed)
+    assert all(map(torch.equal, texts, expected)) and rate == 0.005
+    assert model.encoder.positions.weight.std().item() == pytest.approx(0.1, rel=0.1)
 
 
 def test_a_narrow_model_starts_with_waves_and_larger_weights():
