@@ -310,8 +310,10 @@ def test_a_verb_can_be_hidden_but_is_not_asked_for():
 @pytest.mark.parametrize("kind", ["column", "quarter"])
 def test_directions_tell_the_place(kind):
     tokenizer, corpus = news()
-    random = torch.Generator().manual_seed(0)
-    ids, answers = cloze(kind, corpus.heldout[:20], random)
+    assert tokenizer.get_vocab_size() == CLOZE.vocab_size == 1000
+    ids, answers = cloze(kind, corpus.heldout[:20], torch.Generator().manual_seed(0))
+    again, _ = cloze(kind, corpus.heldout[:20], torch.Generator().manual_seed(0))
+    assert torch.equal(ids, again) and ids.shape == (20, 32) and answers.min() == -100
     assert torch.equal(ids == 4, (answers >= 0) | (corpus.heldout[:20] == 4))
     assert torch.equal(ids[answers < 0], corpus.heldout[:20][answers < 0])
     assert 0.1 < (answers >= 0).float().mean() < 0.2
@@ -387,13 +389,21 @@ def test_learning_is_the_loop_written_out():
 
 
 def test_solvers_learn_as_is_said(monkeypatch):
-    """300 steps on texts of 24 tokens at a rate of 0.005, all by the seed."""
-    monkeypatch.setattr(lesson, "learn", lambda *given: given)
-    model, *texts, rate, _ = lesson.solve(small_encoder("both"), "fixed", 4)
+    """300 steps on puzzles of 24 tokens at a rate of 0.005, 150 on sentences."""
+    given = []
+    monkeypatch.setattr(lesson, "learn", lambda *all_of_it: given.extend(all_of_it))
+    lesson.solve(small_encoder("both"), "fixed", 4)
+    model, *texts, rate, _ = given
     seed = torch.Generator().manual_seed(4)
     expected = puzzle("fixed", 300 * 32, 24, seed)
     assert all(map(torch.equal, texts, expected)) and rate == 0.005
     assert model.encoder.positions.weight.std().item() == pytest.approx(0.1, rel=0.1)
+
+    given.clear()
+    monkeypatch.setattr(lesson, "right_kind", lambda model, masked: masked)
+    assert lesson.fill_in_nouns(small_encoder("both", NOUNS), 4) == (2, 7)
+    expected = store_and_mall(150 * 32, torch.Generator().manual_seed(4))
+    assert all(map(torch.equal, given[1:], expected))
 
 
 def test_a_narrow_model_starts_with_waves_and_larger_weights():
@@ -841,6 +851,7 @@ def test_a_text_longer_than_the_decoders_table():
     why = "the text has 41 tokens, the mask decoder knows 40 positions"
     with pytest.raises(ValueError, match=why):
         model(torch.zeros(1, 41, dtype=torch.long))
+    assert model(torch.zeros(1, 40, dtype=torch.long)).shape == (1, 40, 48)
 
 
 def test_initial_weights():
