@@ -132,6 +132,8 @@ def test_buckets_are_the_references(buckets, longest):
     far = torch.arange(-longest + 1, longest)
     expected = theirs.make_log_bucket_position(far, buckets, longest).long()
     assert torch.equal(log_buckets(far, buckets, longest), expected)
+    if (buckets, longest) == (256, 512):                    # as published
+        assert torch.equal(log_buckets(far), expected)
 
 
 # ---- attention
@@ -445,23 +447,24 @@ def test_longer_windows_are_of_the_files_for_testing():
 
 def test_taken_apart_sums_to_the_models_weights():
     model, ids = tiny(), torch.randint(97, (1, 12))
-    terms = taken_apart(model, ids, layer=2, head=3)
-    attention, x = model.layers[1].attention, model.states(ids)[1]
-    value = attention.heads(attention.value(x))[0, 2]
-    mixed = sum(terms.values()).softmax(-1) @ value         # (tokens, d)
-    attention.output.weight.data = torch.eye(48)
-    attention.output.bias.data.zero_()
-    found = attention(x, None, model.positions.weight)[0, :, 16:24]
-    assert torch.allclose(mixed, found, atol=1e-5)
+    first, third = taken_apart(model, ids), taken_apart(model, ids, layer=3, head=6)
+    for terms, layer, head in ((first, 0, 0), (third, 2, 5)):
+        attention, x = model.layers[layer].attention, model.states(ids)[layer]
+        value = attention.heads(attention.value(x))[0, head]
+        mixed = sum(terms.values()).softmax(-1) @ value     # (tokens, d)
+        attention.output.weight.data = torch.eye(48)
+        attention.output.bias.data.zero_()
+        found = attention(x, None, model.positions.weight)[0]
+        assert torch.allclose(mixed, found[:, 8 * head : 8 * head + 8], atol=1e-5)
 
 
 def test_a_short_sighted_table_is_a_smaller_k():
     model, ids = tiny(), torch.randint(97, (2, 30))
-    model.positions.weight.data = short_sighted(model.positions.weight.data, 3)
     near = Deberta(replace(CONFIG, max_relative_positions=3), DisentangledAttention)
-    state = model.state_dict()
-    state["positions.weight"] = state["positions.weight"][8 - 3 : 8 + 3]
-    near.load_state_dict(state)
+    whole = model.positions.weight.data
+    middle = {"positions.weight": whole[8 - 3 : 8 + 3].clone()}
+    near.load_state_dict(model.state_dict() | middle)
+    model.positions.weight.data = short_sighted(whole, 3)
     assert torch.allclose(model(ids), near(ids), atol=1e-5)
 
 
@@ -474,6 +477,9 @@ def test_what_a_head_likes_is_the_mean_of_its_scores(term):
     row = delta(9, 8)[4] if term == "c2p" else delta(9, 8)[:, 4]
     seen = scores[:, 4] if term == "c2p" else scores[:, :, 4]
     assert torch.allclose(found[:, row], seen, atol=1e-5)
+    each = [likes(attention, one, model.positions.weight, term) for one in x[0, :, None]]
+    mean = likes(attention, x[0], model.positions.weight, term)
+    assert torch.allclose(mean, torch.stack(each).mean(0), atol=1e-5)
 
 
 def test_the_loss_of_each_place_is_of_tokens_that_stand_there():
@@ -499,6 +505,8 @@ class SaysWhatItReads(nn.Module):
 def test_the_loss_of_each_place_is_of_hidden_tokens():
     found = loss_by_place(SaysWhatItReads(), windows().test[:400])
     assert found.shape == (4,) and found.min() > 35         # one of ten stays
+    again = loss_by_place(SaysWhatItReads(), windows().test[:400])
+    assert torch.equal(again, found)
 
 
 def test_liked_distances_are_drawn_where_the_other_token_stands():
