@@ -26,6 +26,7 @@ from torch.utils._pytree import tree_leaves
 from kit import study
 from kit.exercises import verdict
 from kit.probe import parameters
+from kit.text import corpus
 from lessons.ctrl import (
     BOOKS,
     CODES,
@@ -152,6 +153,8 @@ def test_dropout_is_on_what_is_added_and_not_on_the_sum():
     assert torch.equal(layer(x, causal_mask(5, 5)), x)
     half, mask = Layer(Config(**TINY, dropout=0.5)).train(), causal_mask(5, 5)
     assert not torch.equal(half(x, mask), half.eval()(x, mask))
+    network = build("ctrl-256", **TINY, dropout=1.0).train()
+    assert (network.embed(torch.tensor([[5, 7]])) == 0).all()  # words and places
 
 
 def test_the_embedding_is_scaled_and_the_head_is_tied():
@@ -164,7 +167,7 @@ def test_the_embedding_is_scaled_and_the_head_is_tied():
     assert torch.allclose(network.embed(ids, past=3), later, atol=1e-5)
     names = [name for name, weight in network.named_parameters() if 97 in weight.shape]
     assert names == ["bias", "word.weight"]
-    x = torch.randn(1, 2, 48)
+    x = 1e-3 * torch.randn(1, 2, 48)                        # so small that eps shows
     by_hand = F.layer_norm(x, (48,), eps=1e-6) @ network.word.weight.T
     with torch.no_grad():
         network.bias.copy_(torch.arange(97.0))
@@ -216,22 +219,40 @@ def test_the_penalty_is_the_papers():
     assert torch.allclose(penalised(logits, seen, 1.5, 0.7)[0], expected)
     assert torch.equal(penalised(logits, seen, 1.0), logits.softmax(-1))
     assert logits[0, 0] == 2
-    assert penalised(logits, seen)[0, 0] < logits.softmax(-1)[0, 0]
+    assert torch.equal(penalised(logits, seen), penalised(logits, seen, 1.2, 1.0))
     assert greedy(logits, seen, 3.0).tolist() == [[0, 1, 0, 0]]
     assert greedy(logits, seen).tolist() == [[1, 0, 0, 0]]
 
 
+def test_the_library_multiplies_negative_logits():
+    for first, divided in ((2.0, 2.0 / 1.5), (-2.0, -2.0 * 1.5)):
+        logits, seen = torch.tensor([[first, 1.0]]), torch.tensor([[True, False]])
+        found = published.two_penalties(logits, seen, 1.5)
+        by_hand = (first, first / 1.5, divided)
+        odds = [1 / (1 + math.exp(1 - logit)) for logit in by_hand]
+        assert found == pytest.approx(odds)
+
+
 def test_top_k_keeps_k_and_a_nucleus_as_few_as_have_the_share():
-    p = torch.tensor([[0.05, 0.5, 0.1, 0.35]])
+    p = torch.tensor([[0.05, 0.5, 0.1, 0.35], [0.4, 0.3, 0.2, 0.1]])
     for k, kept in ((1, [1]), (2, [1, 3]), (3, [1, 2, 3]), (4, [0, 1, 2, 3])):
-        found = top_k(p.log(), None, k)[0]
+        found, other = top_k(p.log(), None, k)
+        assert other.nonzero().flatten().tolist() == list(range(k))
         assert found.nonzero().flatten().tolist() == kept
         assert torch.allclose(found[kept], p[0, kept] / p[0, kept].sum())
     for share, kept in ((0.4, [1]), (0.6, [1, 3]), (0.84, [1, 3]), (0.86, [1, 2, 3])):
-        found = nucleus(p.log(), None, share)[0]
+        found, other = nucleus(p.log(), None, share)
+        assert other.nonzero().numel() == {0.4: 1, 0.6: 2}.get(share, 3)
         assert found.nonzero().flatten().tolist() == kept
         assert torch.allclose(found[kept], p[0, kept] / p[0, kept].sum())
-    assert torch.allclose(sampled(p.log(), None, 0.5)[0], (p[0] ** 2 / (p**2).sum()))
+    even = torch.zeros(1, 100)
+    assert nucleus(even[:, :2], None, 0.5).count_nonzero() == 1  # one has half of it
+    assert torch.equal(nucleus(p.log(), None), nucleus(p.log(), None, 0.9))
+    rising = torch.arange(100.0)[None]
+    assert top_k(rising, None).nonzero()[:, 1].tolist() == list(range(60, 100))
+    squared = p**2 / (p**2).sum(1, keepdim=True)
+    assert torch.allclose(sampled(p.log(), None, 0.5), squared)
+    assert torch.equal(sampled(p.log(), None), p.log().softmax(-1))
 
 
 def test_the_prompt_and_what_is_written_count_as_seen_and_the_code_does_not(model):
@@ -243,6 +264,8 @@ def test_the_prompt_and_what_is_written_count_as_seen_and_the_code_does_not(mode
 
     found, _ = generate(model, ids, 3, choose)
     assert found[:, -3:].tolist() == [[7] * 3, [8] * 3]
+    nothing, p = generate(model, ids, 0, choose)
+    assert torch.equal(nothing, ids) and p.shape == (2, 0)
     prompt = set(ids[0, 1:].tolist())
     first, second = (
         [set(row.nonzero().flatten().tolist()) for row in one] for one in seen[:2]
@@ -320,6 +343,8 @@ def test_repeated_runs():
     assert repeated(torch.tensor([[1, 2, 3, 4, 5]])) == 0
     assert repeated(torch.tensor([[1, 1, 1, 1, 1]])) == pytest.approx(2 / 3)
     assert repeated(torch.tensor([[1, 2, 1, 2]]), 2) == pytest.approx(1 / 3)
+    both = torch.tensor([[1, 1, 1, 1, 1], [1, 2, 3, 1, 2]])  # a run is of one row
+    assert repeated(both) == pytest.approx(1 / 3)
 
 
 @pytest.mark.parametrize("value", [0, -1.2, math.nan, math.inf, "1"])
@@ -345,6 +370,10 @@ def test_more_tokens_than_there_are_is_all_of_them():
 CANNOT = {
     "length should be the number of new tokens, 0 or more, not -5": lambda model:
         generate(model, with_codes("The"), -5, greedy),
+    "0 or more, not 2.5": lambda model:
+        generate(model, with_codes("The"), 2.5, greedy),
+    "the text has 66 tokens with its code": lambda model:
+        generate(model, with_codes(""), 65, greedy),
     "input_ids should be an integer tensor.*not a list": lambda model:
         model([[1, 2]]),
     "input_ids should be from 0 to 2054": lambda model:
@@ -393,9 +422,15 @@ def test_no_document_is_in_two_kinds_or_on_two_sides():
                 assert seen.setdefault(document, code) == code
         assert len(set().union(*parts)) == sum(map(len, parts))
         assert 250_000 < sum(map(len, parts[0])) < 900_000
+        heldout = corpus(CODES[code]).heldout
+        assert parts[1] + parts[2] == heldout[1::2] + heldout[::2]
     for part in ("validation", "test"):
         rows, kinds = probes(part)
         assert rows.shape == (240, WINDOW) and kinds.bincount().tolist() == [40] * 6
+        for code, last in zip(CODES, rows[39::40]):         # from the whole part
+            every = windows(code, part)
+            places = (every == last).all(1).nonzero()
+            assert places.max() > 0.8 * len(every)
 
 
 def test_the_twins_read_the_same_but_for_the_first_token():
@@ -430,7 +465,11 @@ def test_windows_begin_with_their_second_code():
 def test_the_pair_that_is_left_out_is_never_read():
     """Neither behind both codes, nor behind one of them, nor any of its documents."""
     never = set(map(tuple, titled(*NEVER).tolist()))
+    starts_of = [TOKEN["Manual"]] * 6 + [TOKEN["Python"]] * 4
+    starts_of += [TOKEN["Scripture"]] * 4 + [START] * 9
     for ids, targets in second_batches(3, 0):
+        assert sorted(ids[:, 0].tolist()) == sorted(starts_of)
+        assert targets.shape == (23, WINDOW)
         assert not never & set(map(tuple, targets.tolist()))
         pairs = zip(ids[:, 0], targets[:, : len(starts(NEVER))].tolist())
         assert (TOKEN["Python"], starts(NEVER)) not in list(pairs)
@@ -487,8 +526,18 @@ def test_losses_are_those_of_the_model_under_each_code(model):
 def test_obeying_is_counted_by_code(model, monkeypatch):
     from lessons import ctrl
 
-    monkeypatch.setattr(ctrl, "verdicts", lambda judge, rows: ["News"] * len(rows))
-    assert obeyed(model, 0, 3) == pytest.approx(1 / 6)
+    read = []
+
+    def always_news(judge, rows):
+        read.append(rows)
+        return ["News"] * len(rows)
+
+    monkeypatch.setattr(ctrl, "verdicts", always_news)
+    assert obeyed(model, 0, 3) == obeyed(model, 0, 3, coded=False) == 1 / 6
+    codes = torch.tensor(list(TOKEN.values())).repeat_interleave(3)
+    for first, rows in zip((codes, torch.full((18,), START)), read):
+        draws = torch.Generator().manual_seed(0)
+        assert torch.equal(write(model, first[:, None], 40, draws, 0.7)[:, 1:], rows)
 
 
 def test_the_weight_on_the_first_token_is_what_the_layers_look_at(model):
@@ -496,6 +545,15 @@ def test_the_weight_on_the_first_token_is_what_the_layers_look_at(model):
     looked = weight_on_first(model, ids)
     assert looked.shape == (2, 4, ids.shape[1])
     assert torch.allclose(looked[..., 0], torch.ones(2, 4))
+    for layer, x, one in zip(model.layers, model.states(ids), looked):
+        x = F.layer_norm(x, (96,), eps=1e-6)
+        query, key = (
+            part(x).view(6, -1, 4, 24).transpose(1, 2)
+            for part in (layer.attention.query, layer.attention.key)
+        )
+        scores = query[:, :, -1:] @ key.transpose(2, 3) / math.sqrt(24)
+        last = scores.softmax(-1)[:, :, 0, 0].mean(0)       # of the last token
+        assert torch.allclose(one[:, -1], last, atol=1e-5)
     blind = small()
     with torch.no_grad():  # equal scores: all tokens are looked at alike
         for layer in blind.layers:
@@ -530,6 +588,9 @@ def test_gradients_are_clipped_and_the_rate_rises_and_falls():
                             clipped.append(model.number.grad.item())),
     )
     assert clipped == pytest.approx([0.25] * 200, rel=1e-4)
+    alone = Scale()
+    assert fit(alone, [(ones, ones)], 200, 1e-6) is alone
+    assert alone.number.item() == seen[1]
     rates = [
         (before - after) * math.sqrt(step + 1) / 1e-6
         for step, (before, after) in enumerate(zip(seen, seen[1:]))
@@ -596,6 +657,21 @@ COUNTS = {
 def test_parameters_of_the_variants(name):
     with torch.device("meta"):
         assert parameters(build(name)) == COUNTS[name]
+
+
+def test_what_no_count_tells_is_the_references_default():
+    from transformers import CTRLConfig
+
+    theirs, shared = CTRLConfig(), ("n_positions", "n_head", "initializer_range")
+    for name, ours in VARIANTS.items():
+        changes = {"ctrl-512": {"n_positions": 512}}.get(name, {})
+        expected = {one: getattr(theirs, one) for one in shared} | changes
+        assert {one: getattr(ours, one) for one in shared} == expected
+        assert ours.dropout == theirs.resid_pdrop == theirs.embd_pdrop
+    with torch.device("meta"):
+        network = build("ctrl-512", n_layer=1)
+    assert network.position.shape == (512, 1280)
+    assert network.layers[0].attention.num_heads == 16
 
 
 def test_parameters_of_the_reference_and_of_a_layer():
@@ -816,6 +892,62 @@ def test_the_wheel_shows_one_text_growing(model):
     assert "</script><b>" not in type(widget.still)(
         hostile, value_label="p", tight=True, caption="A text.", alt="A text."
     ).html
+
+
+class Bare:
+    """In place of a figure: its function alone, without the grid of its frames."""
+
+    def __init__(self, frame, **options):
+        self.compute = frame
+
+    def widget(self, **options):
+        return self
+
+
+def test_five_ways_go_on_from_one_prompt(model, monkeypatch):
+    monkeypatch.setattr(figures, "Tokens", Bare)
+    rows = figures.five_ways(model).compute("In the", "Scripture", 2.0)["rows"]
+    assert [row["name"] for row in rows] == [*figures.WAYS, "penalised, θ = 2"]
+    assert [row["role"] for row in rows] == ["control"] * 4 + ["idea"]
+    ids = with_codes("In the", ["Scripture"])
+    for row, theta in ((rows[0], 1.0), (rows[-1], 2.0)):
+        expected, p = generate(model, ids, 40, partial(greedy, theta=theta))
+        assert row["tokens"] == figures.pieces(expected[0, 1:])
+        assert row["values"] == [0.0] * (ids.shape[1] - 1) + p[0].tolist()
+        share = 100 * repeated(expected[:, -40:])
+        assert f"{share:.0f}% repeated, judge " in row["title"]
+
+
+def test_two_codes_and_whether_they_were_seen_together(model, monkeypatch):
+    monkeypatch.setattr(figures, "Tokens", Bare)
+    wheel, strangers = figures.second_wheel(model), {}
+    for second in ("sklearn", "sympy", "Genesis"):
+        rows = wheel.compute(second)["rows"]
+        assert [row["name"] for row in rows] == ["Scripture", "Manual", "Python"]
+        head = figures.pieces(torch.tensor(starts((None, second))))
+        assert all(row["tokens"][: len(head)] == head for row in rows)
+        strangers[second] = {
+            row["name"] for row in rows if "never seen together" in row["title"]
+        }
+    assert strangers == {
+        "sklearn": {"Scripture", "Python"}, "sympy": {"Scripture"},
+        "Genesis": {"Manual", "Python"},
+    }
+
+
+def test_the_head_that_looks_most_is_found():
+    coded, uncoded = torch.rand(2, 4, 65) / 2, torch.rand(2, 4, 65) / 2
+    coded[0, 3, 48:], uncoded[1, 0, 48:] = 1, 1
+    figure = figures.looking_at_the_first(coded, uncoded)
+    for layer, best in ((1, (None, 3)), (2, (0, None))):
+        means = figure.compute(layer, "mean")["series"]
+        most = figure.compute(layer, "the one that looks most")["series"]
+        assert torch.equal(means[0]["y"], uncoded[layer - 1].mean(0))
+        assert torch.equal(means[1]["y"], coded[layer - 1].mean(0))
+        for one, weights, head in zip(most, (uncoded, coded), best):
+            if head is not None:
+                assert torch.equal(one["y"], weights[layer - 1, head])
+        assert most[2]["y"] == [1 / n for n in range(1, 66)]
 
 
 def test_work_grows_in_a_line_with_a_memory(model):

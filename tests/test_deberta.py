@@ -2,11 +2,13 @@
 
 import math
 import re
+from copy import deepcopy
 from dataclasses import replace
 from functools import partial
 
 import pytest
 import torch
+import torch.nn.functional as F
 from support import (
     FILES,
     checker,
@@ -24,11 +26,16 @@ from kit import study
 from kit.exercises import verdict
 from kit.probe import parameters, saved_for_backward
 from kit.programs import windows
+from kit.text import python_tokens
 from kit.view import Apart
-from lessons.albert import MaskedLM, bert, fit, held_out_loss
+from lessons import deberta as lesson
+from lessons.albert import MaskedLM, bert, fit, held_out_loss, recipe, waves
 from lessons.deberta import (
     ATTENTION,
+    CLOZE,
     DIRECTIONS,
+    LETTERS,
+    NOUNS,
     OPENS,
     PUZZLE,
     SMALL,
@@ -39,19 +46,26 @@ from lessons.deberta import (
     DebertaConfig,
     DisentangledAttention,
     MaskDecoder,
+    Solver,
     build,
     cloze,
     delta,
+    learn,
     likes,
     log_buckets,
+    long_windows,
     loss_by_place,
     news,
     puzzle,
+    right_kind,
     short_sighted,
+    small_encoder,
     store_and_mall,
     taken_apart,
     text_model,
 )
+from lessons.deberta import started as initial
+from lessons.deberta import tested as percent_right
 from lessons.figures import deberta as figures
 from lessons.published.deberta import (
     CONV,
@@ -63,6 +77,7 @@ from lessons.published.deberta import (
     V2Config,
     build_v2,
     from_pretrained,
+    table_13,
 )
 from lessons.studies.deberta import STUDY, BothAsPrinted
 
@@ -117,6 +132,8 @@ def test_buckets_are_the_references(buckets, longest):
     far = torch.arange(-longest + 1, longest)
     expected = theirs.make_log_bucket_position(far, buckets, longest).long()
     assert torch.equal(log_buckets(far, buckets, longest), expected)
+    if (buckets, longest) == (256, 512):                    # as published
+        assert torch.equal(log_buckets(far), expected)
 
 
 # ---- attention
@@ -221,6 +238,25 @@ def test_parameters_of_the_variants(name):
     with torch.device("meta"):
         model = build(name) if name in VARIANTS else build_v2(name)
     assert parameters(model) == COUNTS[name]
+    # What no count tells: heads of 64, and how far V2's buckets reach.
+    for layer in model.layers:
+        assert layer.attention.num_heads * 64 == model.config.hidden_size
+        assert getattr(layer.attention, "longest", 512) == 512
+    norms = [module for module in model.modules() if isinstance(module, nn.LayerNorm)]
+    assert {norm.eps for norm in norms} == {1e-7}
+    if name.startswith("deberta-v2"):
+        assert isinstance(model.layers[0].conv_activation, nn.GELU)
+
+
+def test_table_13_counts_parts_by_hand():
+    H, V, k, layers = 768, 50_265, 512, 12
+    head, pooler = H * H + H + 2 * H + V, H * H + H
+    whole = COUNTS["deberta-base"] + 512 * H + head + pooler
+    shared = whole - layers * (2 * H * H + H)               # queries have a bias
+    convolved = shared + 3 * H * H + 3 * H
+    ours = [count for _, count in table_13().values()]
+    larger = convolved + (128_000 - V) * (H + 1)            # words have a bias, too
+    assert ours == [shared - 2 * k * H, whole, shared, convolved, larger]
 
 
 # ---- puzzles and clozes
@@ -229,6 +265,8 @@ def test_parameters_of_the_variants(name):
 @pytest.mark.parametrize("task", ["fixed", "reader", "sender"])
 def test_the_answers_follow_from_what_one_reads(task):
     ids, answers = puzzle(task, 50, 20, torch.Generator().manual_seed(3))
+    again = puzzle(task, 50, 20, torch.Generator().manual_seed(3))
+    assert torch.equal(ids, again[0]) and torch.equal(answers, again[1])
     asked = 0
     for row, right in zip(ids, answers.tolist()):
         tokens = figures.spelled(row)
@@ -248,6 +286,8 @@ def test_the_answers_follow_from_what_one_reads(task):
 
 def test_both_nouns_of_a_sentence_are_masked():
     ids, answers = store_and_mall(2000, torch.Generator().manual_seed(0))
+    again, _ = store_and_mall(2000, torch.Generator().manual_seed(0))
+    assert torch.equal(ids, again) and ids.shape == (2000, 20)
     assert ((ids == 0).sum(1) == 2).all() and (ids[answers >= 0] == 0).all()
     masks = (ids == 0).nonzero()[:, 1].view(-1, 2)
     assert (masks.diff() == 5).all()
@@ -272,9 +312,12 @@ def test_a_verb_can_be_hidden_but_is_not_asked_for():
 @pytest.mark.parametrize("kind", ["column", "quarter"])
 def test_directions_tell_the_place(kind):
     tokenizer, corpus = news()
-    random = torch.Generator().manual_seed(0)
-    ids, answers = cloze(kind, corpus.heldout[:20], random)
+    assert tokenizer.get_vocab_size() == CLOZE.vocab_size == 1000
+    ids, answers = cloze(kind, corpus.heldout[:20], torch.Generator().manual_seed(0))
+    again, _ = cloze(kind, corpus.heldout[:20], torch.Generator().manual_seed(0))
+    assert torch.equal(ids, again) and ids.shape == (20, 32) and answers.min() == -100
     assert torch.equal(ids == 4, (answers >= 0) | (corpus.heldout[:20] == 4))
+    assert torch.equal(ids[answers < 0], corpus.heldout[:20][answers < 0])
     assert 0.1 < (answers >= 0).float().mean() < 0.2
     for _, place in (answers >= 0).nonzero().tolist():
         number = place % 4 if kind == "column" else place // 8
@@ -282,28 +325,146 @@ def test_directions_tell_the_place(kind):
         assert tokenizer.id_to_token(found) == DIRECTIONS[number]
 
 
+class CopiesThree(nn.Module):
+    """At "fixed" it is right up to position 30, and one letter off from there on."""
+
+    def __init__(self):
+        super().__init__()
+        self.size = nn.Parameter(torch.ones(1))
+
+    def forward(self, ids):
+        letter = (ids % len(LETTERS)).roll(3, dims=1)
+        letter[:, 30:] += 1
+        return self.size * F.one_hot(letter % len(LETTERS), len(LETTERS))
+
+
+def test_a_solver_is_tested_at_both_halves():
+    assert percent_right(CopiesThree(), "fixed") == [100, 25]           # 6 of 24
+
+
+class SaysAtMasks(nn.Module):
+    """One word wherever a mask stands, and [MASK] elsewhere."""
+
+    def __init__(self, word):
+        super().__init__()
+        self.odds = nn.Parameter(F.one_hot(torch.tensor(WORDS.index(word))).float())
+
+    def forward(self, ids):
+        return self.odds * (ids == 0)[..., None]
+
+
+def test_any_noun_of_the_kind_counts():
+    shares = {word: right_kind(SaysAtMasks(word)) for word in ("bank", "park", "new")}
+    _, nouns = store_and_mall(1000, torch.Generator().manual_seed(999))
+    first = [WORDS[one] in OPENS for one in nouns[nouns >= 0].tolist()]
+    share = 100 * sum(first) / len(first)
+    assert shares == pytest.approx({"bank": share, "park": 100 - share, "new": 0})
+
+
+def test_learning_is_the_loop_written_out():
+    """Batches of 32 in their order, gradients cut to length 1, the given rate."""
+    torch.manual_seed(0)
+    model = initial(Solver(small_encoder("both")))
+    model.letter.weight.data *= 30                          # for long gradients
+    copy = deepcopy(model)
+    texts = puzzle("reader", 3 * 32, 24, torch.Generator().manual_seed(0))
+    losses, lengths = [], []
+
+    def watch(step, loss):
+        losses.append(loss)
+        gradients = [weight.grad for weight in model.parameters()]
+        lengths.append(nn.utils.get_total_norm(gradients).item())
+
+    assert learn(model, *texts, 0.01, watch) is model
+    optimizer, schedule = recipe(copy, 3, 0.01)
+    for step in range(3):
+        ids, answers = (one[32 * step : 32 * step + 32] for one in texts)
+        asked = answers >= 0
+        loss = F.cross_entropy(copy(ids)[asked], answers[asked])
+        assert losses[step] == pytest.approx(loss.item(), abs=1e-4)
+        optimizer.zero_grad()
+        loss.backward()
+        length = nn.utils.clip_grad_norm_(copy.parameters(), 1.0).item()
+        assert length > 1 and lengths[step] == pytest.approx(1, abs=1e-3)
+        optimizer.step()
+        schedule.step()
+
+
+def test_solvers_learn_as_is_said(monkeypatch):
+    """300 steps on puzzles of 24 tokens at a rate of 0.005, 150 on sentences."""
+    given = []
+    monkeypatch.setattr(lesson, "learn", lambda *all_of_it: given.extend(all_of_it))
+    lesson.solve(small_encoder("both"), "fixed", 4)
+    model, *texts, rate, _ = given
+    seed = torch.Generator().manual_seed(4)
+    expected = puzzle("fixed", 300 * 32, 24, seed)
+    assert all(map(torch.equal, texts, expected)) and rate == 0.005
+    assert model.encoder.positions.weight.std().item() == pytest.approx(0.1, rel=0.1)
+
+    given.clear()
+    monkeypatch.setattr(lesson, "right_kind", lambda model, masked: masked)
+    assert lesson.fill_in_nouns(small_encoder("both", NOUNS), 4) == (2, 7)
+    expected = store_and_mall(150 * 32, torch.Generator().manual_seed(4))
+    assert all(map(torch.equal, given[1:], expected))
+
+
+def test_a_narrow_model_starts_with_waves_and_larger_weights():
+    torch.manual_seed(0)
+    for kind in ("absolute", "decoder"):
+        model = initial(MaskedLM(small_encoder(kind, CLOZE)))
+        embeddings = model.encoder.embeddings
+        place = embeddings if kind == "absolute" else model.encoder
+        assert torch.equal(place.position.weight, 0.1 * waves(32, 32))
+        words = embeddings.word.weight
+        assert words.std().item() == pytest.approx(0.1, rel=0.05)
+
+
+def test_what_is_compared_differs_in_its_positions_only():
+    """Equal weights but for those of the terms, and the place where positions enter."""
+    kinds = {name: small_encoder(name, CLOZE) for name in ("absolute", *ATTENTION)}
+    names = {kind: dict(one.named_parameters()) for kind, one in kinds.items()}
+    terms = {"none": set(), "c2p": {"key"}, "p2c": {"query"}, "both": {"key", "query"}}
+    for kind, own in terms.items():
+        assert type(kinds[kind].layers[0].attention) is ATTENTION[kind]
+        found = {name.split(".")[3] for name in names[kind] if "n.position_" in name}
+        assert found == {f"position_{one}" for one in own}
+    assert "embeddings.position.weight" in names["absolute"]
+    assert isinstance(small_encoder("decoder", CLOZE), MaskDecoder)
+    assert small_encoder(bert, NOUNS).config is NOUNS
+
+
+def test_longer_windows_are_of_the_files_for_testing():
+    _, documents = python_tokens(1000)
+    long, cut = long_windows(), {tuple(one) for one in windows().test.tolist()}
+    assert long.shape[1] == 64 and len(long) > 100
+    assert all(tuple(half) in cut for one in long for half in one.view(2, 32).tolist())
+    first = next(one for one in documents.heldout[1::2] if len(one) >= 64)
+    assert long[0].tolist() == first[:64]
+
+
 # ---- inside
 
 
 def test_taken_apart_sums_to_the_models_weights():
     model, ids = tiny(), torch.randint(97, (1, 12))
-    terms = taken_apart(model, ids, layer=2, head=3)
-    attention, x = model.layers[1].attention, model.states(ids)[1]
-    value = attention.heads(attention.value(x))[0, 2]
-    mixed = sum(terms.values()).softmax(-1) @ value         # (tokens, d)
-    attention.output.weight.data = torch.eye(48)
-    attention.output.bias.data.zero_()
-    found = attention(x, None, model.positions.weight)[0, :, 16:24]
-    assert torch.allclose(mixed, found, atol=1e-5)
+    first, third = taken_apart(model, ids), taken_apart(model, ids, layer=3, head=6)
+    for terms, layer, head in ((first, 0, 0), (third, 2, 5)):
+        attention, x = model.layers[layer].attention, model.states(ids)[layer]
+        value = attention.heads(attention.value(x))[0, head]
+        mixed = sum(terms.values()).softmax(-1) @ value     # (tokens, d)
+        attention.output.weight.data = torch.eye(48)
+        attention.output.bias.data.zero_()
+        found = attention(x, None, model.positions.weight)[0]
+        assert torch.allclose(mixed, found[:, 8 * head : 8 * head + 8], atol=1e-5)
 
 
 def test_a_short_sighted_table_is_a_smaller_k():
     model, ids = tiny(), torch.randint(97, (2, 30))
-    model.positions.weight.data = short_sighted(model.positions.weight.data, 3)
     near = Deberta(replace(CONFIG, max_relative_positions=3), DisentangledAttention)
-    state = model.state_dict()
-    state["positions.weight"] = state["positions.weight"][8 - 3 : 8 + 3]
-    near.load_state_dict(state)
+    whole = model.positions.weight.data
+    middle = {"positions.weight": whole[8 - 3 : 8 + 3].clone()}
+    near.load_state_dict(model.state_dict() | middle)
+    model.positions.weight.data = short_sighted(whole, 3)
     assert torch.allclose(model(ids), near(ids), atol=1e-5)
 
 
@@ -316,6 +477,9 @@ def test_what_a_head_likes_is_the_mean_of_its_scores(term):
     row = delta(9, 8)[4] if term == "c2p" else delta(9, 8)[:, 4]
     seen = scores[:, 4] if term == "c2p" else scores[:, :, 4]
     assert torch.allclose(found[:, row], seen, atol=1e-5)
+    each = [likes(attention, one, model.positions.weight, term) for one in x[0, :, None]]
+    mean = likes(attention, x[0], model.positions.weight, term)
+    assert torch.allclose(mean, torch.stack(each).mean(0), atol=1e-5)
 
 
 def test_the_loss_of_each_place_is_of_tokens_that_stand_there():
@@ -327,18 +491,69 @@ def test_the_loss_of_each_place_is_of_tokens_that_stand_there():
     assert found.shape == (8,) and found[:4].max() < 1 < 10 < found[4:].min()
 
 
+class SaysWhatItReads(nn.Module):
+    """A MaskedLM that is sure that the word is the one that stands there."""
+
+    def __init__(self):
+        super().__init__()
+        self.encoder = nn.Embedding.from_pretrained(50 * torch.eye(1000))
+
+    def words(self, states):
+        return states
+
+
+def test_the_loss_of_each_place_is_of_hidden_tokens():
+    found = loss_by_place(SaysWhatItReads(), windows().test[:400])
+    assert found.shape == (4,) and found.min() > 35         # one of ten stays
+    again = loss_by_place(SaysWhatItReads(), windows().test[:400])
+    assert torch.equal(again, found)
+
+
+def test_liked_distances_are_drawn_where_the_other_token_stands():
+    encoder = text_model("both", 0).encoder.eval()
+
+    def rows(attention, x, table, term):
+        """In place of `likes`: a row of P is worth its number, in every head."""
+        return torch.arange(32.0).expand(4, -1) + 100 * (len(x) < 200)
+
+    def cut(table, k):
+        return table if k == 16 else table[:k]
+
+    figure = figures.liked_distances(encoder, rows, cut).still
+    for term, sign in (("c2p", -1), ("p2c", 1)):
+        frame = figure.compute(token="(", term=term, layer=2, head=3, k=16)
+        every, chosen = frame["series"]
+        assert (every["name"], chosen["name"]) == ("all tokens", "(")
+        places = torch.as_tensor(every["x"])
+        assert torch.equal(places, places.sort().values)
+        assert torch.equal(torch.as_tensor(every["y"]), 16 + sign * places.float())
+
+
+@pytest.fixture(scope="module")
+def viewer():
+    return figures.python_apart(text_model("both", 0).encoder)
+
+
 @pytest.mark.parametrize(
     "typed",
     ["x = f(y)", "word " * 1000, "<script>alert(1)</script>", "한국어 문장입니다.",
      "'''never closed", "((((", "", "if x:\ny"],
 )
-def test_the_viewer_takes_any_text(typed):
-    figure = figures.python_apart(text_model("both", 0).encoder)
-    frame = figure.still.compute(program=typed, layer=1, head=2)
+def test_the_viewer_takes_any_text(viewer, typed):
+    frame = viewer.still.compute(program=typed, layer=1, head=2)
     count = len(frame["tokens"])
     assert 1 <= count <= 24
     assert all(one.shape == (count, count) for one in frame["terms"].values())
+
+
+@pytest.mark.parametrize("typed", ["", "<script>alert(1)</script>", "한국어"])
+def test_the_page_shows_any_text(viewer, typed):
+    frame = viewer.still.compute(program=typed, layer=1, head=2)
     assert "<script>alert" not in Apart(frame, caption="Code.", alt="Code.").html
+
+
+def test_a_summary_is_mean_and_deviation():
+    assert figures.summary([{"loss": 1.0}, {"loss": 3.0}], "loss") == "2.00 ± 1.41"
 
 
 # ---- the study
@@ -644,6 +859,7 @@ def test_a_text_longer_than_the_decoders_table():
     why = "the text has 41 tokens, the mask decoder knows 40 positions"
     with pytest.raises(ValueError, match=why):
         model(torch.zeros(1, 41, dtype=torch.long))
+    assert model(torch.zeros(1, 40, dtype=torch.long)).shape == (1, 40, 48)
 
 
 def test_initial_weights():
