@@ -28,6 +28,8 @@ from nbformat.v4 import new_code_cell
 from tqdm import tqdm
 
 from kit import claims
+from kit.commands import in_one_line
+from kit.files import store
 from kit.notebooks import (
     ROOT,
     chosen,
@@ -208,10 +210,8 @@ async def run_all(names, jobs, path=STORED):
                 found = await run(name, seed, folder, cells)
             stored[name]["runs"][str(seed)] = found
             stored[name]["made with"] = made_with()
-            partial = path.with_suffix(".partial")
             text = json.dumps(stored, ensure_ascii=False, separators=(",", ":"))
-            partial.write_text(text + "\n", "utf-8")
-            partial.replace(path)
+            store(path, text + "\n")
             bar.update()
 
     with tempfile.TemporaryDirectory() as folder, tqdm(total=len(due)) as bar:
@@ -304,6 +304,7 @@ def page(stored):
     return "\n".join([TITLE, *parts]), sum(fragile, [])
 
 
+@in_one_line()
 def main(args=None):
     parser = argparse.ArgumentParser(
         prog="python -m proof.seeds",
@@ -317,7 +318,7 @@ def main(args=None):
     try:
         stored = asyncio.run(run_all(names, options.jobs))
     except (CellExecutionError, DeadKernelError) as error:
-        sys.exit(f"error: {error}")
+        raise ValueError(error) from None
     fragile = []
     for name in names:
         text, weak = section(name, stored[name])
@@ -325,7 +326,7 @@ def main(args=None):
         fragile += weak
     runs = [stored.get(name, {}).get("runs", []) for name in lessons()]
     if all(len(of_lesson) == len(SEEDS) for of_lesson in runs):
-        PAGE.write_text(page(stored)[0], "utf-8", newline="\n")
+        store(PAGE, page(stored)[0])
     for line in fragile:
         print(f"fragile: {line}", file=sys.stderr)
     return bool(fragile)
