@@ -20,8 +20,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
+from kit import files
 from kit.commands import in_one_line
-from kit.files import store
 from kit.notebooks import ROOT
 from proof import growth
 from proof.machine import made_with
@@ -241,9 +241,9 @@ def main(args=None):
         print(memory_here(*options.memory))
         return
     stored = measure()
-    store(STORED, json.dumps(stored, indent=1) + "\n")
+    files.store(STORED, json.dumps(stored, indent=1) + "\n")
     growth.draw(stored["growth"], PAGE.with_name("growth.svg"))
-    store(PAGE, page(stored))
+    files.store(PAGE, page(stored))
     print(page(stored))
 
 
