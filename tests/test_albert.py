@@ -37,6 +37,7 @@ from lessons.albert import (
     SMALL,
     VARIANTS,
     AlbertConfig,
+    Config,
     Encoder,
     FeedForward,
     Layer,
@@ -264,6 +265,8 @@ def test_the_papers_counts_and_their_rule():
     }
     assert counted(VARIANTS["albert-large"]) == 17_683_968
     assert counted(VARIANTS["bert-large"]) == 333_557_760
+    usual = vars(Config())                      # BERT-base
+    assert usual == {name: vars(VARIANTS["bert-base"])[name] for name in usual}
 
 
 # ---- hiding
@@ -456,6 +459,8 @@ def test_two_steps_of_training_by_hand(descent):
         lengths.append(descend(expected, loss))
     assert max(lengths) > 1 and same_weights(model, expected)
     assert told == list(enumerate(losses)) and descent == {"steps": 2, "rate": 0.5}
+    fit(model, windows, 1, 3)
+    assert descent == {"steps": 1, "rate": 2e-3}
 
 
 def test_held_out_tokens_are_always_the_same_2000_windows():
