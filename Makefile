@@ -4,7 +4,8 @@
 #   make test       every test, notebooks included            TEST_ARGS="-k layers -n0"
 #   make test-lessons   Run All with another seed, of the lessons that changed
 #   make notebooks  execute the lessons that changed          ONLY="resnet densenet"
-#   make seeds      run the lessons with four other seeds     ONLY="resnet"
+#   make seeds      run the lessons with ten seeds: the margin of every claim   ONLY="resnet"
+#   make bench      time the models beside the libraries', and the figures in Chromium
 #   make mutants    put bugs into the lessons, see which test notices   ONLY="resnet"
 #   make study-densenet   the long experiment behind a lesson's table; goes on where it stopped
 #   make book       the site, in site/
@@ -13,7 +14,7 @@
 PYTHON ?= python3
 BIN := .venv/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 
-.PHONY: lab edit test test-lessons notebooks seeds mutants book slides assignments asked-for
+.PHONY: lab edit test test-lessons notebooks seeds mutants bench book slides assignments asked-for
 .DELETE_ON_ERROR:
 
 lab: .venv/lab.stamp
@@ -32,7 +33,10 @@ notebooks: .venv/test.stamp
 	$(BIN)/python -m kit.notebooks $(ONLY)
 
 seeds: .venv/test.stamp
-	set -e; for seed in 1 2 3 4; do LESSON_SEED=$$seed $(BIN)/python -m kit.notebooks $(ONLY); done
+	$(BIN)/python -m proof.seeds $(ONLY)
+
+bench: .venv/test.stamp
+	$(BIN)/python -m proof.bench
 
 mutants: .venv/test.stamp
 	$(BIN)/python -m proof.mutants $(ONLY)

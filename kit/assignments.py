@@ -11,14 +11,17 @@ import os
 import re
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import jupytext
 import nbformat
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
+from kit.commands import in_one_line
 from kit.exercises import progress
-from kit.notebooks import ROOT, about, chosen
+from kit.files import store
+from kit.notebooks import ROOT, about, chosen, stored
 
 ANSWER = re.compile(r"^(?:def|class) (\w+)", re.M)
 POINTS = re.compile(r"^\*(easy|medium|hard), (\d+) points?\*$", re.M)
@@ -132,16 +135,19 @@ def source_notebook(name, title):
 
 def make(names, course, root=ROOT):
     """Write the course and let nbgrader make the students' edition of it."""
+    if find_spec("nbgrader") is None:
+        raise ValueError("nbgrader is missing: pip install -r tests/requirements.txt")
     course.mkdir(parents=True, exist_ok=True)
     config = course / "nbgrader_config.py"
     if not config.exists():  # the lecturer's own settings stay
-        config.write_text(CONFIG, "utf-8")
+        store(config, CONFIG)
     for name in names:
-        stored = nbformat.read(root / "notebooks" / f"{name}.ipynb", as_version=4)
-        title = about(stored, name)["title"].partition(":")[0]
+        nb = stored(root / "notebooks" / f"{name}.ipynb")
+        title = about(nb, name)["title"].partition(":")[0]
         folder = course / "source" / name
         folder.mkdir(parents=True, exist_ok=True)
-        nbformat.write(source_notebook(name, title), folder / f"{name}.ipynb")
+        source = nbformat.writes(source_notebook(name, title))
+        store(folder / f"{name}.ipynb", source + "\n")
         nbgrader(course, "generate_assignment", name, "--force", "--create")
 
 
@@ -156,6 +162,7 @@ def nbgrader(course, *command):
     return run.stderr
 
 
+@in_one_line()
 def main(args=None, root=ROOT):
     parser = argparse.ArgumentParser(
         prog="python -m kit.assignments", description="Make a course for nbgrader."
@@ -164,10 +171,7 @@ def main(args=None, root=ROOT):
     parser.add_argument("-o", "--output", type=Path, default=root / "course")
     options = parser.parse_args(args)
     names = chosen(options.lesson, parser, root)
-    try:
-        make(names, options.output, root)
-    except ValueError as error:
-        sys.exit(f"error: {error}")
+    make(names, options.output, root)
     print(f"for students: {options.output / 'release'}")
 
 

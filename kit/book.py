@@ -15,6 +15,8 @@ import nbformat
 from math_core import LatexError, LatexToMathML
 
 from kit import public
+from kit.commands import in_one_line
+from kit.notebooks import parsed, stored
 
 ANY = r"(?:(?!\n[ \t]*\n).)"  # any character, never across a blank line
 MARKDOWN = re.compile(
@@ -149,7 +151,7 @@ def page(notebook, path, address=None):
     Raises ValueError naming file and cell for an error output, an unexecuted cell or
     wrong TeX.
     """
-    blocks = parts_of(nbformat.reads(notebook, as_version=4).cells, path)
+    blocks = parts_of(parsed(notebook, PurePosixPath(path)).cells, path)
     name = html.escape(PurePosixPath(path).name)
     link = f'<a href="{name}" download>Download this page as a notebook</a>'
     paper = '<button class="print">Print it as a handout</button>'
@@ -211,7 +213,7 @@ def include(text, where, folder):
 
     def taken(match):
         kind, lesson, words = match.groups()
-        nb = nbformat.read(folder / f"{lesson}.ipynb", as_version=4)
+        nb = stored(folder / f"{lesson}.ipynb")
         if kind == "short way":
             text = "\n\n".join(parts_of(short_way(nb), f"{lesson}.ipynb"))
             return re.sub(r"\]\((?=\w+\.html)", "](../", text)  # from a folder below
@@ -254,6 +256,7 @@ def chapters(items):
             yield from chapters(chapter["sub_items"])
 
 
+@in_one_line()
 def main():
     if sys.argv[1:2] == ["supports"]:
         sys.exit(sys.argv[2] != "html")
@@ -262,14 +265,11 @@ def main():
     address = public.address(context["config"])
     for chapter in chapters(book["items"]):
         path, text = chapter["path"] or "", chapter["content"]
-        try:
-            if path.endswith(".ipynb"):
-                chapter["content"] = page(text, path, address)
-            else:
-                text = starred(markdown(with_wheel(text, folder), path))
-                chapter["content"] = include(text, path, folder)
-        except ValueError as error:
-            sys.exit(f"error: {error}")
+        if path.endswith(".ipynb"):
+            chapter["content"] = page(text, path, address)
+        else:
+            text = starred(markdown(with_wheel(text, folder), path))
+            chapter["content"] = include(text, path, folder)
     print(json.dumps(book))
 
 

@@ -12,6 +12,7 @@ import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
 from torch.distributed.checkpoint.state_dict import get_state_dict, set_state_dict
 
+from kit.files import store
 from kit.processes import Refused, first, gathered, say, together
 
 KEPT = 2  # the newest ones
@@ -101,7 +102,7 @@ def hashes_in(folder):
     """The hashes that a whole checkpoint has beside its files, or None."""
     try:
         return json.loads((folder / "whole.json").read_text("utf-8"))["files"]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
 
 
@@ -145,7 +146,7 @@ def take_folder(folder, facts):
     if path.exists():
         try:
             stored = dict(json.loads(path.read_text("utf-8")))
-        except ValueError:
+        except (ValueError, TypeError, RecursionError):
             raise Refused(f"{path} cannot be read: choose another --out") from None
         for what in facts:
             if what != "code" and stored.get(what) != facts[what]:
@@ -155,9 +156,7 @@ def take_folder(folder, facts):
             say(f"the code has changed since {folder} was begun")
     elif any(folder.glob("step-*")):
         raise Refused(f"{folder} has checkpoints of no known run: choose another --out")
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(facts, indent=1), "utf-8")
-    partial.replace(path)
+    store(path, json.dumps(facts, indent=1))
 
 
 def leave_folder(folder):

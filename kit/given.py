@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from kit.files import store
 from kit.processes import Refused, first
 from kit.text import SPECIAL
 
@@ -437,22 +438,23 @@ def write_text(folder, out, kind, size, name):
     names = sorted({kind for kind, _ in documents(folder)})
     if any(names):
         tokenizer.add_special_tokens(names)
-    ends, kinds, total = [], [], 0
-    with (out / "tokens.partial").open("wb") as file:
-        for some in by_the_hundred(documents(folder)):
-            texts = [text for _, text in some]
-            for one in tokenizer.encode_batch(texts, add_special_tokens=False):
-                np.asarray(one.ids, np.uint32).tofile(file)
-                total += len(one.ids)
-                ends.append(total)
-            kinds += [names.index(kind) for kind, _ in some]
-    tokenizer.save(str(out / "tokenizer.json"))
-    (out / "tokens.partial").replace(out / "tokens.bin")
+    ends, kinds, total, partial = [], [], 0, out / "tokens.partial"
+    try:
+        with partial.open("wb") as file:
+            for some in by_the_hundred(documents(folder)):
+                texts = [text for _, text in some]
+                for one in tokenizer.encode_batch(texts, add_special_tokens=False):
+                    file.write(np.asarray(one.ids, np.uint32))
+                    total += len(one.ids)
+                    ends.append(total)
+                kinds += [names.index(kind) for kind, _ in some]
+        store(out / "tokenizer.json", tokenizer.to_str(pretty=True))
+        partial.replace(out / "tokens.bin")
+    finally:
+        partial.unlink(missing_ok=True)
     told = {"ends": ends, "kinds": kinds, "names": names}
     told["size"] = tokenizer.get_vocab_size()
-    partial = out / "documents.partial"
-    partial.write_text(json.dumps(told), "utf-8")
-    partial.replace(out / "documents.json")  # last: what it tells of is whole
+    store(out / "documents.json", json.dumps(told))  # last: what it tells of is whole
 
 
 def read_text(folder, out, kind, size, name=None):

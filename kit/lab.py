@@ -9,7 +9,6 @@ With ``--edit`` the originals open; saving one writes its module in ``lessons/``
 import argparse
 import os
 import re
-import shutil
 import sys
 from contextlib import suppress
 from itertools import count
@@ -17,8 +16,11 @@ from pathlib import Path
 
 import nbformat
 
+from kit import notebooks
 from kit.assignments import practice_notebook
+from kit.commands import in_one_line
 from kit.exercises import solved
+from kit.files import store
 from kit.notebooks import (
     ROOT,
     about,
@@ -47,10 +49,8 @@ To begin a lesson anew, rename or delete your copy and start JupyterLab again.
 
 def stored(path):
     """The notebook in a file, ``None`` where there is none that can be read."""
-    with suppress(OSError, ValueError, AttributeError, nbformat.ValidationError):
-        nb = nbformat.read(path, as_version=4)
-        nbformat.validate(nb)
-        return nb
+    with suppress(OSError, ValueError):
+        return notebooks.stored(path)
 
 
 def lay_out(original, folder):
@@ -59,17 +59,16 @@ def lay_out(original, folder):
     An edition ends where the lesson, or what it imports, changes. A copy in which the
     reader changed anything stays; then the new edition gets a name of its own.
     """
-    edition = stored(original).metadata.lesson.source
+    edition = notebooks.stored(original).metadata.get("lesson", {}).get("source")
     for number in count():
         suffix = ("", "-new", f"-new-{number}")[min(number, 2)]
         path = folder / f"{original.stem}{suffix}.ipynb"
         copy = stored(path)
         lesson = copy.metadata.get("lesson", {}) if copy else {}
-        if lesson.get("source") == edition:
+        if copy and lesson.get("source") == edition:
             return path
         if not path.exists() or (copy and lesson.get("cells") == cells_hash(copy)):
-            shutil.copyfile(original, path.with_suffix(".partial"))
-            path.with_suffix(".partial").replace(path)
+            store(path, original.read_bytes())
             return path
 
 
@@ -96,7 +95,7 @@ def more_exercises(folder, root=ROOT):
             title = about(to_notebook(name, root), name)["title"].partition(":")[0]
             path = folder / f"{name}-exercises.ipynb"
             if not path.exists():
-                nbformat.write(practice_notebook(name, title), path)
+                store(path, nbformat.writes(practice_notebook(name, title)) + "\n")
             links.append(f"[{title}]({path.name})")
     return f"More exercises, without solutions: {', '.join(links)}." if links else ""
 
@@ -112,16 +111,17 @@ def open_desk(root=ROOT, here=None):
     for name in lessons(root):
         original = root / "notebooks" / f"{name}.ipynb"
         if original.exists() and (path := lay_out(original, folder)).stem != name:
-            title = about(stored(original), name)["title"].partition(":")[0]
+            title = about(notebooks.stored(original), name)["title"].partition(":")[0]
             news[path.name] = f"There is a new edition of {title}"
     table = lesson_table(root, root / "notebooks")  # the copies bear the same names
     offers = [f"\n**{text}**: [{file}]({file})\n" for file, text in news.items()]
     parts = {"progress": progress(root), "more": more_exercises(folder, root)}
     start = START.format(news="".join(offers), table=table, **parts)
-    (folder / "index.md").write_text(start, "utf-8")
+    store(folder / "index.md", start)
     return [f"{text}: {MINE}/{file}" for file, text in news.items()]
 
 
+@in_one_line()
 def main(args=None, root=ROOT):
     parser = argparse.ArgumentParser(
         prog="papers-cell-by-cell",
@@ -145,12 +145,9 @@ def main(args=None, root=ROOT):
     here, page = root, f"notebooks/{lesson}.ipynb" if lesson else "notebooks/index.md"
     if not options.edit:
         here = Path.cwd()
-        try:
-            for line in open_desk(root, here):
-                print(line, flush=True)
-            copy = lay_out(root / page, here / MINE).name if lesson else "index.md"
-        except OSError as error:
-            sys.exit(f"error: the copies of the lessons cannot be made: {error}")
+        for line in open_desk(root, here):
+            print(line, flush=True)
+        copy = lay_out(root / page, here / MINE).name if lesson else "index.md"
         page = f"{MINE}/{copy}"
     # A terminal in JupyterLab, and `!pip` in a notebook, find this Python.
     bin_folder = str(Path(sys.executable).parent)

@@ -16,24 +16,38 @@ import atexit
 import hashlib
 import inspect
 import json
+import logging
 import os
 import re
 import shutil
 import sys
 import tempfile
-from contextlib import suppress
-from importlib.metadata import version
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import jupytext
 import nbformat
 import psutil
 from IPython.core.inputtransformer2 import TransformerManager
+from jupyter_client.kernelspec import NoSuchKernel
 from nbclient import NotebookClient
 from nbclient.exceptions import CellControlSignal, CellExecutionError, DeadKernelError
 from tqdm import tqdm
 
+from kit.commands import in_one_line
+from kit.files import store
+from kit.packages import installed_version
+
 ROOT = Path(__file__).parents[1]
+# What reading a file that holds no notebook, or half of one, ends in.
+DAMAGES = (
+    AttributeError,
+    KeyError,
+    RecursionError,
+    TypeError,
+    ValueError,
+    nbformat.ValidationError,
+)
 WIDGET = "application/vnd.jupyter.widget-view+json"
 # What tags make of a cell on the slides, in JupyterLab's words.
 ON_SLIDES = {"slide": "slide", "on-slide": "-", "speaker": "notes"}
@@ -64,8 +78,12 @@ def kit_files(sources):
 
     folder, files, waiting = ROOT / "kit" / "view", set(), list(sources)
     while waiting:
-        found = set()
-        for node in ast.walk(ast.parse(waiting.pop())):
+        found, source = set(), waiting.pop()
+        try:
+            nodes = ast.walk(ast.parse(source))
+        except (SyntaxError, ValueError):  # no Python: to be told when it is run
+            continue
+        for node in nodes:
             module = getattr(node, "module", None) or ""
             if not isinstance(node, ast.ImportFrom) or module.split(".")[0] != "kit":
                 continue
@@ -87,11 +105,12 @@ def kit_files(sources):
     return files
 
 
-def source_hash(name, root=ROOT):
-    """Hash of the text that a lesson's outputs depend on.
+def needed(name, root=ROOT):
+    """What a lesson's outputs depend on: (its name and those it imports, their files).
 
-    That is its own, what stands beside it in ``figures``, ``studies`` and so on, the
-    lessons that these import, and the parts of ``kit`` that all of them use.
+    The files are its own, what stands beside it in ``figures``, ``studies`` and so on,
+    those of the lessons that these import, and the parts of ``kit`` that all of them
+    use.
     """
     names, known = [name], set(lessons(root))
     imported = r"\blessons(?:\.(\w+))?(?: import (\w+))?"
@@ -102,11 +121,21 @@ def source_hash(name, root=ROOT):
             names += sorted(found & known - set(names))
     files = [path for lesson in names for path in beside(lesson, root)]
     # As notebooks, in which the cells that are comments in the module are code.
-    cells = [cell for lesson in names for cell in to_notebook(lesson, root).cells]
-    sources = [cell.source for cell in cells if cell.cell_type == "code"]
-    sources = [TransformerManager().transform_cell(one) for one in sources]  # %pip
+    sources = [text for lesson in names for text in code(lesson, root)]
     sources += [path.read_text("utf-8") for path in files if path.suffix == ".py"]
-    files += sorted(kit_files(sources))
+    return names, files + sorted(kit_files(sources))
+
+
+def code(name, root=ROOT):
+    """The code of all cells of a lesson, those that are comments in its module, too."""
+    cells = to_notebook(name, root).cells
+    sources = [cell.source for cell in cells if cell.cell_type == "code"]
+    return [TransformerManager().transform_cell(one) for one in sources]  # %pip
+
+
+def source_hash(name, root=ROOT):
+    """Hash of the text that a lesson's outputs depend on."""
+    _, files = needed(name, root)
     # Text mode, so that the line ends of a Windows checkout give the same hash.
     return sha("\0".join(p.name + "\0" + p.read_text("utf-8") for p in files))
 
@@ -120,6 +149,26 @@ def beside(lesson, root=ROOT):
     for kind in ("py", "json"):
         found += sorted((root / "lessons").rglob(f"{lesson}.{kind}"))
     return [one for one in found if one.parts[-2:] != ("scale", f"{lesson}.py")]
+
+
+def stored(path):
+    """The notebook in a file, as `parsed`."""
+    return parsed(path.read_bytes(), path)
+
+
+def parsed(content, path):
+    """The notebook that `content` is, bytes or str, of the file `path`.
+
+    Raises ValueError, naming the file, where it is none, or half of one.
+    """
+    try:
+        nb = nbformat.reads(content, as_version=4)
+        nbformat.validate(nb)
+        return nb
+    except DAMAGES as error:
+        why = f"{path} is damaged ({type(error).__name__})"
+    again = f"`python -m kit.notebooks --force {path.stem}`"
+    raise ValueError(f"{why}: mend it, or make it anew with {again}")
 
 
 def cells_hash(nb):
@@ -142,7 +191,7 @@ def apart(name, root=ROOT):
     path = root / "notebooks" / f"{name}.ipynb"
     if not path.exists() or not (root / "lessons" / f"{name}.py").exists():
         return None
-    nb = nbformat.read(path, as_version=4)
+    nb = stored(path)
     lesson, inputs = nb.metadata.get("lesson", {}), inputs_hash(nb)
     if inputs in (lesson.get("inputs"), inputs_hash(to_notebook(name, root))):
         return None
@@ -186,7 +235,7 @@ def environment():
     """
     pinned = (ROOT / "requirements.txt").read_text("utf-8")
     names = re.findall(r"^([\w.-]+)==", pinned, re.M)
-    versions = {name: version(name) for name in names}
+    versions = {name: installed_version(name) for name in names}
     return {"python": "{}.{}".format(*sys.version_info)} | versions
 
 
@@ -245,7 +294,7 @@ def is_current(name, root=ROOT):
     """Whether the stored notebook is what today's text gives in today's environment."""
     if not (path := root / "notebooks" / f"{name}.ipynb").exists():
         return False
-    nb = nbformat.read(path, as_version=4)
+    nb = stored(path)
     lesson = nb.metadata.get("lesson", {})
     today = {"source": source_hash(name, root), "environment": environment()}
     return (today | {"cells": cells_hash(nb)}).items() <= lesson.items()
@@ -274,17 +323,72 @@ def without_widgets(nb):
     return nb
 
 
-async def execute(nb, folder, bar):
+SILENT = logging.Logger("nbclient", logging.CRITICAL)  # it would tell what `build` does
+
+
+class Client(NotebookClient):
+    """Ends its kernel however its task ends, and leaves Ctrl-C to asyncio.
+
+    nbclient's own way listens to Ctrl-C, too, for one client of a process; here two run
+    at once, and asyncio cancels both.
+    """
+
+    @asynccontextmanager
+    async def async_setup_kernel(self, **options):
+        self.create_kernel_manager()
+        cancelled = asyncio.current_task().cancelling
+        with tempfile.TemporaryFile() as said:
+            try:
+                await self.start(said, **options)
+                yield
+            except DeadKernelError:
+                if cancelled():  # nbclient tells the one for the other
+                    raise asyncio.CancelledError from None
+                if complaint := words(said):
+                    tqdm.write(complaint, file=sys.stderr)
+                raise
+            finally:
+                if cancelled():
+                    self.shutdown_kernel = "immediate"  # it is in the middle of a cell
+                if self.km is not None:  # not yet ended, as after a start that failed
+                    await self._async_cleanup_kernel()
+
+    async def start(self, said, **options):
+        """Start a kernel, which writes into the file `said` what it complains of.
+
+        Raises NotStarted, with the last of that.
+        """
+        try:
+            await self.async_start_new_kernel(stderr=said, **options)
+            await self.async_start_new_kernel_client()
+        except (NoSuchKernel, OSError, RuntimeError) as error:
+            last = words(said).rpartition("\n")[2]
+            raise NotStarted(last or str(error)) from None
+
+
+class NotStarted(Exception):
+    """A lesson's kernel did not start."""
+
+
+def words(said):
+    """What was written into a file, as text."""
+    said.seek(0)
+    return said.read().decode(errors="replace").strip()
+
+
+async def execute(nb, folder, bar, env=None):
     """Run all cells of ``nb`` in place; returns what the kernel took.
 
     That is ``(seconds of processor time, peak memory in MB)``.
+    env: the surroundings of the kernel, in place of ours.
 
     Not the time by the clock: a lesson uses one core, and the clock would count
     whatever else the machine was busy with.
     """
     seconds = peak = 0
-    client = NotebookClient(
+    client = Client(
         nb,
+        log=SILENT,
         timeout=300,
         resources={"metadata": {"path": str(folder)}},
         record_timing=False,
@@ -307,7 +411,7 @@ async def execute(nb, folder, bar):
 
     watcher = asyncio.create_task(watch())
     try:
-        await client.async_execute()
+        await client.async_execute(env=env or os.environ.copy())
         for index, cell in enumerate(nb.cells):
             for out in cell.get("outputs", []):
                 if out.output_type == "error":  # what a cell shows could not be drawn
@@ -339,13 +443,10 @@ async def build(name, root, slots, position):
                 cells = [cell for cell in begun if cell.cell_type == "code"]
                 kind = getattr(error, "ename", type(error).__name__)
                 text = first_line(getattr(error, "evalue", str(error)))
-                source = first_line(cells[-1].source)
-                tqdm.write(
-                    f"{name}: stopped, its old notebook stays\n"
-                    f"  cell [{len(cells)}]: {source}\n  {kind}: {text}",
-                    file=sys.stderr,
-                )
-                return False
+                where = f"  cell [{len(cells)}]: {first_line(cells[-1].source)}"
+                return stopped(name, f"{where}\n  {kind}: {text}")
+            except (NotStarted, OSError) as error:
+                return stopped(name, f"  its kernel did not start: {error}")
         if seed():
             held = f"every claim holds with LESSON_SEED={seed()}; nothing stored"
             tqdm.write(f"{name}: {held}", file=sys.stderr)
@@ -353,10 +454,17 @@ async def build(name, root, slots, position):
         without_widgets(nb)
         lesson |= {"cells": cells_hash(nb), "inputs": inputs_hash(nb)}
         nb.metadata.lesson = lesson | {"seconds": seconds, "memory_mb": memory}
-        partial = path.with_suffix(".partial")
-        partial.write_text(nbformat.writes(nb) + "\n", "utf-8", newline="\n")
-        partial.replace(path)
+        try:
+            store(path, nbformat.writes(nb) + "\n")
+        except OSError as error:
+            return stopped(name, f"  {error}")
         return True
+
+
+def stopped(name, why):
+    told = f"{name}: stopped, its old notebook stays\n{why}"
+    tqdm.write(told, file=sys.stderr)
+    return False
 
 
 def lesson_table(root, folder):
@@ -367,8 +475,8 @@ def lesson_table(root, folder):
     ]
     for name in lessons(root):
         path = root / "notebooks" / f"{name}.ipynb"
-        if path.exists():
-            nb = nbformat.read(path, as_version=4)
+        nb = stored(path) if path.exists() else None
+        if nb and "seconds" in nb.metadata.get("lesson", {}):  # it was executed
             info, run = about(nb, name), nb.metadata.lesson
             lesson = f"[{info['title']}]({path.relative_to(folder).as_posix()})"
             time, gigabytes = f"{run.seconds}\u00a0s", run.memory_mb / 1024
@@ -394,6 +502,10 @@ async def build_all(names, root=ROOT, force=False):
     """Bring notebooks and lesson tables up to date; returns whether all lessons ran."""
     for name in names:  # refused before anything runs
         about(to_notebook(name, root), name)
+    for name in lessons(root):
+        path = root / "notebooks" / f"{name}.ipynb"
+        if path.exists() and not (force and name in names):
+            stored(path)
     due = [name for name in names if force or seed() or not is_current(name, root)]
     edits = [] if force or seed() else [apart(name, root) for name in due]
     if edits := [edit for edit in edits if edit]:
@@ -406,8 +518,10 @@ async def build_all(names, root=ROOT, force=False):
     done = await asyncio.gather(*builds)
     for path in (root / "README.md", root / "notebooks" / "index.md"):
         if path.exists():
-            text = with_table(path.read_text("utf-8"), lesson_table(root, path.parent))
-            path.write_text(text, "utf-8", newline="\n")
+            text = path.read_text("utf-8")
+            new = with_table(text, lesson_table(root, path.parent))
+            if new != text:
+                store(path, new)
     return all(done)
 
 
@@ -420,6 +534,7 @@ def chosen(names, parser, root=ROOT):
     return names or known
 
 
+@in_one_line("stopped: every lesson is whole, the old one or the new")
 def main(args=None, root=ROOT):
     parser = argparse.ArgumentParser(
         prog="python -m kit.notebooks", description="Execute the lessons that changed."
@@ -430,11 +545,7 @@ def main(args=None, root=ROOT):
     options = parser.parse_args(args)
     home()
     names = chosen(options.lesson, parser, root)
-    try:
-        done = asyncio.run(build_all(names, root, options.force))
-        return 0 if done else 1
-    except ValueError as error:
-        sys.exit(f"error: {error}")
+    return 0 if asyncio.run(build_all(names, root, options.force)) else 1
 
 
 if __name__ == "__main__":

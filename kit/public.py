@@ -14,6 +14,8 @@ from urllib.parse import quote
 
 import jupytext
 
+from kit.commands import in_one_line
+from kit.files import store
 from kit.notebooks import ROOT, lessons, to_notebook
 
 BRANCH = "main"
@@ -57,6 +59,7 @@ def open_in(address, notebook):
     yield "Binder", f"https://mybinder.org/v2/{there}/{BRANCH}{page}"
 
 
+@in_one_line()
 def main(root=ROOT):
     cell = first_cell(of_project(root))
     for name in lessons(root):
@@ -66,7 +69,7 @@ def main(root=ROOT):
             first.source = cell
             text = jupytext.writes(nb, "py:percent")
             path = root / "lessons" / f"{name}.py"
-            path.write_text(text, "utf-8", newline="\n")
+            store(path, text)
             print(f"lessons/{name}.py: another first cell; next, `make notebooks`")
 
 

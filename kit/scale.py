@@ -34,6 +34,7 @@ from torch.utils.data import DataLoader, default_collate
 from tqdm import tqdm
 
 from kit.checkpoint import leave_folder, one_for_all, resume, save, take_folder
+from kit.files import store
 from kit.processes import (
     Refused,
     code_hash,
@@ -206,7 +207,7 @@ class Curve:
     def keep(self, count):
         kept = self.path.read_text("utf-8") if self.path.exists() else ""
         rows = ["step,loss,rate", *kept.splitlines()[1 : count + 1], ""]
-        self.path.write_text("\n".join(rows), "utf-8")
+        store(self.path, "\n".join(rows))
 
     def add(self, step, loss, rate):
         self.waiting.append((step, loss, rate))

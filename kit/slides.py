@@ -7,19 +7,18 @@ Tags of a lesson's cells say what a slide shows: `slide` begins one with this ce
 
 import argparse
 import html
-import shutil
-import sys
 from importlib.util import find_spec
 from pathlib import Path
 
-import nbformat
 from markdown_it import MarkdownIt
 from pygments import highlight
 from pygments.formatters import HtmlFormatter
 from pygments.lexers import PythonLexer
 
 from kit import book
-from kit.notebooks import ON_SLIDES, ROOT, chosen
+from kit.commands import in_one_line
+from kit.files import store
+from kit.notebooks import ON_SLIDES, ROOT, chosen, stored
 
 # A sentence stands on a line of its own in the lessons, and on a slide it stays there.
 TO_HTML = MarkdownIt("commonmark", {"html": True, "breaks": True}).enable("table")
@@ -115,16 +114,17 @@ def make(names, folder, root=ROOT):
     source = reveal()
     for part in REVEAL:
         (folder / "reveal" / part).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(source / part, folder / "reveal" / part)
+        store(folder / "reveal" / part, (source / part).read_bytes())
     for part in ("slides.css", "slides.js"):
-        shutil.copy(root / "theme" / part, folder / part)
+        store(folder / part, (root / "theme" / part).read_bytes())
     for name in names:
         path = root / "notebooks" / f"{name}.ipynb"
-        nb = nbformat.read(path, as_version=4)
+        nb = stored(path)
         title = nb.cells[0].source.splitlines()[0].lstrip("# ")
-        (folder / f"{name}.html").write_text(deck(nb, title, path.name), "utf-8")
+        store(folder / f"{name}.html", deck(nb, title, path.name))
 
 
+@in_one_line()
 def main(args=None, root=ROOT):
     parser = argparse.ArgumentParser(
         prog="python -m kit.slides", description="Make slides of the lessons."
@@ -133,10 +133,7 @@ def main(args=None, root=ROOT):
     parser.add_argument("-o", "--output", type=Path, default=root / "slides")
     options = parser.parse_args(args)
     names = chosen(options.lesson, parser, root)
-    try:
-        make(names, options.output, root)
-    except ValueError as error:
-        sys.exit(f"error: {error}")
+    make(names, options.output, root)
     print(f"open {options.output / names[0]}.html")
 
 

@@ -12,6 +12,8 @@ import tempfile
 from pathlib import Path
 from statistics import fmean
 
+from kit import files
+from kit.commands import in_one_line
 from kit.notebooks import ROOT, chosen
 from kit.view import Curves
 
@@ -66,19 +68,17 @@ def store(name, root=ROOT):
     }
     text = json.dumps({"losses": losses, "result": result})
     path = root / "lessons" / "scale" / f"{name}.json"
-    path.write_text(f"{text}\n", "utf-8")
+    files.store(path, f"{text}\n")
 
 
+@in_one_line()
 def main(args=None):
     parser = argparse.ArgumentParser(
         prog="python -m kit.small_run", description="Run and store the small recipes."
     )
     parser.add_argument("lesson", nargs="*", help="only these (default: all)")
     for name in chosen(parser.parse_args(args).lesson, parser):
-        try:
-            store(name)
-        except ValueError as error:
-            sys.exit(f"error: {error}")
+        store(name)
 
 
 if __name__ == "__main__":

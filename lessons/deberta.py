@@ -384,7 +384,10 @@ class Deberta(Encoder):
         if real is not None:
             x = x * real[..., None]
             mask = real[:, None, :, None] & real[:, None, None, :]
-        return x, (mask, self.positions.weight)
+        k = self.positions.num_embeddings // 2
+        far = min(k, x.shape[1])                            # no distance is longer
+        rows = torch.arange(k - far, k + far, device=x.device)
+        return x, (mask, self.positions(rows))
 
     def states(self, input_ids, attention_mask=None, token_type_ids=None):
         """The input of the first layer, then the output of every layer: a list."""

@@ -97,7 +97,7 @@ def mnist_splits():
 # The layer is the same in all three: batch normalisation, ReLU, a 3×3 convolution, in this order (§3).
 
 # %% [markdown]
-# (`dropout` stays 0 until section 3.)
+# (`dropout` stays 0 until section 3; `relu_` is ReLU in place.)
 
 # %%
 class DenseLayer(nn.Module):
@@ -113,8 +113,8 @@ class DenseLayer(nn.Module):
         self.conv = nn.Conv2d(in_channels, growth_rate, 3, padding=1, bias=False)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, x):                      # (batch, in_channels, height, width)
-        x = self.conv(F.relu(self.norm(x)))    # (batch, growth_rate, height, width)
+    def forward(self, x):                       # (batch, in_channels, height, width)
+        x = self.conv(F.relu_(self.norm(x)))    # (batch, growth_rate, height, width)
         return self.dropout(x)
 
 
@@ -188,7 +188,7 @@ class Transition(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x):                        # (batch, in_channels, h, w)
-        x = self.conv(F.relu(self.norm(x)))      # (batch, out_channels, h, w)
+        x = self.conv(F.relu_(self.norm(x)))     # (batch, out_channels, h, w)
         return F.avg_pool2d(self.dropout(x), 2)  # (batch, out_channels, h/2, w/2)
 
 
@@ -222,7 +222,7 @@ class Skeleton(nn.Module):
         x = self.blocks[0](self.stem(x))
         for transition, block in zip(self.transitions, self.blocks[1:]):
             x = block(transition(x))
-        x = F.relu(self.norm(x))                # (batch, features, height', width')
+        x = F.relu_(self.norm(x))               # (batch, features, height', width')
         return self.fc(x.mean(dim=(2, 3)))      # (batch, num_classes)
 
 
@@ -413,11 +413,11 @@ class BottleneckLayer(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def squeeze(self, x):                         # (batch, in_channels, h, w)
-        x = self.conv1(F.relu(self.norm1(x)))     # (batch, inner, h, w)
+        x = self.conv1(F.relu_(self.norm1(x)))    # (batch, inner, h, w)
         return self.dropout(x)
 
     def grow(self, x):                            # (batch, inner, h, w)
-        x = self.conv2(F.relu(self.norm2(x)))     # (batch, growth_rate, h, w)
+        x = self.conv2(F.relu_(self.norm2(x)))    # (batch, growth_rate, h, w)
         return self.dropout(x)
 
     def forward(self, x):

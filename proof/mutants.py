@@ -19,10 +19,14 @@ import tempfile
 import time
 import tomllib
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
+import psutil
 from tqdm import tqdm
 
+from kit import files
+from kit.commands import in_one_line
 from kit.notebooks import ROOT, chosen, lessons
 from proof.machine import made_with
 
@@ -30,7 +34,7 @@ PAGE = ROOT / "notebooks" / "proof" / "mutants.md"
 BUGS = ROOT / "proof" / "bugs"
 NEEDED = ("kit", "lessons", "tests", "theme", "notebooks", "pyproject.toml")
 NEEDED += ("README.md", "book.toml", "requirements.txt", "hatch_build.py")
-LIMIT = 180  # seconds by the clock for the quick tests of one lesson; twenty are usual
+LIMIT = 180  # seconds of the processor for the tests of one lesson; twenty are usual
 
 
 def bugs(lesson, folder=BUGS):
@@ -70,21 +74,34 @@ def quick_tests(lesson, folder, tests=None):
     command = [sys.executable, "-m", "pytest", "-x", "-q", "-n0", "--tb=no"]
     command += ["-p", "no:cacheprovider", tests or f"tests/test_{lesson}.py"]
     begun = time.perf_counter()
-    try:
-        run = subprocess.run(
-            command, cwd=folder, env=os.environ | here | calm, timeout=LIMIT,
-            capture_output=True, text=True, encoding="utf-8",
-        )
-    except subprocess.TimeoutExpired:
-        return "they never end", LIMIT
+    run = subprocess.Popen(
+        command, cwd=folder, env=os.environ | here | calm, stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT, text=True, encoding="utf-8",
+    )
+    while True:
+        try:
+            said, _ = run.communicate(timeout=5)
+            break
+        except subprocess.TimeoutExpired:
+            if work(run.pid) > LIMIT or time.perf_counter() > begun + 10 * LIMIT:
+                run.kill()
+                run.communicate()
+                return "they never end", LIMIT
     seconds = time.perf_counter() - begun
     if run.returncode == 0:
         return None, seconds
     # A parameter of a test may have spaces; the reason follows after " - ".
-    failed = re.search(r"^(?:FAILED|ERROR) (.+?)(?: - |$)", run.stdout, re.M)
-    if run.returncode != 1 or "error during collection" in run.stdout or not failed:
-        raise RuntimeError(f"the tests did not run:\n{run.stdout}{run.stderr}")
+    failed = re.search(r"^(?:FAILED|ERROR) (.+?)(?: - |$)", said, re.M)
+    if run.returncode != 1 or "error during collection" in said or not failed:
+        raise RuntimeError(f"the tests did not run:\n{said}")
     return failed[1].partition("::")[2], seconds
+
+
+def work(pid):
+    """Seconds of the processor that a process took, which a busy machine leaves."""
+    with suppress(psutil.NoSuchProcess):
+        return sum(psutil.Process(pid).cpu_times()[:2])
+    return 0
 
 
 def killer(lesson, bug, folder, tests=None):
@@ -127,12 +144,20 @@ def hunt(names, jobs):
                 for name in due
             }
             found = {}
-            for name in due:
-                failed, seconds = clean[name].result()
-                if failed:
-                    raise RuntimeError(f"{name}: without a bug {failed} fails already")
-                results = [(bug, one.result()[0]) for bug, one in tried[name]]
-                found[name] = seconds, results
+            try:
+                for name in due:
+                    failed, seconds = clean[name].result()
+                    if failed:
+                        without = f"{name}: without a bug"
+                        raise RuntimeError(f"{without} {failed} fails already")
+                    results = [(bug, one.result()[0]) for bug, one in tried[name]]
+                    found[name] = seconds, results
+            except BaseException:  # the pool would end all that is due, and then stop
+                pool.shutdown(wait=False, cancel_futures=True)
+                for test in psutil.Process().children(recursive=True):
+                    with suppress(psutil.NoSuchProcess):
+                        test.kill()
+                raise
     return found
 
 
@@ -173,9 +198,10 @@ def store(new, page=PAGE):
     old = sections(page.read_text("utf-8")) if page.exists() else {}
     known = old | new
     kept = [known[name] for name in lessons() if name in known]
-    page.write_text("\n".join([TITLE, *kept]), "utf-8", newline="\n")
+    files.store(page, "\n".join([TITLE, *kept]))
 
 
+@in_one_line()
 def main(args=None):
     parser = argparse.ArgumentParser(
         prog="python -m proof.mutants",
@@ -187,7 +213,7 @@ def main(args=None):
     names = chosen(options.lesson, parser)
     try:
         found = hunt(names, options.jobs)
-    except (ValueError, RuntimeError) as error:
+    except RuntimeError as error:
         sys.exit(f"error: {error}")
     new = {name: section(name, *result) for name, result in found.items()}
     print("\n".join(new.values()))

@@ -5,12 +5,15 @@ import importlib
 import json
 import re
 import zlib
+from contextlib import contextmanager
 
 import pytest
 import torch
+import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from kit.data import Split
 from kit.notebooks import ROOT
 
 
@@ -32,6 +35,27 @@ def same_logits(ours, theirs, images):
     assert expected.abs().max() > 0.01
     largest = max(1.0, expected.abs().max().item())
     return (found - expected).abs().max() <= 1e-5 * largest
+
+
+def trained_by_hand(model, batches, rates, nesterov=False, weight_decay=1e-4):
+    """The loss of each step of SGD with momentum 0.9; changes the model in place.
+
+    rates: the learning rate of each step. Inputs take the model's floating type.
+    """
+    model.train()
+    weights = list(model.parameters())
+    momentum, losses = [torch.zeros_like(weight) for weight in weights], []
+    for (images, labels), rate in zip(batches, rates, strict=True):
+        loss = F.cross_entropy(model(images.to(weights[0])), labels)
+        gradients = torch.autograd.grad(loss, weights)
+        losses.append(loss.item())
+        with torch.no_grad():
+            for i, weight in enumerate(weights):
+                gradient = gradients[i] + weight_decay * weight
+                momentum[i] = 0.9 * momentum[i] + gradient
+                step = gradient + 0.9 * momentum[i] if nesterov else momentum[i]
+                weight -= rate * step
+    return losses
 
 
 # ---- published weights
@@ -203,6 +227,61 @@ def unpacked(html):
     return re.sub(packed, unpack, html)
 
 
+class Told:
+    """Takes what a figure is made of, and draws nothing."""
+
+    def __new__(cls, drawing, **words):
+        return drawing
+
+    @staticmethod
+    def row(images, titles, **words):
+        return list(zip(images, titles))
+
+
+def ten_images():
+    """A Split of noise that begins with two images of class 3 and goes on with all."""
+    torch.manual_seed(0)
+    labels = torch.tensor([3, 3, *range(10)])
+    return Split(torch.randn(12, 1, 8, 8), labels)
+
+
 def data_of(figure):
     data = r'class="pcc-data">(.*?)</script>\n<script>'
     return json.loads(re.search(data, unpacked(figure.html), re.S)[1])
+
+
+# ---- faults and time
+
+
+@contextmanager
+def full_disk(size=100):
+    """In this block no file can grow beyond `size` bytes: the system refuses it.
+
+    The error is "File too large" instead of "No space left on device".
+    """
+    resource = pytest.importorskip("resource", reason="Windows has no such limit")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def work(page, script, *given):
+    """Milliseconds of the processor that a page takes for a script.
+
+    Not those of the clock, which would count what else the machine is busy with.
+    """
+    session = page.context.new_cdp_session(page)
+    session.send("Performance.enable")
+
+    def seconds():
+        found = session.send("Performance.getMetrics")["metrics"]
+        return next(one["value"] for one in found if one["name"] == "ThreadTime")
+
+    before = seconds()
+    page.evaluate(script, *given)
+    took = seconds() - before
+    session.detach()
+    return 1000 * took

@@ -3,6 +3,7 @@
 import math
 import re
 from copy import deepcopy
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -30,6 +31,7 @@ from kit.view import Attention
 from lessons import albert as lesson
 from lessons.albert import (
     MASK,
+    PAD,
     PAIRS,
     SHARES,
     SMALL,
@@ -61,7 +63,9 @@ from lessons.albert import (
     neighbours,
     new_layer,
     percent_right,
+    recipe,
     turned,
+    waves,
     work,
 )
 from lessons.figures.albert import budget, looked_up
@@ -118,9 +122,12 @@ def test_self_attention_is_torchs():
         theirs.in_proj_weight.copy_(torch.cat([one.weight for one in three]))
         theirs.in_proj_bias.copy_(torch.cat([one.bias for one in three]))
         theirs.out_proj.load_state_dict(ours.output.state_dict())
-    expected, weights = theirs(x, x, x, average_attn_weights=False)
-    assert torch.allclose(ours(x), expected, atol=1e-6)
-    assert torch.allclose(ours.weights(x), weights, atol=1e-6)
+    hidden = (torch.arange(9) >= torch.tensor([[9], [6]]))      # True: not looked at
+    for mask in (None, hidden):
+        seen = None if mask is None else ~mask[:, None, None]
+        expected, weights = theirs(x, x, x, mask, average_attn_weights=False)
+        assert torch.allclose(ours(x, seen), expected, atol=1e-6)
+        assert torch.allclose(ours.weights(x, seen), weights, atol=1e-6)
 
 
 def test_a_layer_is_post_norm_with_the_papers_gelu_and_eps():
@@ -163,6 +170,13 @@ def test_sharing_makes_the_right_modules_one(share, copies):
     assert torch.equal(states[-1], encoder(ids))
 
 
+def test_the_output_teaches_the_table_of_words():
+    """One table for both ends: each row is compared with, so each gets a gradient."""
+    model = MaskedLM(tiny())
+    model.words(torch.randn(3, 48)).square().sum().backward()
+    assert (model.encoder.embeddings.word.weight.grad.norm(dim=1) > 0).all()
+
+
 def test_with_nothing_shared_and_a_full_table_it_is_bert():
     """The same random numbers, too: other lessons build on this order."""
     torch.manual_seed(0)
@@ -191,13 +205,13 @@ def test_padding_changes_nothing_for_real_tokens():
 
 # ---- counts
 
-PRINTED = {  # without pooler
-    "bert-base": 108_490_752,
-    "bert-large": 333_557_760,
-    "albert-base": 11_092_992,
-    "albert-large": 16_634_368,
-    "albert-xlarge": 54_528_512,
-    "albert-xxlarge": 205_814_272,
+PRINTED = {  # parameters without pooler, and heads
+    "bert-base": (108_490_752, 12),
+    "bert-large": (333_557_760, 16),
+    "albert-base": (11_092_992, 12),
+    "albert-large": (16_634_368, 16),
+    "albert-xlarge": (54_528_512, 32),
+    "albert-xxlarge": (205_814_272, 64),
 }
 
 
@@ -211,7 +225,8 @@ def test_the_bill_and_the_work_are_those_of_what_is_built(name):
     E, share = encoder.config.embedding_size, encoder.config.share
     parts = bill(30_000, E, H, L if share == "none" else 1)
     pooler = parts.pop("pooler")
-    assert sum(parts.values()) == parameters(encoder) == PRINTED[name]
+    assert sum(parts.values()) == parameters(encoder) == PRINTED[name][0]
+    assert {layer.attention.num_heads for layer in encoder.layers} == {PRINTED[name][1]}
     assert pooler == H * H + H
     done = work(E, H, L)
     assert done["attention"] + done["feed-forward"] == counted
@@ -232,14 +247,20 @@ def test_the_budget_shows_the_four_encoders():
     totals = [sum(values) for values in columns]
     assert totals == pytest.approx([334.607360, 307.4, 44.9, 17.683968], abs=0.05)
     assert frame["labels"] == ["neither", "E = 128", "shared", "both"]
+    frame = budget(bill, work).still.compute(**chosen | {"show": "multiply-adds"})
+    totals = [sum(one["values"][i] for one in frame["series"]) for i in range(4)]
+    layers, widening = 24 * 512 * (12 * 1024**2 + 2 * 512 * 1024), 512 * 128 * 1024
+    without, widened = layers / 1e9, (layers + widening) / 1e9
+    assert totals == pytest.approx([without, widened, without, widened])
 
 
 def test_the_papers_counts_and_their_rule():
     rows = printed_counts()
-    off = {row[0].partition(", ")[2] for row in rows if "✗" in row[-1]}
-    assert len(rows) == 26 and off == {
-        "albert-xlarge", "albert-xxlarge",
-        "3 layers, H = 2048", "3 layers, H = 4096", "3 layers, H = 6144",
+    printed = {row[0].partition(", ")[2]: row[2] for row in rows if "✗" in row[-1]}
+    assert len(rows) == 26 and printed == {
+        "albert-xlarge": "60", "albert-xxlarge": "235",
+        "3 layers, H = 2048": "60", "3 layers, H = 4096": "225",
+        "3 layers, H = 6144": "499",
     }
     assert counted(VARIANTS["albert-large"]) == 17_683_968
     assert counted(VARIANTS["bert-large"]) == 333_557_760
@@ -251,14 +272,17 @@ def test_the_papers_counts_and_their_rule():
 def test_tokens_are_hidden_by_lot_and_special_ones_never():
     torch.manual_seed(0)
     ids = torch.randint(5, 1000, (4000, 16))
-    ids[:, :2], ids[0] = 1, 0
-    ids[0, 3] = 7
+    ids[:, :4] = torch.tensor([0, 1, 4, 4])
+    ids[:2] = torch.tensor([[0], [4]])
+    ids[0, 3], ids[1, 8:10] = 7, 7
     chosen = choose(ids)
     assert not chosen[ids < 5].any()
-    assert chosen[0].tolist() == [False] * 3 + [True] + [False] * 12
-    assert (chosen[1:].sum(1) == 3).all()                   # 0.2 · 14, rounded
-    places = chosen[1:, 2:].float().mean(0)
-    assert places.min() > 0.18 and places.max() < 0.25
+    assert chosen[:2].sum(1).tolist() == [1, 1]             # at least one
+    assert (chosen[2:].sum(1) == 2).all()                   # 0.2 · 12 is 2.4
+    assert (choose(ids[2:], 0.15).sum(1) == 2).all()        # 1.8
+    places = chosen[2:, 4:].float().mean(0)
+    assert places.min() > 0.13 and places.max() < 0.20
+    assert not choose(torch.full((3, 8), MASK)).any()
 
 
 def test_hidden_tokens_are_masked_exchanged_or_left():
@@ -270,7 +294,13 @@ def test_hidden_tokens_are_masked_exchanged_or_left():
     assert torch.equal(targets[chosen], ids[chosen])
     masked, left = (read == MASK) & chosen, (read == ids) & chosen
     shares = [(one.sum() / chosen.sum()).item() for one in (masked, left)]
-    assert shares == pytest.approx([0.8, 0.1], abs=0.02) and read.min() >= 4
+    assert shares == pytest.approx([0.8, 0.1], abs=0.02)
+    few, _ = hide(ids.clamp(min=50), chosen, 8, mask_id=3)  # 8 ids: the last is 7
+    assert few[few < 50].unique().tolist() == [3, 5, 6, 7]
+    few, _ = hide(ids.clamp(min=50), chosen, 12, mask_id=3, first_id=10)
+    assert few[few < 50].unique().tolist() == [3, 10, 11]
+    with pytest.raises(ValueError, match="no token is chosen"):
+        hide(ids, ids < 0, 2000)
 
 
 def test_ngrams_hide_whole_words_within_the_budget():
@@ -329,8 +359,13 @@ def test_first_weights_are_as_large_for_their_width_as_berts():
     found = table.word.weight, table.widen.weight, layer.attention.query.weight
     for weight, std in zip(found, (by_e, by_e, by_h)):
         assert weight.std().item() == pytest.approx(std, rel=0.05)
-    first, last = table.position.weight[:2], table.position.weight[-1]
-    assert (first[0] - first[1]).norm() < 0.5 * (first[0] - last).norm()
+    assert table.segment.weight.std().item() == pytest.approx(by_e, rel=0.3)
+    assert (table.norm.weight == 1).all() and (layer.ffn_norm.weight == 1).all()
+    for place in (0, 3, 15):                    # wavelengths from 2π to 2π · 20^(15/16)
+        angles = [place / 20 ** (i / 16) for i in range(16)]
+        wave = [*map(math.sin, angles), *map(math.cos, angles)]
+        assert waves(16, 32)[place].tolist() == pytest.approx(wave, abs=1e-5)
+        assert torch.allclose(table.position.weight[place], by_e * torch.tensor(wave))
 
 
 def test_new_weights_have_the_deviation_of_berts():
@@ -349,12 +384,103 @@ def test_new_weights_have_the_deviation_of_berts():
 def test_training_learns():
     torch.manual_seed(0)
     model, windows = for_training(MaskedLM(bert(SMALL))), studies.windows("train")
-    held_out = studies.windows("heldout")
-    before = held_out_loss(model, held_out)
-    assert before == held_out_loss(model, held_out)
     losses = fit(model, windows, 60, 0)
-    assert held_out_loss(model, held_out)[0] < before[0] - 1
     assert sum(losses[-10:]) < sum(losses[:10]) - 10
+    loss, _ = held_out_loss(model, studies.windows("heldout"))
+    assert loss < losses[0] - 1
+
+
+def test_the_rate_rises_stays_and_falls_and_weights_decay():
+    """With gradient 0 a step of AdamW multiplies a weight by 1 − 0.01 · rate."""
+    model = nn.Linear(1, 1, bias=False)
+    model.weight.data.fill_(1)
+    model.weight.grad = torch.zeros(1, 1)
+    optimizer, schedule = recipe(model, 500, learning_rate=1.0)
+    assert type(optimizer) is torch.optim.AdamW
+    assert optimizer.defaults["betas"] == (0.9, 0.999)
+    weights = [1.0]
+    for _ in range(500):
+        optimizer.step()
+        schedule.step()
+        weights.append(model.weight.item())
+    rates = [100 * (1 - after / before) for before, after in zip(weights, weights[1:])]
+    rise, stay = [step / 100 for step in range(1, 101)], [1] * 200
+    fall = [step / 200 for step in range(200, 0, -1)]
+    assert rates == pytest.approx([*rise, *stay, *fall], abs=1e-3)
+    assert recipe(model, 500)[0].defaults["lr"] == 2e-3
+
+
+@pytest.fixture
+def descent(monkeypatch):
+    """Plain descent in the place of AdamW, so that a step is its gradient.
+
+    Gives what the recipe was asked for.
+    """
+    told = {}
+
+    def plain(model, steps, learning_rate=2e-3):
+        told.update(steps=steps, rate=learning_rate)
+        optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+        return optimizer, torch.optim.lr_scheduler.ConstantLR(optimizer, 1.0)
+
+    monkeypatch.setattr(lesson, "recipe", plain)
+    return told
+
+
+def descend(model, loss):
+    """One such step by hand, its length cut to 1; returns what it would have been."""
+    model.zero_grad()
+    loss.backward()
+    weights = [weight for weight in model.parameters() if weight.grad is not None]
+    length = torch.cat([weight.grad.flatten() for weight in weights]).norm().item()
+    for weight in weights:
+        weight.data -= weight.grad / max(1, length)
+    return length
+
+
+def same_weights(one, other):
+    pairs = zip(one.parameters(), other.parameters(), strict=True)
+    return all(torch.allclose(a, b, atol=1e-5) for a, b in pairs)
+
+
+def test_two_steps_of_training_by_hand(descent):
+    torch.manual_seed(0)
+    model, windows = for_training(MaskedLM(bert(SMALL))), torch.randint(1000, (80, 16))
+    expected, told, lengths = deepcopy(model), [], []
+    losses = fit(model, windows, 2, 3, lambda *given: told.append(given), 0.5)
+    lots = torch.Generator().manual_seed(3)
+    for ids, found in zip(text.batches(windows, 32, 2, 3), losses):
+        read, answers = hide(ids, choose(ids, 0.2, lots), 1000, generator=lots)
+        loss = F.cross_entropy(expected(read).flatten(0, 1), answers.flatten())
+        assert found == pytest.approx(loss.item(), rel=1e-5)
+        lengths.append(descend(expected, loss))
+    assert max(lengths) > 1 and same_weights(model, expected)
+    assert told == list(enumerate(losses)) and descent == {"steps": 2, "rate": 0.5}
+
+
+def test_held_out_tokens_are_always_the_same_2000_windows():
+    """By a network that is sure of what it reads: right where nothing was hidden."""
+    seen = []
+
+    def encoder(read):
+        seen.append(read)
+        return read
+
+    encoder.config = SMALL
+    head = SimpleNamespace(bias=torch.zeros(1))
+    parrot = SimpleNamespace(
+        encoder=encoder, head=head, words=lambda ids: 9.0 * F.one_hot(ids, 1000)
+    )
+    windows = torch.randint(5, 1000, (4000, 16))
+    windows[:, 0] = torch.arange(4000) // 2000          # special, so never hidden
+    loss, right = held_out_loss(parrot, windows)
+    assert 8.5 < right < 11.5                           # a tenth stays as it is
+    sure = math.log(math.exp(9) + 999)
+    assert loss == pytest.approx(sure - 9 * right / 100, rel=1e-4)
+    (read,) = seen
+    assert read.shape == (2000, 16) and 900 < read[:, 0].sum() < 1100
+    assert (read == MASK).float().mean().item() == pytest.approx(0.15, abs=0.01)
+    assert held_out_loss(parrot, windows) == (loss, right)
 
 
 @pytest.mark.parametrize("share", SHARES)
@@ -387,11 +513,11 @@ def test_gradients_of_the_depths_sum_to_the_gradient(share):
     assert all(weight.grad is None for weight in model.parameters())
     states = model.encoder(ids.masked_fill(chosen, MASK))
     F.cross_entropy(model.words(states[chosen]), ids[chosen]).backward()
-    attention = list(model.encoder.layers[0].attention.parameters())
-    found = torch.cat([weight.grad.flatten() for weight in attention])
-    own = parts[:, : len(found)]
-    expected = own.sum(0) if share in ("attention", "all") else own[0]
-    assert torch.allclose(found, expected, atol=1e-6)
+    first, second, *_ = (list(one.parameters()) for one in model.encoder.layers)
+    sizes = [weight.numel() for weight in first]
+    for weight, other, own in zip(first, second, parts.split(sizes, dim=1)):
+        expected = own.sum(0) if weight is other else own[0]
+        assert torch.allclose(weight.grad.flatten(), expected, atol=1e-6)
 
 
 def test_movement_measures_distance_and_angle():
@@ -410,6 +536,7 @@ def test_movement_measures_distance_and_angle():
     angle = torch.rad2deg(torch.acos(cosine)).mean().item()
     assert angles[0] == pytest.approx(angle, rel=1e-3)
     assert distances[1:] == [0] * 5
+    assert angles[1:] == pytest.approx([0] * 5, abs=0.1)
 
 
 # ---- pairs of lines
@@ -426,6 +553,11 @@ def test_neighbours_are_consecutive_lines_without_their_layout():
         ([8, 9, 10, 11], [9, 10, 11, 12]),
         ([9, 10, 11, 12], [8, 8, 8, 8]),
     ]
+    whole = [WORDS.index(word) for word in " NEWLINE ".join(
+        ["a " * 16, "b " * 4, "c " * 17, "d " * 4, "a " * 3, "e " * 4, "b " * 4]
+    ).split()]
+    lengths = [(len(one), len(two)) for one, two in neighbours([whole, whole], WORDS)]
+    assert lengths == [(16, 4), (4, 4)] * 2             # never across documents
 
 
 def test_pairs_are_joined_turned_and_mismatched():
@@ -445,6 +577,7 @@ class Orderly:
     head = nn.Linear(1, 1)
 
     def encoder(self, ids, mask, segments):
+        assert torch.equal(mask, ids != PAD)
         second = segments.argmax(1, keepdim=True)
         return ids[:, 1] > ids.gather(1, second)[:, 0]
 
@@ -457,6 +590,30 @@ def test_percent_right_counts_both_kinds_of_pairs():
     assert percent_right(Orderly(), rising, turned(rising)) == 100
     assert percent_right(Orderly(), turned(rising), rising) == 0
     assert percent_right(Orderly(), rising, rising) == 50
+
+
+def test_two_steps_with_a_question_by_hand(descent):
+    torch.manual_seed(0)
+    lines = [torch.randint(5, 1000, (4 + i % 13,)).tolist() for i in range(40)]
+    pairs = list(zip(lines, lines[3:] + lines[:3]))
+    wrong = turned(pairs)
+    model = for_training(PreTraining(albert(PAIRS)))
+    expected, told, asked, lengths = deepcopy(model), [], [], []
+    fit_pairs(model, pairs, wrong, 2, 3, lambda *given: told.append(given))
+    lots = torch.Generator().manual_seed(3)
+    for index in text.batches(torch.arange(40), 16, 2, 3):
+        ids, segments = join([kind[i] for kind in (pairs, wrong) for i in index])
+        chosen = choose(ids, 0.15, lots)
+        read = torch.where(chosen, MASK, ids)
+        words, answers = expected.both(read, (ids != PAD).long(), segments)
+        right, turned_round = answers.log_softmax(-1).split(16)
+        question = -(right[:, 0].sum() + turned_round[:, 1].sum()) / 32
+        loss = question + F.cross_entropy(words[chosen], ids[chosen])
+        asked.append(question.item())
+        lengths.append(descend(expected, loss))
+    assert max(lengths) > 1 and same_weights(model, expected)
+    assert [step for step, _ in told] == [0, 1] and descent["steps"] == 2
+    assert [loss for _, loss in told] == pytest.approx(asked, rel=1e-5)
 
 
 def test_a_question_that_can_be_seen_is_learned():
@@ -660,6 +817,10 @@ def test_an_output_table_of_its_own_is_named(tmp_path):
     [
         (dict(hidden_act="silu"), "hidden_act is 'silu'; the lesson's model has only"),
         (dict(is_decoder=True), "is_decoder is True"),
+        (
+            dict(position_embedding_type="relative_key"),
+            "position_embedding_type is 'relative_key'",
+        ),
         (dict(architectures=["AlbertForTokenClassification"]), "is of a AlbertForTok"),
     ],
 )

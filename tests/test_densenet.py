@@ -3,7 +3,7 @@
 import math
 import re
 from copy import deepcopy
-from functools import partial
+from functools import cache, partial
 
 import pytest
 import torch
@@ -11,14 +11,23 @@ import torch.nn.functional as F
 from pytorchcv.models import densenet as reference_imagenet
 from pytorchcv.models import densenet_cifar as reference_cifar
 from safetensors.torch import save_file
-from support import checker, randomise, same_logits
+from support import (
+    Told,
+    checker,
+    randomise,
+    same_logits,
+    ten_images,
+    trained_by_hand,
+)
 from torch import nn
 from torch.utils.checkpoint import checkpoint as recompute
 
-from kit import study
+from kit import study, train
 from kit.assignments import source_notebook
+from kit.data import minibatches, mnist
 from kit.exercises import verdict
 from kit.probe import multiply_adds, parameters, saved_for_backward
+from lessons import densenet
 from lessons.densenet import (
     VARIANTS,
     BottleneckLayer,
@@ -35,7 +44,9 @@ from lessons.densenet import (
     imagenet_net,
     mnist_splits,
     sum31,
+    trained,
 )
+from lessons.figures import densenet as figures
 from lessons.published import densenet as published
 from lessons.studies.densenet import NETS, RATES, SEEDS, STUDY, RecentBlock
 
@@ -56,24 +67,38 @@ COUNTS = {
 }
 
 
+@cache
+def on_meta(name):
+    with torch.device("meta"):
+        return build(name)
+
+
 @pytest.mark.parametrize("name", VARIANTS)
 def test_counts(name):
     count, count_of_100, macs = COUNTS[name]
     size = 32 if count_of_100 else 224
-    with torch.device("meta"):
-        model = build(name)
-        assert parameters(model) == count
-        assert multiply_adds(model, 1, 3, size, size) == macs
-        if count_of_100:
-            assert parameters(build(name, num_classes=100)) == count_of_100
+    model = on_meta(name)
+    assert parameters(model) == count
+    assert multiply_adds(model, 1, 3, size, size) == macs
+    if count_of_100:
+        more = 90 * (model.fc.in_features + 1)
+        assert count + more == count_of_100
 
 
-def test_the_paper_s_counts_come_out():
+def test_the_paper_s_counts_come_out(monkeypatch):
+    monkeypatch.setattr(published, "build", on_meta)
     rows = published.counts()
     assert [row[0] for row in rows] == list(VARIANTS)
-    assert [row[-1][-1] for row in rows].count("✓") == 7
+    assert [row[2] for row in rows] == [f"{COUNTS[name][0]:,}" for name in VARIANTS]
     layers = {row[0]: row[1] for row in rows}
-    assert layers["densenet264"] == 265 and layers["densenet121"] == 121
+    assert layers.pop("densenet264") == 265  # the lesson tells it
+    for name, count in layers.items():
+        assert re.search(r"\d+", name)[0] == str(count)
+    millions = ["1.0", "7.0", "27.2", "0.8", "15.3", "25.6"]  # Table 2
+    printed = millions + ["–", "–", "20", "–", "–"]  # §4.4
+    assert [row[3] for row in rows] == printed
+    marked = [one if one == "–" else f"{one} ✓" for one in printed]
+    assert [row[4] for row in rows] == marked
 
 
 # ---- equal to other libraries
@@ -142,6 +167,10 @@ def test_first_weights():
             assert module.bias is None
             std = module.weight.std().item()
             assert std == pytest.approx((2 / fan_out) ** 0.5, rel=0.05)
+            assert module.weight.max() > 2.5 * std  # normal, not uniform
+        if isinstance(module, nn.BatchNorm2d):
+            assert (module.weight == 1).all() and not module.bias.any()
+            assert module.eps == 1e-5 and module.momentum == 0.1
     assert not model.fc.bias.any()
 
 
@@ -312,12 +341,19 @@ def test_feature_use_on_weights_that_are_known():
         reader.weight[:, :11], reader.weight[:, 11:] = -1.0, 3.0
         model.fc.weight.fill_(0.5)
     use = feature_use(model, 2)
+    assert not use.requires_grad
     nothing = [[True, False, False], [True, False, False], [True, True, False]]
     assert use.isnan().tolist() == nothing
     average = (11 * 1 + 3 * 3) / 14
     assert use[:2, 1].tolist() == pytest.approx([1 / average, 3 / average])
     total = feature_use(model, 2, "in total")[:2, 1]
     assert total.tolist() == pytest.approx([11 / 20, 9 / 20])
+    assert feature_use(model, 2, "mean")[:2, 1].tolist() == [1, 3]
+    with torch.no_grad():
+        parts = model.transitions[1].conv.weight.split([11, 3, 3], 1)
+        for weights, value in zip(parts, (2.0, -4.0, 6.0)):
+            weights.fill_(value)
+    assert feature_use(model, 2, "mean")[:, 2].tolist() == [2, 4, 6]
     assert torch.equal(feature_use(model, 3)[:, 2], torch.ones(3))  # the classifier
     bottleneck = cifar_net(16, 3, BottleneckLayer, 0.5, stem_width=5)
     shares = feature_use(bottleneck, 1, "in total")
@@ -343,31 +379,59 @@ def test_the_stored_study_is_what_the_code_gives():
 
 
 def test_nobody_chooses_with_the_test_images():
-    train_set, validation, test = mnist_splits()
-    assert [len(split.labels) for split in mnist_splits()] == [2000, 1000, 2000]
-    images = torch.cat([train_set.images, validation.images, test.images]).flatten(1)
-    assert len(images.unique(dim=0)) == 5000
+    splits, (images, labels) = mnist_splits(), mnist()[1]
+    assert [len(split.labels) for split in splits] == [2000, 1000, 2000]
+    assert all(map(torch.equal, splits[0], mnist()[0]))
+    _, validation, test = splits
+    assert torch.cat([validation.images, test.images]).equal(images)
+    assert torch.cat([validation.labels, test.labels]).equal(labels)
+    every = torch.cat([split.images for split in splits]).flatten(1)
+    assert len(every.unique(dim=0)) == 5000
     assert len(RATES) == 4 and len(STUDY) == 4 * len(NETS)
 
 
-def test_the_recipe_is_the_paper_s():
-    """§4.2: the rate falls to a tenth at one half and three quarters of the steps."""
-    model = nn.Sequential(nn.Flatten(), nn.Linear(4, 2, bias=False))
-    model[1].weight.data.zero_()
-    images, labels = torch.ones(1, 1, 2, 2), torch.tensor([0])
-    moved = []
+@pytest.mark.parametrize("changes", [{}, {"weight_decay": 0.02}])
+def test_the_recipe_is_the_paper_s(changes):
+    """§4.2: Nesterov's momentum, weight decay, and a rate that falls twice."""
+    torch.manual_seed(0)
+    model, told = cifar_net(7, 2, in_channels=1).double().eval(), []
+    images = torch.randn(11, 8, 1, 4, 4).double()
+    batches = list(zip(images, torch.randint(10, (11, 8))))
+    by_hand = deepcopy(model)
+    rates = [0.3] * 5 + [0.03] * 3 + [0.003] * 3
+    expected = trained_by_hand(by_hand, batches, rates, nesterov=True, **changes)
+    losses = fit(model, batches, 0.3, lambda *step: told.append(step), **changes)
+    assert losses == pytest.approx(expected, rel=1e-9)
+    assert told == list(enumerate(losses))
+    for name, value in model.state_dict().items():
+        torch.testing.assert_close(value, by_hand.state_dict()[name])
 
-    def watch(step, loss):
-        moved.append(model[1].weight.norm().item())
-        model[1].weight.data.zero_()  # so that each step has the same gradient
 
-    fit(model, [(images, labels)] * 8, 0.1, watch, weight_decay=0)
-    momentum = [sum(0.9**n for n in range(k + 1)) for k in range(8)]
-    nesterov = [1 + 0.9 * one for one in momentum]
-    rate = [0.1] * 4 + [0.01] * 2 + [0.001] * 2
-    gradient = 0.5 * 8**0.5
-    expected = [gradient * one * eta for one, eta in zip(nesterov, rate)]
-    assert moved == pytest.approx(expected, rel=1e-4)
+def test_a_run_is_its_seed_s(monkeypatch):
+    monkeypatch.setattr(densenet, "fit", lambda *given: given)
+    model, (same, batches, *settings) = trained(dense31, 0.3, 5, 2, print, 0.02)
+    torch.manual_seed(5)
+    fresh = dense31()
+    assert same is model and settings == [0.3, print, 0.02]
+    assert all(map(torch.equal, model.parameters(), fresh.parameters()))
+    wanted = minibatches(mnist()[0], 64, 2, 1005)
+    assert len(batches) == len(wanted) == 62
+    assert all(one[0].equal(other[0]) for one, other in zip(batches, wanted))
+    assert trained(dense31, 0.3, 5, 1)[1][3:] == (None, 1e-4)
+
+
+def test_each_name_of_the_study_says_what_is_run(monkeypatch):
+    def told(*asked):
+        return asked, [9.0, 3, 1, 1.5] * 5  # the last epoch of ten has two steps
+
+    monkeypatch.setattr("lessons.studies.densenet.trained", told)
+    monkeypatch.setattr(train, "error", lambda asked, split: (asked, len(split.labels)))
+    for name, run in STUDY.items():
+        net, rate = name.split(", rate ")
+        asked = NETS[net], float(rate), 4, 10
+        errors = {"validation error": (asked, 1000), "test error": (asked, 2000)}
+        assert run(4) == errors | {"training loss": 1.25}
+    assert RATES == (0.03, 0.1, 0.3, 1.0)
 
 
 # ---- published weights
@@ -445,6 +509,156 @@ def test_weights_that_do_not_fit_are_refused(tmp_path):
         published.in_our_model({"fc.weight": torch.zeros(2, 2)})
 
 
+def test_the_difference_from_monai_is_relative_and_sees_statistics(monkeypatch):
+    def silent(tensors):
+        means = [t.std().item() for name, t in tensors.items() if "running" in name]
+        assert min(means) > 0.05
+        return lambda images: torch.zeros(1)
+
+    monkeypatch.setattr(published, "in_our_model", silent)
+    images = torch.randn(2, 3, 32, 32)
+    assert published.difference_from_monai("densenet121", images) == 1
+
+
+# ---- figures
+
+
+def test_one_digit_of_each_class(monkeypatch):
+    monkeypatch.setattr(figures, "Picture", Told)
+    split, rows = ten_images(), [2, 3, 4, 0, *range(6, 12)]  # the first 3 comes first
+    found = figures.one_digit_of_each(split)
+    assert [title for _, title in found] == list(range(10))
+    assert all(one.equal(split.images[i, 0]) for (one, _), i in zip(found, rows))
+
+
+def test_the_drawn_joins():
+    frames = figures.three_ways_to_join().compute
+    chain, added, dense = (frames(how) for how in ("chain", "sum", "concatenation"))
+    names = ["x0", "H1", "H2", "H3", "H4", "H5", "next"]
+    assert [node["id"] for node in chain["nodes"]] == names and not chain["shortcuts"]
+    assert {node["channels"] for node in chain["nodes"]} == {12}
+    assert chain["nodes"][3]["text"] == "reads 12 channels, makes 12"
+    pairs = [f"{one} {other}" for one, other, _ in added["shortcuts"]]
+    assert pairs == ["x0 +1", "+1 +2", "+2 +3", "+3 +4", "+4 +5"]
+    assert [node["id"] for node in added["nodes"]][:5] == ["x0", "H1", "+1", "H2", "+2"]
+    assert [node["channels"] for node in dense["nodes"]] == [8, 8, 12, 16, 20, 24, 28]
+    assert dense["nodes"][3]["text"] == "reads 16 channels, makes 4"
+    assert dense["nodes"][-1]["text"] == "what follows the block reads 28 channels"
+    arcs = {(one, other) for one, other, _ in dense["shortcuts"]}
+    wanted = {(a, b) for i, a in enumerate(names) for b in names[i + 1:]}
+    assert arcs == wanted and len(dense["shortcuts"]) == 21
+    kinds = {kind for *_, kind in dense["shortcuts"] + added["shortcuts"]}
+    assert kinds == {"concat", "identity"}
+
+
+def test_losses_grow_from_step_1_on():
+    live = figures.growing_losses(total=40)
+    for step in range(20):
+        figures.watch(live, "dense")(step, float(step))
+        figures.watch(live, "chain")(step, 1.0)
+    dense, chain = live.series["dense"], live.series["chain"]
+    assert dense["x"] == [10, 20] and dense["y"] == [4.5, 14.5]
+    assert dense["role"] == "idea" and chain["role"] == "control"
+    assert live.options["total"] == 40 and live.options["log"]
+
+
+@pytest.mark.parametrize("layer", [DenseLayer, BottleneckLayer])
+def test_a_bar_is_what_a_layer_reads(layer):
+    def network(growth_rate, compression):
+        return cifar_net(16, growth_rate, layer, compression)
+
+    figure = figures.what_each_layer_reads(network).still
+    own, earlier = figure.compute(growth_rate=4, compression=0.5)["series"]
+    assert own["role"] == "control" and earlier["role"] == "idea"
+    depth = 2 if layer is BottleneckLayer else 4
+    inputs = [16, 12, 10] if depth == 2 else [16, 16, 16]
+    assert own["values"] == [one for one in inputs for _ in range(depth)]
+    assert earlier["values"] == [4 * one for one in range(depth)] * 3
+    assert figure.start == (12, 1.0)
+
+
+def test_errors_are_told_by_rate_and_by_memory():
+    figure = figures.errors_by_rate({"chain": [9, 8], "dense": [7, 6]}, [0.03, 1.0])
+    frame = figure.frames[()]
+    assert frame["labels"] == ["0.03", "1"]
+    chain, dense = frame["series"]
+    assert chain["values"] == [9, 8] and chain["role"] == "control"
+    assert dense["values"] == [7, 6] and dense["role"] == "idea"
+    frame = figures.error_by_memory({"1": 9.5, "all": 4.0}).frames[()]
+    assert frame["labels"] == ["1", "all"]
+    assert frame["series"][0]["values"] == [9.5, 4.0]
+
+
+def test_table_2_by_data_set():
+    """As the paper prints it; the figure offers three of the five columns."""
+    printed = {
+        "C10": {"ResNet": [(1.7, 11.26), (10.2, 10.56)],
+                "DenseNet": [(1.0, 7.00), (7.0, 5.77), (27.2, 5.83)],
+                "DenseNet-BC": [(0.8, 5.92), (15.3, 5.19)]},
+        "C100": {"ResNet": [(1.7, 35.58), (10.2, 33.47)],
+                 "DenseNet": [(1.0, 27.55), (7.0, 23.79), (27.2, 23.42)],
+                 "DenseNet-BC": [(0.8, 24.15), (15.3, 19.64)]},
+        "C10+": {"Wide ResNet": [(11.0, 4.81), (36.5, 4.17)],
+                 "ResNet": [(1.7, 5.46), (10.2, 4.62)],
+                 "DenseNet": [(1.0, 5.24), (7.0, 4.10), (27.2, 3.74)],
+                 "DenseNet-BC": [(0.8, 4.51), (15.3, 3.62), (25.6, 3.46)]},
+        "C100+": {"Wide ResNet": [(11.0, 22.07), (36.5, 20.50)],
+                  "ResNet": [(1.7, 24.33), (10.2, 22.71)],
+                  "DenseNet": [(1.0, 24.42), (7.0, 20.20), (27.2, 19.25)],
+                  "DenseNet-BC": [(0.8, 22.27), (15.3, 17.60), (25.6, 17.18)]},
+        "SVHN": {"Wide ResNet": [(2.7, 1.64)],
+                 "DenseNet": [(1.0, 1.79), (7.0, 1.67), (27.2, 1.59)],
+                 "DenseNet-BC": [(0.8, 1.76), (15.3, 1.74)]},
+    }
+    figure = figures.errors_of_table_2(published.TABLE_2)
+    for data, lines in printed.items():
+        found = figure.compute(data)["series"]
+        assert {one["name"]: list(zip(one["x"], one["y"])) for one in found} == lines
+        for line in found:
+            ours = line["name"].startswith("DenseNet")
+            assert line["role"] == ("idea" if ours else "control")
+    assert figure.controls == {"data": ["C10+", "C100+", "SVHN"]}
+
+
+def test_errors_on_imagenet_by_parameters():
+    """Table 3, and the README of fb.resnet.torch."""
+    size, other = {121: 8e6, 169: 14e6, 201: 2e7, 264: 33e6}, {50: 1, 101: 2, 152: 3}
+    figure = figures.errors_on_imagenet(
+        size, published.DENSENETS, {k: n * 1e7 for k, n in other.items()},
+        published.RESNETS,
+    )
+    dense, residual = figure.frames[()]["series"]
+    assert dense["x"] == [8, 14, 20, 33] and dense["y"] == [25.02, 23.80, 22.58, 22.15]
+    assert residual["x"] == [10, 20, 30] and residual["y"] == [24.01, 22.44, 22.16]
+    assert dense["role"] == "idea" and residual["role"] == "control"
+
+
+def test_feature_use_is_shown_per_map_and_in_total():
+    net = cifar_net(22, 2, stem_width=5)
+    both = {figures.feature_use: "per map", figures.feature_use_in_total: "in total"}
+    for draw, measure in both.items():
+        figure = draw(feature_use, {"untrained": net, "trained": net}, [2, 3])
+        frame = figure.compute(3)
+        first, second = frame["panels"]
+        assert first["role"] == "control" and second["role"] == "idea"
+        wanted = feature_use(net, 3, measure)
+        torch.testing.assert_close(first["values"], wanted, equal_nan=True)
+        assert frame["rows"] == ["input", "H1", "H2", "H3", "H4", "H5", "H6"]
+        assert frame["columns"] == ["H1", "H2", "H3", "H4", "H5", "H6", "next"]
+        assert figure.controls == {"block": [2, 3]}
+
+
+def test_gradients_and_memory_are_drawn_as_given():
+    lines = figures.gradients({"chain": [3.0, 1], "slots": [2.0, 1]}).frames[()]
+    chain, slots = lines["series"]
+    assert chain["values"] == [3, 1] and chain["role"] == "control"
+    assert slots["values"] == [2, 1] and slots["role"] == "idea"
+    kept, less = figures.memory([6, 12], [4, 16], [2, 4]).frames[()]["series"]
+    assert kept["x"] == less["x"] == [6, 12]
+    assert kept["y"] == [4, 16] and kept["role"] == "control"
+    assert less["y"] == [2, 4] and less["role"] == "idea"
+
+
 # ---- bad input
 
 
@@ -462,6 +676,13 @@ def test_wrong_depth(depth, layer, unit):
         cifar_net(depth, 12, layer)
 
 
+def test_a_transition_keeps_whole_channels_rounded_down():
+    net = cifar_net(10, 3, compression=0.5, stem_width=5)  # 5 + 2 · 3 = 11
+    assert [one.conv.weight.shape[:2] for one in net.transitions] == [(5, 11)] * 2
+    one = cifar_net(10, 3, compression=0.05, stem_width=5)  # but at least one
+    assert [block.in_channels for block in one.blocks] == [5, 1, 1]
+
+
 @pytest.mark.parametrize("compression", [0, -0.5, 1.5])
 def test_wrong_compression(compression):
     with pytest.raises(ValueError, match=f"above 0 and at most 1, not {compression}"):
@@ -475,7 +696,8 @@ def test_changes_reach_every_variant():
             assert model.fc.out_features == 7 and dropouts(model)[0].p == 0.1
             first = model.blocks[0].layers[0]
             assert list(first.parameters())[-1].shape[0] == 3  # k maps come out
-    assert imagenet_net((1, 1, 1, 1), 5).stem[0].out_channels == 10
+            wide = 16 if "_k" in name and "_bc" not in name else 6  # otherwise 2k
+            assert model.stem[0].out_channels == wide
 
 
 # ---- exercises

@@ -10,8 +10,9 @@ from typing import NamedTuple
 import jupytext
 import pytest
 import torch
-from support import checker
+from support import checker, full_disk
 
+import kit.exercises
 from kit.exercises import verdict
 from kit.notebooks import ROOT, lessons
 
@@ -79,3 +80,34 @@ def test_an_error_inside_torch_is_shown_where_the_reader_caused_it():
 
     line = verdict(deep, checker("resnet", "parameters_of"))
     assert "return torch.nn.Linear(2, 2)(torch.ones(n))" in line
+
+
+# --- What was solved on this machine
+
+
+@pytest.fixture
+def memory(tmp_path, monkeypatch):
+    monkeypatch.setattr(kit.exercises, "user_data_path", lambda name: tmp_path / name)
+    return kit.exercises.memory()
+
+
+def holds(answer):
+    yield True, ""
+
+
+@pytest.mark.parametrize("content", ["", "{", "3", "[[1]]", "null", "[" * 100_000])
+def test_a_damaged_memory_is_begun_anew(memory, capsys, content):
+    memory.parent.mkdir()
+    memory.write_text(content)
+    assert kit.exercises.solved() == set()
+    kit.exercises.check(None, holds)
+    assert capsys.readouterr().out == "✓ 1 checks passed\n"
+    assert kit.exercises.solved() == {"test_exercises.holds"}
+    assert list(memory.parent.iterdir()) == [memory]
+
+
+def test_a_full_disk_stops_nobody_who_solves_an_exercise(memory, capsys):
+    with full_disk(5):
+        kit.exercises.check(None, holds)
+    assert capsys.readouterr().out == "✓ 1 checks passed\n"
+    assert list(memory.parent.iterdir()) == []

@@ -1,11 +1,14 @@
-"""What proves the lessons: bugs that are put into them."""
+"""What proves the lessons: bugs put into them, margins of claims, measured speed."""
 
+import ast
+import json
 import re
 
 import pytest
+import torch
 
 from kit.notebooks import ROOT, lessons
-from proof import mutants
+from proof import bench, growth, machine, mutants, pairs, seeds
 
 STORED = mutants.sections(mutants.PAGE.read_text("utf-8"))
 
@@ -21,19 +24,22 @@ def test_every_bug_is_in_the_table_and_was_noticed(lesson):
         assert f"def {noticed_by.partition('[')[0]}(" in tests
 
 
+WIDTHS = """from lessons.resnet import PlainBlock, cifar_net
+def test_widths():
+    assert cifar_net(8, PlainBlock).fc.in_features == 64
+"""
+
+
 def test_a_bug_that_nobody_notices_is_told(tmp_path):
-    """Two bugs, one of which no test of widths can see."""
     folder = mutants.copy(tmp_path)
+    (folder / "tests" / "test_resnet.py").write_text(WIDTHS)
     source = "width, 2 * width, 4 * width"
-    wider = {"what": "one width", "file": "lessons/resnet.py", "was": source}
-    wider["now"] = "width, width, width"
-    silent = wider | {"now": "1 * " + source}
-    test = "tests/test_resnet.py::test_counts[resnet20]"
-    assert mutants.killer("resnet", wider, folder, test)[0] == "test_counts[resnet20]"
-    assert mutants.killer("resnet", silent, folder, test)[0] is None
-    broken = wider | {"now": "width, ("}
-    with pytest.raises(RuntimeError, match="the tests did not run"):
-        mutants.killer("resnet", broken, folder, test)
+    bug = {"what": "widths", "file": "lessons/resnet.py", "was": source}
+    told = {now: mutants.killer("resnet", bug | {"now": now}, folder)[0]
+            for now in ("width, width, width", "1 * " + source)}
+    assert list(told.values()) == ["test_widths", None]
+    with pytest.raises(RuntimeError, match="'widths'.* the tests did not run"):
+        mutants.killer("resnet", bug | {"now": "width, ("}, folder)
     text = (folder / "lessons" / "resnet.py").read_text("utf-8")
     assert text == (ROOT / "lessons" / "resnet.py").read_text("utf-8")
 
@@ -47,3 +53,103 @@ def test_a_bug_without_a_place_is_refused(was, told, tmp_path):
     (tmp_path / "resnet.toml").write_text(text)
     with pytest.raises(ValueError, match=f"resnet.toml: 'one'.* {told}|{told}"):
         mutants.bugs("resnet", tmp_path)
+
+
+# ---- the margins of claims
+
+
+def recorded(cell, **names):
+    """What is recorded of a cell as `make seeds` executes it."""
+    seeds.recorded.clear()
+    tree = seeds.Comparisons().visit(ast.parse(cell))
+    code = compile(ast.fix_missing_locations(tree), "cell", "exec")
+    exec(code, {"claim": seeds.claimed, "torch": torch} | names)
+    return [(one["holds"], one["compared"]) for one in seeds.recorded]
+
+
+@pytest.mark.parametrize("said, holds, compared", [
+    ("a < 3 * b", True, [["1 <", [[2.0, 9.0]]]]),
+    ("a > 3 * b", False, [["1 >", [[2.0, 9.0]]]]),
+    ("0.5 < a <= b", True, [["1 <", [[0.5, 2.0]]], ["1 ≤", [[2.0, 3.0]]]]),
+    ("a < b and t.mean() > b", True, [["1 <", [[2.0, 3.0]]], ["2 >", [[6.0, 3.0]]]]),
+    ("all(one > a for one in t)", True,
+     [["1 >", [[3.0, 2.0]]], ["1 >", [[7.0, 2.0]]], ["1 >", [[8.0, 2.0]]]]),
+    ("(t > a).all()", True, [["1 >", [[3.0, 2.0]]]]),        # the nearest
+    ("torch.equal(t, t)", True, []), ("a == 2", True, []),   # no distance
+])
+def test_what_a_claim_compares_is_noted(said, holds, compared):
+    cell = f"c = a < 0\nclaim('it holds', {said}, 'ours')"
+    t = torch.tensor([3.0, 7.0, 8.0])
+    assert recorded(cell, a=2.0, b=3.0, t=t) == [(holds, compared)]
+
+
+@pytest.mark.parametrize("said", [
+    "t.mean() < 9", "(t < 9).all()", "t.max() < 9", "max(t.max(), u.max()) < 9",
+    "max(one.max() for one in (t, u)) < 9",
+])
+def test_a_stored_study_has_seeds_of_its_own(said):
+    cell = f"claim('it holds', {said}, 'ours, the stored study')"
+    t, u = torch.tensor([3.0, 7.0, 8.0]), torch.tensor([2.0, 1.0, 5.0])
+    pairs = [[3.0, 9.0], [7.0, 9.0], [8.0, 9.0]]
+    assert recorded(cell, t=t, u=u) == [(True, [["1 <", pairs]])]
+
+
+def test_the_margin_is_the_mean_distance_in_units_of_its_spread():
+    assert seeds.margin("<", [(1, 4), (2, 4), (3, 4)]) == (2, "plain")
+    assert seeds.margin(">", [(1, 4), (2, 4), (3, 4)]) == (-2, "plain")
+    assert seeds.margin(">", [(10, 1), (100, 1), (1000, 1)]) == (2, "log")
+    assert seeds.margin("<", [(1, 4), (1, 4)]) == (None, "plain")
+
+
+def test_the_row_of_a_claim_has_its_weakest_comparison():
+    def run(value, holds=True):
+        near, far = ["1 <", [[value, 4]]], ["2 <", [[value, 40]]]
+        compared = [near, ["1 <", [[0, 4]]], far]
+        return {"sentence": "a | b", "source": "ours", "holds": holds,
+                "compared": compared}
+
+    runs = [run(1), run(2), run(3)]
+    line, fragile = seeds.row(runs)
+    assert line == r"| a \| b | 2 < 4, n = 3 | 2.0 | 3 of 3 |" and not fragile
+    assert seeds.row([*runs[:2], run(3, holds=False)])[1]     # one that failed
+    assert seeds.row([run(1), run(3.9), run(3.9)])[1]          # too near
+
+
+# ---- speed
+
+
+def test_the_stored_page_is_of_the_stored_measurement():
+    stored = json.loads(bench.STORED.read_text("utf-8"))
+    assert bench.page(stored) == bench.PAGE.read_text("utf-8")
+    measured = {(row["model"], row["size"], row["threads"]) for row in stored["time"]}
+    cases = pairs.cases()
+    assert measured == {(*case, threads) for case in cases for threads in (1, 2)}
+
+
+def test_a_ratio_is_cut_off_and_not_rounded():
+    assert bench.cut(0.9999) == "0.99" and bench.cut(1.0) == "1.00"
+
+
+def test_the_exponent_is_that_of_the_power_law():
+    points = [(x, 5 * x**1.5) for x in (1, 2, 4, 8, 16)]
+    assert growth.exponent([(0.5, 77), *points]) == pytest.approx(1.5)
+
+
+def test_sides_take_turns():
+    order = []
+    times = bench.by_turns(lambda: order.append("a"), lambda: order.append("b"), 3)
+    assert order == ["a", "b"] * 5 and [len(one) for one in times] == [3, 3]
+
+
+def test_the_two_sides_of_a_case_do_the_same():
+    case = pairs.cases()["DenseNet-40", "small"]()
+    loss = [case.loss(side).item() for side in ("ours", "theirs")]
+    assert loss[0] == pytest.approx(loss[1], rel=1e-4)
+    case.theirs.get_parameter("output.weight").data.mul_(2)
+    with pytest.raises(AssertionError):
+        case.checked()
+
+
+def test_a_measurement_tells_machine_day_and_versions():
+    told = r"\d+ cores, \d{4}-\d\d-\d\d, Python 3\.\d+\.\d+, torch 2\..+, numpy \d"
+    assert re.search(told, machine.made_with("numpy"))

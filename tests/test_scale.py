@@ -26,16 +26,17 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from support import full_disk
 
 from kit import given
 from kit.given import new_tokenizer
 from kit.processes import Refused, processes
 from kit.recipes import falling, rising
-from kit.scale import Options, places, run
+from kit.scale import Curve, Options, places, run
 from kit.small_run import small_run, stored
 from lessons import albert
 from lessons.scale import costs
-from lessons.scale.__main__ import NAMES, main, parser, wishes
+from lessons.scale.__main__ import NAMES, main, note, parser, wishes
 from lessons.scale.albert import Lamb, spans
 from lessons.scale.albert import pair as segments_of
 from lessons.scale.ctrl import coded
@@ -124,7 +125,7 @@ def start(script, folder, *arguments, processes=1, copy=ROOT):
         env={**os.environ, **paths},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=280,
     )
 
 
@@ -561,6 +562,32 @@ def texts(folder, kinds=("",)):
         words = " ".join(random.choice(WORDS, 400))
         (folder / kind / f"{number}.txt").write_text(words)
     return folder
+
+
+@pytest.mark.parametrize("limit", ["tokens.bin", "tokenizer.json"])
+def test_a_full_disk_leaves_no_half_text(tmp_path, limit):
+    data, out, whole = texts(tmp_path / "data"), tmp_path / "out", tmp_path / "whole"
+    for folder in (out, whole):
+        folder.mkdir()
+    given.write_text(data, whole, "bpe", 500, None)
+    size = (whole / limit).stat().st_size - 1  # the tokenizer is larger
+    with full_disk(size), pytest.raises(OSError, match="File too large"):
+        given.write_text(data, out, "bpe", 500, None)
+    assert list(out.iterdir()) == []
+
+
+def test_a_full_disk_leaves_the_curve_and_the_result(tmp_path):
+    curve = "step,loss,rate\n" + "0,1.5,0.1\n" * 100
+    for name, content in [("curve.csv", curve), ("result.json", '{"loss": 1.5}')]:
+        (tmp_path / name).write_text(content)
+    with full_disk(10):
+        with pytest.raises(OSError, match="too large: '.*curve.csv'"):
+            Curve.keep(SimpleNamespace(path=tmp_path / "curve.csv"), 50)
+        with pytest.raises(OSError, match="too large: '.*result.json'"):
+            note(tmp_path / "result.json", {"loss": 1.0})
+    assert (tmp_path / "curve.csv").read_text() == curve
+    assert (tmp_path / "result.json").read_text() == '{"loss": 1.5}'
+    assert len(list(tmp_path.iterdir())) == 2
 
 
 TINY = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}

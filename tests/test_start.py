@@ -12,7 +12,7 @@ import nbformat
 import pytest
 from IPython.core.inputtransformer2 import TransformerManager
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
-from support import book_settings
+from support import book_settings, full_disk
 
 from kit import lab, public
 from kit.notebooks import (
@@ -107,6 +107,26 @@ def test_a_copy_that_cannot_be_read_stays_and_a_deleted_one_is_made_anew(project
         assert copy.read_text() == content
     there = ["index.md", "one-new.ipynb", "one.ipynb", "two.ipynb"]
     assert on_the_desk(project) == there
+
+
+def test_a_full_disk_leaves_no_half_copy(project, started, capsys):
+    with full_disk(), pytest.raises(SystemExit, match="error: .* too large: '.*ipynb'"):
+        started()
+    assert [path for path in project.rglob("*") if lab.MINE in path.parts[:-1]] == []
+
+
+def test_an_original_that_is_half_a_notebook_is_named(project, started):
+    (project / "notebooks" / "two.ipynb").write_text("{")
+    with pytest.raises(SystemExit, match="error: .*two.ipynb is damaged"):
+        started()
+
+
+def test_a_lesson_that_was_never_executed_is_copied_too(project):
+    path = project / "notebooks" / "two.ipynb"
+    nb = nbformat.read(path, as_version=4)
+    del nb.metadata["lesson"]
+    nbformat.write(nb, path)
+    assert lab.open_desk(project) == [] and "two.ipynb" in on_the_desk(project)
 
 
 @pytest.fixture

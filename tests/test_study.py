@@ -5,6 +5,7 @@ import json
 import sys
 
 import pytest
+from support import full_disk
 
 from kit import study
 
@@ -137,12 +138,44 @@ def test_a_lesson_without_a_study_is_refused(names, monkeypatch):
         study.main()
 
 
-@pytest.mark.parametrize("content", [None, "", "{", "[]", "{}"])
-def test_a_missing_or_damaged_file_is_named(folder, content):
-    if content is not None:
-        (folder / "x.json").write_text(content)
-    with pytest.raises(ValueError, match="x.json is missing or damaged"):
+def test_a_missing_file_is_named(folder):
+    with pytest.raises(ValueError, match="x.json is missing; run `python -m kit.study"):
         study.read("x", folder)
+
+
+RUNS = '{{"versions": {{}}, "runs": {{"a": [{}]}}}}'
+DAMAGED = ["", "{", "[]", "{}", '{"versions": 1, "runs": 2}', "[" * 100_000]
+DAMAGED += map(RUNS.format, ('{"error": 1.0}', '{"seed": null}', "1"))
+AGAIN = "mend or delete it, then run `python -m kit.study x`"
+
+
+@pytest.mark.parametrize("content", DAMAGED, ids=range(len(DAMAGED)))
+def test_a_damaged_file_is_kept_and_doing_what_is_said_helps(
+    folder, studied, ran, content
+):
+    path = folder / "x.json"
+    path.write_text(content)
+    for use in (study.read, lambda *of: study.run("x", studied, [0], folder)):
+        with pytest.raises(ValueError, match=f"x.json is damaged .*; {AGAIN}"):
+            use("x", folder)
+    assert path.read_text() == content and not ran
+    path.unlink()
+    study.run("x", studied, [0], folder)
+    assert study.read("x", folder)["a"] == [{"seed": 0, "error": 1.0}]
+
+
+def test_a_full_disk_keeps_what_was_measured(folder):
+    def measure(seed):
+        return {f"error of {number}": seed for number in range(5000)}
+
+    study.run("x", {"a": measure}, [0], folder)
+    before = (folder / "x.json").read_bytes()
+    with full_disk(len(before)), pytest.raises(OSError, match="too large: '.*x.json'"):
+        study.run("x", {"a": measure}, [0, 1], folder)
+    assert (folder / "x.json").read_bytes() == before
+    assert {path.name for path in folder.iterdir()} == {"x.py", "x.json"}
+    study.run("x", {"a": measure}, [0, 1], folder)
+    assert [run["seed"] for run in study.read("x", folder)["a"]] == [0, 1]
 
 
 def test_what_is_no_number_is_not_stored(folder):

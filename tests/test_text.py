@@ -9,6 +9,7 @@ import sys
 
 import pytest
 import torch
+from support import full_disk
 
 from kit import programs, text
 from lessons import ctrl
@@ -147,7 +148,8 @@ def test_the_second_use_reads_the_cache_and_a_broken_file_is_made_again(cache):
     whole = file.read_text()
     empty_value = json.dumps({"sha256": "", "value": None})
     changed = whole.replace("one", "two")
-    for broken in ("", whole[:-3], "[]", "{}", changed, empty_value):
+    nested = "[" * 100_000
+    for broken in ("", whole[:-3], "[]", "{}", changed, empty_value, nested):
         file.write_text(broken)
         calls.clear()
         assert text.cached("x", [1], make) == ["one", "två"] and len(calls) == 1, broken
@@ -157,7 +159,7 @@ def test_the_second_use_reads_the_cache_and_a_broken_file_is_made_again(cache):
 
 def test_other_versions_and_other_code_have_own_files(cache, monkeypatch, tmp_path):
     text.cached("x", [], list)
-    monkeypatch.setattr(text, "version", lambda package: "9")
+    monkeypatch.setattr(text, "installed_version", lambda package: "9")
     text.cached("x", [], list)
     assert len(list(cache.iterdir())) == 2
     changed = tmp_path / "text.py"
@@ -171,6 +173,14 @@ def test_without_a_place_for_the_cache_it_works_all_the_same(tmp_path, monkeypat
     (tmp_path / "file").write_text("no folder")
     monkeypatch.setattr(text, "user_cache_path", lambda name: tmp_path / "file" / name)
     assert text.cached("x", [], lambda: [1]) == [1]
+
+
+def test_a_full_disk_costs_time_and_leaves_nothing(cache):
+    text.cached("x", [], list)
+    (whole,) = cache.iterdir()
+    with full_disk():
+        assert text.cached("y", [], lambda: ["y" * 200]) == ["y" * 200]
+    assert list(cache.iterdir()) == [whole]
 
 
 def test_two_trainings_give_the_same_tokenizer(cache):

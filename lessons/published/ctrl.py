@@ -6,6 +6,7 @@ from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 import transformers
 from torch import nn
 
@@ -53,7 +54,7 @@ class Untied(Readable):
         nn.init.normal_(self.output, std=config.initializer_range)
 
     def words(self, x):
-        return self.norm(x) @ self.output.T + self.bias
+        return F.linear(self.norm(x), self.output, self.bias)
 
 
 class Body(Readable):

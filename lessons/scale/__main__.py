@@ -18,6 +18,7 @@ from pathlib import Path
 import torch
 
 from kit import train
+from kit.files import store
 from kit.given import fingerprint
 from kit.processes import Refused, first, is_first, processes, together
 from kit.scale import Options, run
@@ -87,9 +88,9 @@ def note(path, found):
     """A run that was over has no loss and no speed of its own: the old ones stay."""
     earlier = {}
     if path.exists():
-        with suppress(ValueError):
+        with suppress(ValueError, RecursionError):
             earlier = json.loads(path.read_text("utf-8"))
-    path.write_text(json.dumps(earlier | found, indent=1) + "\n", "utf-8")
+    store(path, json.dumps(earlier | found, indent=1) + "\n")
 
 
 def main(arguments=None):

@@ -211,7 +211,7 @@ def move_slider(page, index):
     last = slider.evaluate("slider => slider.value && slider.value === slider.max")
     page.keyboard.press("ArrowLeft" if last else "ArrowRight")
     change = f"([output, before]) => ({PICTURE})(output) !== before"
-    page.wait_for_function(change, arg=[output, before], timeout=10_000)
+    page.wait_for_function(change, arg=[output, before])
     return True
 
 
@@ -230,7 +230,7 @@ def test_lesson_opens_alive(lab, page, name):
         go_to(page, index)
         cell = page.locator(f".jp-Cell[data-windowed-list-index='{index}']")
         for figure in cell.locator(FIGURE).element_handles():
-            page.wait_for_function(ALIVE, arg=figure, timeout=10_000)
+            page.wait_for_function(ALIVE, arg=figure)
     assert page.locator(".Toastify__toast").all_inner_texts() == []
     assert page.locator(".jp-Dialog").count() == 0
 

@@ -1,0 +1,248 @@
+"""How fast the lessons' models are: ``python -m proof.bench``, in a quarter of an hour.
+
+Ours and the library's take turns in one process, so that whatever else the machine does
+hits both; each pair of turns gives a ratio. `proof/bench.json` has every ratio,
+``notebooks/proof/bench.md`` the medians. Nothing else should run beside it.
+"""
+
+import argparse
+import ctypes
+import json
+import math
+import re
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+from tqdm import tqdm
+
+from kit.notebooks import ROOT
+from proof import growth
+from proof.machine import made_with
+from proof.pairs import cases
+
+STORED = ROOT / "proof" / "bench.json"
+PAGE = ROOT / "notebooks" / "proof" / "bench.md"
+SIDES = ("ours", "theirs")
+PAIRS = {"small": 21, "middle": 9}
+GENERATED, BEGIN = 64, 8  # tokens
+
+
+# ---- what is timed
+
+def step(case, side):
+    """One step of training, as a function of nothing."""
+    model = getattr(case, side).train()
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9)
+
+    def run():
+        optimizer.zero_grad()
+        case.loss(side).backward()
+        optimizer.step()
+    return run
+
+
+def inference(case, side):
+    model = getattr(case, side)
+
+    @torch.no_grad()
+    def run():
+        model.eval()
+        case.logits(side)
+    return run
+
+
+def generation(case, side):
+    """Tokens drawn one after another, with the keys and values before them kept."""
+    getattr(case, side).eval()
+
+    @torch.no_grad()
+    def run():
+        return case.generated(side, BEGIN, GENERATED)
+    return run
+
+
+def tasks(name):
+    found = {"training step": step, "inference": inference}
+    return found | ({f"{GENERATED} tokens drawn": generation} if name == "CTRL" else {})
+
+
+# ---- time
+
+def seconds(run):
+    begun = time.perf_counter()
+    run()
+    return time.perf_counter() - begun
+
+
+def by_turns(ours, theirs, pairs):
+    """(seconds of ours, seconds of theirs), a number for each pair of turns."""
+    times = [(seconds(ours), seconds(theirs)) for _ in range(pairs + 2)]
+    return list(zip(*times[2:]))  # the first two warm up
+
+
+def peak(size=1024, rounds=15):
+    """Operations a second of this machine's matrix product, the best of some."""
+    a, b = torch.randn(size, size), torch.randn(size, size)
+    return 2 * size**3 / min(seconds(lambda: a @ b) for _ in range(rounds))
+
+
+def operations(run):
+    with FlopCounterMode(display=False) as counter:
+        run()
+    return counter.get_total_flops()
+
+
+def compare(name, size, make, threads):
+    """[a row of the stored result], for each task of a model."""
+    torch.set_num_threads(threads)
+    case, best, rows = make(), peak(), []
+    for task, prepare in tasks(name).items():
+        ours, theirs = (prepare(case, side) for side in SIDES)
+        work = operations(ours)
+        times = by_turns(ours, theirs, PAIRS[size])
+        ratios = [b / a for a, b in zip(*times)]
+        rows.append({
+            "model": name, "size": size, "threads": threads, "task": task,
+            "attention": case.attention, "ratios": [round(one, 4) for one in ratios],
+            "seconds": [round(statistics.median(one), 6) for one in times],
+            "share of peak": work / statistics.median(times[0]) / best,
+        })
+    return rows
+
+
+# ---- memory: a process for each side
+
+STATUS, REFS = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+
+
+def resident(which):
+    """Memory of this process in MiB: "VmRSS" now, "VmHWM" its peak. On Linux only."""
+    return int(re.search(rf"{which}:\s+(\d+)", STATUS.read_text())[1]) / 1024
+
+
+def memory_here(name, size, side):
+    """MiB that three training steps need on top of the model, in a fresh process."""
+    torch.set_num_threads(1)
+    run = step(cases()[name, size](), side)
+    # What building the models needed goes back to the system, its peak is forgotten.
+    ctypes.CDLL(None).malloc_trim(0)
+    REFS.write_text("5")
+    before = resident("VmRSS")
+    for _ in range(3):
+        run()
+    return resident("VmHWM") - before
+
+
+def memory(name, size):
+    """{side: MiB}, or nothing where the system does not tell."""
+    if not REFS.exists():
+        return {}
+    found = {}
+    for side in SIDES:
+        command = [sys.executable, "-m", "proof.bench", "--memory", name, size, side]
+        told = subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+        found[side] = round(float(told.stdout), 1)
+    return found
+
+
+# ---- the page
+
+TITLE = f"""# As fast as a library?
+
+The lessons' models beside those of `transformers` and `pytorchcv`, with the same weights and the same input; both give the same logits.
+They take turns in one process. Each pair of turns gives a ratio, the library's time through ours: above 1 ours is faster.
+Shown is the median of the pairs, cut off and not rounded, and between which two values the middle half of them lies.
+`transformers` has the faster of its attentions (sdpa or eager), both libraries' networks of images the memory format in which ours train (channels last).
+*Small* is 16 texts of 128 tokens in 4 layers of width 128, or 16 images of 32×32; *middle* is a width of 384, or 4 images of 224×224. The vocabulary has 4,000 pieces.
+A training step is forward, loss, backward and SGD with momentum; generation begins with {BEGIN} tokens and keeps a memory.
+*Of peak* is what ours does of the operations a second that one product of two 1024×1024 matrices does on this machine, with as many threads.
+`make bench` measures it again and writes this page; nothing else should run beside it.
+"""  # noqa: E501
+GROWTH = """## How cost grows
+
+![Five pictures on logarithmic axes: {alt}](growth.svg)
+
+The exponent a of y ~ xᵃ is fitted to the three largest x of each curve.
+"""
+
+
+def cut(value):
+    """Two decimals, cut off."""
+    return f"{math.floor(100 * value) / 100:.2f}"
+
+
+def line(*cells):
+    return "| " + " | ".join(map(str, cells)) + " |"
+
+
+def time_table(rows):
+    head = "Model", "Size", "Threads", "What", "Ratio", "Middle half", "Of peak"
+    lines = [line(*head)]
+    lines.append("|---|---|--:|---|--:|--:|--:|")
+    for row in rows:
+        low, middle, high = statistics.quantiles(row["ratios"], n=4)
+        spread = f"{cut(low)} to {cut(high)}"
+        share = f"{math.floor(100 * row['share of peak'])}%"
+        model = row["model"] + (f" ({row['attention']})" if row["attention"] else "")
+        about = model, row["size"], row["threads"], row["task"]
+        lines.append(line(*about, f"**{cut(middle)}**", spread, share))
+    return "\n".join(lines) + "\n"
+
+
+def memory_table(found):
+    lines = [line("Model", "Size", "Ours, MiB", "Library's, MiB", "Ratio")]
+    lines.append("|---|---|--:|--:|--:|")
+    for name, sides in found.items():
+        ratio = f"**{cut(sides['theirs'] / sides['ours'])}**"
+        lines.append(line(*name.split(", "), sides["ours"], sides["theirs"], ratio))
+    return "\n".join(lines) + "\n"
+
+
+def page(stored):
+    curves = [f"{picture}, {name}: exponent {growth.exponent(points):.2f}"
+              for picture, curves in stored["growth"].items()
+              for name, points in curves.items()]
+    parts = [TITLE, f"On {stored['made with']}.\n", "## Time\n"]
+    parts += [time_table(stored["time"]), "## Memory\n"]
+    parts += ["What three training steps need on top of the model, at the peak.\n"]
+    parts += [memory_table(stored["memory"]), GROWTH.format(alt="; ".join(curves))]
+    return "\n".join(parts)
+
+
+def measure():
+    stored = {"made with": made_with("transformers", "pytorchcv"), "time": []}
+    made = cases()
+    for threads in (1, 2):
+        for (name, size), make in tqdm(made.items(), desc=f"{threads} threads"):
+            stored["time"] += compare(name, size, make, threads)
+    stored["memory"] = {
+        ", ".join(which): memory(*which) for which in tqdm(made, desc="memory")
+    }
+    stored["growth"] = growth.measure()
+    return stored
+
+
+def main(args=None):
+    parser = argparse.ArgumentParser(
+        prog="python -m proof.bench",
+        description="Time the lessons' models beside the libraries', and their growth.",
+    )
+    parser.add_argument("--memory", nargs=3, help=argparse.SUPPRESS)
+    options = parser.parse_args(args)
+    if options.memory:
+        print(memory_here(*options.memory))
+        return
+    stored = measure()
+    STORED.write_text(json.dumps(stored, indent=1) + "\n", "utf-8")
+    growth.draw(stored["growth"], PAGE.with_name("growth.svg"))
+    PAGE.write_text(page(stored), "utf-8", newline="\n")
+    print(page(stored))
+
+
+if __name__ == "__main__":
+    main()
