@@ -714,7 +714,7 @@ def given(folder, kind="CTRLLMHeadModel", **changes):
     [
         {},
         {"n_head": 1},
-        {"n_layer": 1},
+        {"n_layer": 1, "resid_pdrop": 0.3},
         {"layer_norm_epsilon": 1e-3},
         {"n_embd": 24, "dff": 7},
         {"tie_word_embeddings": False},
@@ -722,6 +722,7 @@ def given(folder, kind="CTRLLMHeadModel", **changes):
 )
 def test_equal_to_the_reference(tmp_path, kind, changes):
     theirs, ours = given(tmp_path, kind, **changes), from_pretrained(tmp_path)
+    assert ours.layers[0].dropout.p == theirs.config.resid_pdrop
     assert same(ours, theirs, everywhere=False, tolerance=1e-4)
     assert same(ours.double(), theirs.double(), everywhere=False, tolerance=1e-10)
 

@@ -447,9 +447,10 @@ def test_longer_windows_are_of_the_files_for_testing():
 
 def test_taken_apart_sums_to_the_models_weights():
     model, ids = tiny(), torch.randint(97, (1, 12))
+    states = model.states(ids)                              # before anything changes
     first, third = taken_apart(model, ids), taken_apart(model, ids, layer=3, head=6)
     for terms, layer, head in ((first, 0, 0), (third, 2, 5)):
-        attention, x = model.layers[layer].attention, model.states(ids)[layer]
+        attention, x = model.layers[layer].attention, states[layer]
         value = attention.heads(attention.value(x))[0, head]
         mixed = sum(terms.values()).softmax(-1) @ value     # (tokens, d)
         attention.output.weight.data = torch.eye(48)
@@ -477,9 +478,9 @@ def test_what_a_head_likes_is_the_mean_of_its_scores(term):
     row = delta(9, 8)[4] if term == "c2p" else delta(9, 8)[:, 4]
     seen = scores[:, 4] if term == "c2p" else scores[:, :, 4]
     assert torch.allclose(found[:, row], seen, atol=1e-5)
-    each = [likes(attention, one, model.positions.weight, term) for one in x[0, :, None]]
-    mean = likes(attention, x[0], model.positions.weight, term)
-    assert torch.allclose(mean, torch.stack(each).mean(0), atol=1e-5)
+    every = partial(likes, attention, positions=model.positions.weight, term=term)
+    each = torch.stack([every(one) for one in x[0, :, None]])
+    assert torch.allclose(every(x[0]), each.mean(0), atol=1e-5)
 
 
 def test_the_loss_of_each_place_is_of_tokens_that_stand_there():
