@@ -14,6 +14,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import textwrap
 import time
 from functools import partial
 from pathlib import Path
@@ -27,7 +28,7 @@ from proof.machine import made_with
 
 PAGE = ROOT / "notebooks" / "proof" / "widgets.md"
 POINTER, CONTROL, KERNEL = 16, 150, 600  # the limits, in milliseconds
-BEGINNING = 60  # characters of a caption that name a figure in the table
+BEGINNING = 64  # characters of a caption that name a figure in the table
 
 # ---- in the browser
 
@@ -139,16 +140,15 @@ def in_page(watch, name):
     """[(caption, milliseconds of pointing, milliseconds of controls)] of a page."""
     watch.page.wait_for_function(DRAWN)
     watch.page.wait_for_timeout(500)
-    rows = []
+    found = []
     for figure in tqdm(watch.page.locator("main figure").all(), desc=name):
-        caption, alive = figure.locator("figcaption").text_content(), WATCH
-        if figure.locator(".pcc-live").count():
-            figure.evaluate(alive)
+        caption, moved, pointed = figure.locator("figcaption").text_content(), [], []
+        if figure.locator(".pcc-live").count():  # else it is a still picture
+            figure.evaluate(WATCH)
             moved = controls(watch, figure)
-            rows.append((caption, pointer(watch, figure), moved))
-        else:
-            rows.append((caption, [], []))
-    return rows
+            pointed = pointer(watch, figure)
+        found.append((caption, pointed, moved))
+    return found
 
 
 def processors(browser):
@@ -165,7 +165,7 @@ def in_browser(folder, names):
 
     known = map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))
     path = next((place for place in known if place), None)
-    found, spent, events = {}, 0, 0
+    found, spent = {}, 0
     with sync_playwright() as playwright:
         options = {"executable_path": path, "args": ["--no-sandbox"]}
         browser = playwright.chromium.launch(**options)
@@ -262,35 +262,40 @@ LIVE = {one.__name__: one for one in (resnet, densenet, albert, electra, deberta
 
 
 def dearest(widget):
-    """The setting of a live figure that asks for most, as a page asks for it.
+    """The settings of a live figure that ask for most, as a page asks for them.
 
-    Sliders are at their end; a text is as long as it may be, of the shortest tokens.
+    Sliders are at their end; a text is as long as it may be, of the shortest tokens;
+    choices are all at their first value, then all at their last.
     """
-    ask = []
-    for control in widget.data["controls"]:
-        if "write" in control:
-            ask.append(("a+" * control["write"])[: control["write"]])
-        else:
-            ask.append(len(control["labels"]) - 1 if control["slider"] else 0)
-    return ask
+    for first in (True, False):
+        ask = []
+        for control in widget.data["controls"]:
+            if "write" in control:
+                ask.append(("a+" * control["write"])[: control["write"]])
+            else:
+                last = len(control["labels"]) - 1
+                ask.append(0 if first and not control["slider"] else last)
+        yield ask
 
 
 def asked(widget):
-    """Processor seconds of the kernel for the dearest setting, and that setting."""
+    """(processor seconds of the kernel, the setting) for the dearest setting."""
     def send(answer):
         if "problem" in answer:
             raise RuntimeError(f"{widget.still!r}: {answer['problem']}")
         json.dumps(answer)
 
-    ask, told = dearest(widget), []
-    for control, one in zip(widget.data["controls"], ask):
-        text = isinstance(one, str)
-        value = f"{len(one)} characters" if text else control["labels"][one]
-        told.append(f"{control['name']}: {value}")
-    widget.send = send
-    begun = time.process_time()
-    widget._msg_callbacks(widget, {"ask": ask}, [])
-    return time.process_time() - begun, ", ".join(told)
+    widget.send, found = send, []
+    for ask in dearest(widget):
+        told = []
+        for control, one in zip(widget.data["controls"], ask):
+            text = isinstance(one, str)
+            value = f"{len(one)} characters" if text else control["labels"][one]
+            told.append(f"{control['name']}: {value}")
+        begun = time.process_time()
+        widget._msg_callbacks(widget, {"ask": ask}, [])
+        found.append((time.process_time() - begun, ", ".join(told)))
+    return max(found)
 
 
 # ---- the page
@@ -316,7 +321,7 @@ A dash stands where there is nothing to point at, or no control.
 KERNEL_TITLE = """## With a kernel
 
 In JupyterLab a live figure asks Python for settings that the page lacks.
-Each was asked once for the dearest setting that its controls offer: sliders at their end, a text as long as it may be.
+Each was asked for the dearest setting that its controls offer, which it had not computed before: sliders at their end, a text as long as it may be.
 Times are milliseconds of the processor, on one thread; {kernel} are allowed.
 
 | Lesson | Figure | Setting | Time |
@@ -326,11 +331,8 @@ Times are milliseconds of the processor, on one thread; {kernel} are allowed.
 
 def beginning(caption):
     """Of a caption what names the figure in the table."""
-    words = caption.split()
-    while len(" ".join(words)) > BEGINNING:
-        words.pop()
-    text = " ".join(words)
-    return (text if text == " ".join(caption.split()) else f"{text} …").replace("|", "\\|")
+    short = textwrap.shorten(caption, BEGINNING, placeholder=" …")
+    return short.replace("|", "\\|")
 
 
 def two(times):
@@ -356,11 +358,11 @@ def page(pages, browser, processes, kernel):
     return "\n".join(lines) + "\n\n" + KERNEL_TITLE.format(kernel=KERNEL) + kernel
 
 
-def rows(part):
-    """The rows of the one table in a part of the page, as lists of cells."""
-    found = [re.split(r" (?<!\\)\| ", line[2:-2]) for line in part.splitlines()
-             if line.startswith("| ")]
-    return found[1:]
+def stored(text):
+    """The cells of the rows of both tables of a stored page."""
+    parts = text.split("\n## ")[1:]
+    tables = [re.findall(r"^\| (.+) \|$", part, re.M)[1:] for part in parts]
+    return [[re.split(r" \| ", row) for row in table] for table in tables]
 
 
 def main(args=None):

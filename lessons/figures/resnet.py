@@ -195,7 +195,7 @@ def gradients_before_training(first_gradients, plain, residual):
         "input, the residual one's some tenfold. Without it the plain line lies level "
         "and far below one, the residual line far above.",
     )
-    more = {"depth": range(8, 111, 6), "width": [4, 8, 16], "image size": [8, 16, 32]}
+    more = {"depth": range(8, 111, 6), "width": [4, 8, 12], "image size": [8, 16, 32]}
     return figure.widget(controls=more)
 
 
