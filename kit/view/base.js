@@ -20,7 +20,8 @@ const s = (tag, attributes = {}, ...children) => fill(document.createElementNS(S
 const label = (x, y, text, anchor = "start", more = {}) => s("text", { x, y, "text-anchor": anchor, ...more }, text);
 const stroke = (d, color, width = 1, more = {}) => s("path", { d, fill: "none", stroke: color, "stroke-width": width, ...more });
 const OWN_KEYS = { "data-lm-suppress-shortcuts": "true" }; // or JupyterLab takes the arrow keys
-const explorable = (name) => ({ tabindex: 0, role: "application", "aria-label": name, ...OWN_KEYS }); // read by pointer or by keys
+const explorable = (name) => ({ // read by pointer or by keys
+  tabindex: 0, role: "application", "aria-label": name, "aria-description": "Arrow keys read it out", ...OWN_KEYS });
 const SELECTED = "var(--pcc-selected)", IDEA = "var(--pcc-idea)";
 
 const CSS = `
@@ -216,7 +217,7 @@ function stack(lines, count, X, Y) { // the parts of a bar on one another, the f
 }
 
 // ---- a chart of series over x: axes, lines or bars, direct labels, a cursor for pointer and keyboard
-function chart(ui, parent, { series, x, y, bars = false, stacked = false, height, head, legend = false, hint, onpick }) {
+function chart(ui, parent, { series, x, y, bars = false, stacked = false, height, name = ui.alt, head, legend = false, hint, onpick }) {
   const texture = (n) => (bars && n % TEXTURES.length ? `pcc-${ui.group}-${n % TEXTURES.length}` : "");
   const lines = styled(series).map((line, n) => ({ ...line, part: bars, texture: texture(n) })), width = ui.width;
   height ??= within(width * 0.42, 210, 330);
@@ -228,7 +229,7 @@ function chart(ui, parent, { series, x, y, bars = false, stacked = false, height
   const names = x.names?.map((name) => (fold ? name.split(" ") : [name])), rows = Math.max(1, ...(names ?? []).map((words) => words.length));
   const box = { left, right, top: 26, bottom: height - 21 - 15 * rows };
   const X = axis(...x.range, box.left, box.right), Y = axis(...y.range, box.bottom, box.top, y.log);
-  const root = s("svg", { width, height, ...explorable(ui.alt) },
+  const root = s("svg", { width, height, ...explorable(name) },
     bars && s("defs", {}, TEXTURES.slice(1, lines.length).map((d, n) => tile(texture(n + 1), d))));
   const clip = [box.left - 5, box.top - 5, box.right - box.left + 10, box.bottom - box.top + 5]; // room for whole markers
   const inner = s("svg", { x: clip[0], y: clip[1], width: clip[2], height: clip[3], viewBox: clip.join(" "), style: "overflow:hidden" });
@@ -357,10 +358,10 @@ function figure(viewer) {
           h("span", { class: "pcc-item" }, line && swatch(line), text, ...(value == null ? [] : [" ", h("b", {}, value)])));
         readout.replaceChildren(...[head && h("b", {}, head), ...shown, hint && h("span", {}, hint)].filter(Boolean));
         readout.style.minHeight = `${(height = Math.max(height, readout.offsetHeight))}px`; // grow, never jump back
-        if (aloud) ui.say([head, ...items.map(({ text, value }) => `${text} ${value}`)].join(", "));
+        if (aloud) ui.say([head, ...items.map(({ text, value }) => (value == null ? text : `${text} ${value}`))].filter(Boolean).join(", "));
       },
       slider(name, labels, start, change) {
-        const value = h("output", { style: `min-width:${Math.max(...labels.map((text) => text.length))}ch` });
+        const value = h("output", { "aria-live": "off", style: `min-width:${Math.max(...labels.map((text) => text.length))}ch` });
         const input = h("input", { type: "range", min: 0, max: labels.length - 1, step: 1, value: start, "aria-label": name, ...OWN_KEYS });
         const set = (i) => {
           input.value = i;
@@ -454,7 +455,7 @@ function figure(viewer) {
         note.textContent = frame.note ?? "";
         note.hidden = !frame.note;
         draw(frame);
-        if (aloud) ui.say([...data.controls.map((control, n) => `${control.name} ${control.labels[at[n]] ?? at[n]}`), frame.note ?? ""].join(", "));
+        if (aloud) ui.say([...data.controls.map((control, n) => `${control.name} ${control.labels[at[n]] ?? at[n]}`), frame.note].filter(Boolean).join(", "));
       } else if (!frame && !failed[k] && asked === null) { // one request in flight; its answer asks for the latest
         asked = k;
         model.send({ ask: [...at] });
