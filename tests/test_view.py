@@ -505,7 +505,7 @@ def test_stacked_fallback_has_the_proportions():
     saw = painted(hundred, ROLES["idea"][0])[30:]
     filled = np.flatnonzero(spans(saw) > 40)
     # a hundred bars touch; the one gap is where the last block begins
-    assert (np.diff(filled) > 1).sum() == 1
+    assert (np.diff(filled) > 9).sum() == 1  # a texture leaves less
 
 
 def test_concat_fallback_has_arcs_of_many_heights():
