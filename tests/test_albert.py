@@ -488,6 +488,7 @@ def test_held_out_tokens_are_always_the_same_2000_windows():
     assert read.shape == (2000, 16) and 900 < read[:, 0].sum() < 1100
     assert (read == MASK).float().mean().item() == pytest.approx(0.15, abs=0.01)
     assert held_out_loss(parrot, windows) == (loss, right)
+    assert torch.equal(read, seen[1])
 
 
 @pytest.mark.parametrize("share", SHARES)
@@ -525,6 +526,8 @@ def test_gradients_of_the_depths_sum_to_the_gradient(share):
     for weight, other, own in zip(first, second, parts.split(sizes, dim=1)):
         expected = own.sum(0) if weight is other else own[0]
         assert torch.allclose(weight.grad.flatten(), expected, atol=1e-6)
+    again = layer_gradients(model, ids, chosen)             # with gradients there
+    assert torch.allclose(again, parts, atol=1e-6)
 
 
 def test_movement_measures_distance_and_angle():
@@ -562,10 +565,10 @@ def test_neighbours_are_consecutive_lines_without_their_layout():
         ([9, 10, 11, 12], [8, 8, 8, 8]),
     ]
     whole = [WORDS.index(word) for word in " NEWLINE ".join(
-        ["a " * 16, "b " * 4, "c " * 17, "d " * 4, "a " * 3, "e " * 4, "b " * 4]
+        ["a " * 16, "b " * 4, "c " * 17, "d " * 4, "a " * 3, "e " * 4, "b " * 16]
     ).split()]
     lengths = [(len(one), len(two)) for one, two in neighbours([whole, whole], WORDS)]
-    assert lengths == [(16, 4), (4, 4)] * 2             # never across documents
+    assert lengths == [(16, 4), (4, 16)] * 2            # never across documents
 
 
 def test_pairs_are_joined_turned_and_mismatched():
