@@ -76,7 +76,8 @@ def reading(package, *paths):
     except MemoryError:
         raise
     except Exception as error:  # each format has errors of its own, some no narrower
-        raise damaged(package, f"{type(error).__name__}: {error}") from None
+        first_line = str(error).partition("\n")[0]
+        raise damaged(package, f"{type(error).__name__}: {first_line}") from None
 
 
 def check_files(package, paths):

@@ -98,9 +98,9 @@ PAGE = """<!DOCTYPE html>
 <style>{colours}</style>
 </head>
 <body>
-<div class="reveal"><div class="slides">
+<main class="reveal"><div class="slides">
 {sections}
-</div></div>
+</div></main>
 <script src="reveal/dist/reveal.js"></script>
 <script src="reveal/plugin/notes/notes.js"></script>
 <script src="slides.js"></script>

@@ -583,10 +583,14 @@ class HighwayBlock(PlainBlock):
 #
 #
 # def first_gradients(block, depth, batch_norm=True, width=8, image_size=8):
-#     """The norm of each convolution's gradient, on 128 digits, before training."""
+#     """The norm of each convolution's gradient before training, on 128 digits.
+#
+#     Of enlarged digits there are fewer: always as many pixels in all.
+#     """
+#     count = 128 * 8**2 // image_size**2
 #     model = fresh(block, depth, width, batch_norm)
-#     images = F.interpolate(train_set.images[:128], size=image_size)
-#     F.cross_entropy(model(images), train_set.labels[:128]).backward()
+#     images = F.interpolate(train_set.images[:count], size=image_size)
+#     F.cross_entropy(model(images), train_set.labels[:count]).backward()
 #     return list(gradient_norms(model).values())
 
 # %% tags=["active-ipynb", "slide", "figure-only"]

@@ -20,6 +20,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
+from kit import files
+from kit.commands import in_one_line
 from kit.notebooks import ROOT
 from proof import growth
 from proof.machine import made_with
@@ -227,6 +229,7 @@ def measure():
     return stored
 
 
+@in_one_line()
 def main(args=None):
     parser = argparse.ArgumentParser(
         prog="python -m proof.bench",
@@ -238,9 +241,9 @@ def main(args=None):
         print(memory_here(*options.memory))
         return
     stored = measure()
-    STORED.write_text(json.dumps(stored, indent=1) + "\n", "utf-8")
+    files.store(STORED, json.dumps(stored, indent=1) + "\n")
     growth.draw(stored["growth"], PAGE.with_name("growth.svg"))
-    PAGE.write_text(page(stored), "utf-8", newline="\n")
+    files.store(PAGE, page(stored))
     print(page(stored))
 
 

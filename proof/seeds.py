@@ -27,9 +27,11 @@ from nbclient.exceptions import CellExecutionError, DeadKernelError
 from nbformat.v4 import new_code_cell
 from tqdm import tqdm
 
-from kit import claims
+from kit import claims, files
+from kit.commands import in_one_line
 from kit.notebooks import (
     ROOT,
+    NotStarted,
     chosen,
     code,
     execute,
@@ -192,9 +194,18 @@ def save(path):
     Path(path).write_text(json.dumps(recorded), "utf-8")
 
 
+def load(path):
+    """What is stored. Raises ValueError, with what to do, where that is damaged."""
+    try:
+        return json.loads(path.read_text("utf-8")) if path.exists() else {}
+    except (ValueError, RecursionError) as error:
+        why = f"{path} is damaged ({error})"
+        raise ValueError(f"{why}; mend or delete it, then run this again") from None
+
+
 async def run_all(names, jobs, path=STORED):
     """Run what is not stored of the text of today; store each run as it ends."""
-    stored = json.loads(path.read_text("utf-8")) if path.exists() else {}
+    stored = load(path)
     for name in names:
         if stored.get(name, {}).get("source") != (now := code_hash(name)):
             stored[name] = {"source": now, "runs": {}}
@@ -208,10 +219,8 @@ async def run_all(names, jobs, path=STORED):
                 found = await run(name, seed, folder, cells)
             stored[name]["runs"][str(seed)] = found
             stored[name]["made with"] = made_with()
-            partial = path.with_suffix(".partial")
             text = json.dumps(stored, ensure_ascii=False, separators=(",", ":"))
-            partial.write_text(text + "\n", "utf-8")
-            partial.replace(path)
+            files.store(path, text + "\n")
             bar.update()
 
     with tempfile.TemporaryDirectory() as folder, tqdm(total=len(due)) as bar:
@@ -304,6 +313,7 @@ def page(stored):
     return "\n".join([TITLE, *parts]), sum(fragile, [])
 
 
+@in_one_line("stopped: what was run is stored, the same command goes on")
 def main(args=None):
     parser = argparse.ArgumentParser(
         prog="python -m proof.seeds",
@@ -316,7 +326,7 @@ def main(args=None):
     names = chosen(options.lesson, parser)
     try:
         stored = asyncio.run(run_all(names, options.jobs))
-    except (CellExecutionError, DeadKernelError) as error:
+    except (CellExecutionError, DeadKernelError, NotStarted) as error:
         sys.exit(f"error: {error}")
     fragile = []
     for name in names:
@@ -325,7 +335,7 @@ def main(args=None):
         fragile += weak
     runs = [stored.get(name, {}).get("runs", []) for name in lessons()]
     if all(len(of_lesson) == len(SEEDS) for of_lesson in runs):
-        PAGE.write_text(page(stored)[0], "utf-8", newline="\n")
+        files.store(PAGE, page(stored)[0])
     for line in fragile:
         print(f"fragile: {line}", file=sys.stderr)
     return bool(fragile)

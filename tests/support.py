@@ -214,7 +214,7 @@ def book_settings(address):
 
 
 # The address of something that a page would have to fetch.
-ADDRESS = r"https?:|['\"`]//|url\(|import\((?!URL)|@import"
+ADDRESS = r"https?:|['\"`]//|url\((?!#)|import\((?!URL)|@import"
 
 
 def unpacked(html):

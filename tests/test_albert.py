@@ -37,6 +37,7 @@ from lessons.albert import (
     SMALL,
     VARIANTS,
     AlbertConfig,
+    Config,
     Encoder,
     FeedForward,
     Layer,
@@ -264,6 +265,8 @@ def test_the_papers_counts_and_their_rule():
     }
     assert counted(VARIANTS["albert-large"]) == 17_683_968
     assert counted(VARIANTS["bert-large"]) == 333_557_760
+    usual = vars(Config())                      # BERT-base
+    assert usual == {name: vars(VARIANTS["bert-base"])[name] for name in usual}
 
 
 # ---- hiding
@@ -414,6 +417,7 @@ def test_the_rate_rises_stays_and_falls_and_weights_decay():
 def descent(monkeypatch):
     """Plain descent in the place of AdamW, so that a step is its gradient.
 
+    The rate is 1, then a half.
     Gives what the recipe was asked for.
     """
     told = {}
@@ -421,20 +425,21 @@ def descent(monkeypatch):
     def plain(model, steps, learning_rate=2e-3):
         told.update(steps=steps, rate=learning_rate)
         optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
-        return optimizer, torch.optim.lr_scheduler.ConstantLR(optimizer, 1.0)
+        halved = torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.5)
+        return optimizer, halved
 
     monkeypatch.setattr(lesson, "recipe", plain)
     return told
 
 
-def descend(model, loss):
-    """One such step by hand, its length cut to 1; returns what it would have been."""
+def descend(model, loss, rate):
+    """One such step by hand, the gradient cut to length 1; returns how long it was."""
     model.zero_grad()
     loss.backward()
     weights = [weight for weight in model.parameters() if weight.grad is not None]
     length = torch.cat([weight.grad.flatten() for weight in weights]).norm().item()
     for weight in weights:
-        weight.data -= weight.grad / max(1, length)
+        weight.data -= rate * weight.grad / max(1, length)
     return length
 
 
@@ -449,13 +454,15 @@ def test_two_steps_of_training_by_hand(descent):
     expected, told, lengths = deepcopy(model), [], []
     losses = fit(model, windows, 2, 3, lambda *given: told.append(given), 0.5)
     lots = torch.Generator().manual_seed(3)
-    for ids, found in zip(text.batches(windows, 32, 2, 3), losses):
+    for step, ids in enumerate(text.batches(windows, 32, 2, 3)):
         read, answers = hide(ids, choose(ids, 0.2, lots), 1000, generator=lots)
         loss = F.cross_entropy(expected(read).flatten(0, 1), answers.flatten())
-        assert found == pytest.approx(loss.item(), rel=1e-5)
-        lengths.append(descend(expected, loss))
+        assert losses[step] == pytest.approx(loss.item(), rel=1e-5)
+        lengths.append(descend(expected, loss, 0.5**step))
     assert max(lengths) > 1 and same_weights(model, expected)
     assert told == list(enumerate(losses)) and descent == {"steps": 2, "rate": 0.5}
+    fit(model, windows, 1, 3)
+    assert descent == {"steps": 1, "rate": 2e-3}
 
 
 def test_held_out_tokens_are_always_the_same_2000_windows():
@@ -528,6 +535,7 @@ def test_movement_measures_distance_and_angle():
             for weight in layer.parameters():
                 weight.zero_()
             layer.ffn_norm.bias.fill_(1)
+        encoder.embeddings.norm.bias.copy_(torch.linspace(0, 3, 32))
     distances, angles = movement(encoder, ids)
     start = encoder.states(ids)[0]
     distance = (1 - start).norm(dim=-1).mean().item()
@@ -601,7 +609,7 @@ def test_two_steps_with_a_question_by_hand(descent):
     expected, told, asked, lengths = deepcopy(model), [], [], []
     fit_pairs(model, pairs, wrong, 2, 3, lambda *given: told.append(given))
     lots = torch.Generator().manual_seed(3)
-    for index in text.batches(torch.arange(40), 16, 2, 3):
+    for step, index in enumerate(text.batches(torch.arange(40), 16, 2, 3)):
         ids, segments = join([kind[i] for kind in (pairs, wrong) for i in index])
         chosen = choose(ids, 0.15, lots)
         read = torch.where(chosen, MASK, ids)
@@ -610,7 +618,7 @@ def test_two_steps_with_a_question_by_hand(descent):
         question = -(right[:, 0].sum() + turned_round[:, 1].sum()) / 32
         loss = question + F.cross_entropy(words[chosen], ids[chosen])
         asked.append(question.item())
-        lengths.append(descend(expected, loss))
+        lengths.append(descend(expected, loss, 0.5**step))
     assert max(lengths) > 1 and same_weights(model, expected)
     assert [step for step, _ in told] == [0, 1] and descent["steps"] == 2
     assert [loss for _, loss in told] == pytest.approx(asked, rel=1e-5)

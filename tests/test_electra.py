@@ -352,9 +352,10 @@ def test_each_step_has_a_batch_and_a_gradient_of_its_own():
         model, loss_of, 3, 4, 1e-3, lambda *given: told.append(given), batch_size=5
     )
     assert trained is model and found == [1, 2, 3]
+    pretrain(Scale(), loss_of, 1, 0, 1e-3)      # with nobody to tell
     assert [step for step, _ in told] == [0, 1, 2] and told[0][1] == 1
     batches = text.batches(windows().train, 5, 3, 4)
-    assert all(map(torch.equal, read, batches)) and len(read) == 3
+    assert all(map(torch.equal, read, batches)) and len(read) == 4
 
 
 def test_fine_tuning_leaves_the_encoder_alone_and_repeats():
@@ -376,7 +377,7 @@ def test_a_judge_sees_the_mean_and_the_largest():
     judge, x = Judge(2), torch.tensor([[[1.0, 5], [3, -1]]])
     mean_and_largest = torch.tensor([2.0, 2, 3, 5])
     expected = judge.linear.weight @ mean_and_largest + judge.linear.bias
-    assert torch.allclose(judge(x), expected[None])
+    assert judge(x).shape == (1, 2) and torch.allclose(judge(x), expected[None])
 
 
 @pytest.mark.parametrize("labels", [[1], [0, 1, -100]])
@@ -389,9 +390,11 @@ def test_fine_tuning_by_hand(monkeypatch, labels):
     states, answers = torch.randn(1, 3, 4), torch.tensor([labels])
     if len(labels) == 1:                        # of the whole text
         states, answers = states[:, 0], answers[:, 0]
-    head = nn.Linear(4, 2)
+    encoder, head, sizes = nn.Identity(), nn.Linear(4, 2), set()
+    encoder.register_forward_hook(lambda module, inputs, x: sizes.add(len(x)))
     before = deepcopy(head)
-    model = fine_tune(nn.Identity(), head, states, answers, 20, 0.5, 6)
+    model = fine_tune(encoder, head, states, answers, 20, 0.5, 6)
+    assert sizes == {32}
     assert all(map(torch.equal, head.parameters(), before.parameters()))
 
     torch.manual_seed(6)
@@ -410,9 +413,9 @@ def test_fine_tuning_by_hand(monkeypatch, labels):
 
 
 def test_labels_of_minus_100_do_not_count():
-    logits = torch.tensor([[[2.0, 0], [0, 2], [2, 0]]])
-    labels = torch.tensor([[0, 0, -100]])
-    assert percent_right(lambda ids: logits, None, labels) == 50
+    logits = torch.tensor([[[2.0, 0], [0, 2], [2, 0], [3, 1], [2, 0]]])
+    labels = torch.tensor([[0, 0, 0, 0, -100]])
+    assert percent_right(lambda ids: logits, None, labels) == 75
 
 
 # ---- the study

@@ -14,7 +14,7 @@ from kit import assignments, public, slides, small_run, study
 from kit.commands import in_one_line
 from kit.files import store
 from kit.notebooks import ROOT
-from proof import mutants
+from proof import bench, mutants, seeds
 
 # --- Files
 
@@ -118,8 +118,10 @@ def ctrl_c():
 
 @pytest.mark.parametrize("command, work, arguments", [
     (assignments.main, "kit.assignments.make", [["resnet"]]),
+    (bench.main, "proof.bench.measure", [[]]),
     (mutants.main, "proof.mutants.hunt", [["resnet"]]),
     (public.main, "kit.public.first_cell", []),
+    (seeds.main, "proof.seeds.run_all", [["resnet"]]),
     (slides.main, "kit.slides.make", [["resnet"]]),
     (small_run.main, "kit.small_run.store", [["resnet"]]),
     (study.main, "kit.study.run", []),

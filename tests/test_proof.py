@@ -1,14 +1,17 @@
 """What proves the lessons: bugs put into them, margins of claims, measured speed."""
 
 import ast
+import html
 import json
 import re
+import time
 
 import pytest
 import torch
 
 from kit.notebooks import ROOT, lessons
-from proof import bench, growth, machine, mutants, pairs, seeds
+from kit.view.figure import Figure
+from proof import bench, growth, machine, mutants, pairs, seeds, widgets
 
 STORED = mutants.sections(mutants.PAGE.read_text("utf-8"))
 
@@ -153,3 +156,54 @@ def test_the_two_sides_of_a_case_do_the_same():
 def test_a_measurement_tells_machine_day_and_versions():
     told = r"\d+ cores, \d{4}-\d\d-\d\d, Python 3\.\d+\.\d+, torch 2\..+, numpy \d"
     assert re.search(told, machine.made_with("numpy"))
+
+
+# ---- how fast the figures answer
+
+ON_PAGE, BY_KERNEL = widgets.stored(widgets.PAGE.read_text("utf-8"))
+
+
+@pytest.mark.parametrize("lesson", lessons())
+def test_every_figure_is_in_the_table_of_times(lesson):
+    notebook = json.loads((ROOT / "notebooks" / f"{lesson}.ipynb").read_text("utf-8"))
+    outputs = [one for cell in notebook["cells"] for one in cell.get("outputs", [])]
+    text = "".join("".join(one.get("data", {}).get("text/html", "")) for one in outputs)
+    captions = re.findall("<figcaption>(.*?)</figcaption>", text, re.S)
+    known = [widgets.beginning(html.unescape(one)) for one in captions]
+    assert [row[1] for row in ON_PAGE if row[0] == lesson] == known
+    live = [row[1] for row in BY_KERNEL if row[0] == lesson]
+    assert live and set(live) <= set(known)
+    source = (ROOT / "lessons" / "figures" / f"{lesson}.py").read_text("utf-8")
+    assert len(live) == source.count(".widget(")
+
+
+def test_no_figure_is_slow():
+    def worst(column):
+        return max(float(row[column]) for row in ON_PAGE if row[column] != "–")
+
+    assert 0 < worst(3) <= widgets.POINTER and 0 < worst(5) <= widgets.CONTROL
+    assert 0 < max(float(row[-1]) for row in BY_KERNEL) <= widgets.KERNEL
+
+
+def test_a_kernel_answers_the_dearest_setting_soon(monkeypatch):
+    """At most what 400 products of 512 × 512 matrices take, about a second."""
+    matrix, unit = torch.rand(512, 512), []
+    for _ in range(3):
+        begun = time.process_time()
+        for _ in range(40):
+            matrix @ matrix
+        unit.append(time.process_time() - begun)
+    whole = Figure._run
+
+    def first_only(figure, values, controls=None):  # the page's own frames, in no time
+        if "first" not in vars(figure):
+            figure.first = whole(figure, values, controls)
+        return figure.first
+
+    for lesson, make in widgets.LIVE.items():
+        monkeypatch.setattr(Figure, "_run", first_only)
+        figures = make()
+        monkeypatch.setattr(Figure, "_run", whole)
+        for widget in figures:
+            seconds, setting = widgets.asked(widget)
+            assert seconds < 10 * min(unit), (lesson, setting)

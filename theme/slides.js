@@ -31,3 +31,16 @@ const watch = new ResizeObserver((changes) => {
     for (const box of new Set(changes.map(({ target }) => target.parentElement))) fit(box);
 });
 for (const part of document.querySelectorAll(".fit > *")) watch.observe(part);
+
+// A figure keeps its keys: the arrows and the space bar of a list, a button or a chart
+// would turn the slide as well.
+for (const figure of document.querySelectorAll("figure"))
+    figure.addEventListener("keydown", (event) => event.stopPropagation());
+
+// Tab must not lead to slides that are not shown; in the overview all can be clicked.
+function shut() {
+    for (const slide of document.querySelectorAll(".slides > section"))
+        slide.inert = !Reveal.isOverview() && slide !== Reveal.getCurrentSlide();
+}
+for (const event of ["ready", "slidechanged", "overviewshown", "overviewhidden"])
+    Reveal.on(event, shut);

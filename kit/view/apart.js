@@ -32,7 +32,7 @@ export default figure((ui) => {
     const board = h("div", { style, ...explorable(ui.alt) }), panels = [], named = every(texts, side, 13);
     [...names, "weight"].forEach((name, k) => { // the tokens stand at the left of each row and under each column
       const left = k % across === 0 ? room : 1, foot = k + across >= count ? room : 2;
-      const canvas = h("canvas", { style: `left:${left}px;top:${top}px;width:${side}px;height:${side}px` }), mark = s("g");
+      const canvas = h("canvas", { style: `left:${left}px;top:${top}px;width:${side}px;height:${side}px` }), mark = s("g"), minus = s("g");
       const title = label(left, 14, name, "start", { class: "pcc-strong" });
       const svg = s("svg", { width: left + side + 2, height: top + side + foot, style: "position:relative", "aria-hidden": "true" }, title,
         s("rect", { x: left, y: top, width: side, height: side, fill: "none", stroke: "currentColor", "stroke-opacity": 0.5 }),
@@ -40,14 +40,14 @@ export default figure((ui) => {
         foot === room && named.map((i) => {
           const x = left + (i + 0.5) * step + 4, y = top + side + 5;
           return label(x, y, isolated(texts[i]), "end", { transform: `rotate(-90 ${x} ${y})` });
-        }), mark);
+        }), minus, mark);
       const spot = ({ clientX, clientY }) => {
         const area = canvas.getBoundingClientRect(), i = Math.floor(((clientY - area.top) / area.height) * n), j = Math.floor(((clientX - area.left) / area.width) * n);
         return i >= 0 && j >= 0 && i < n && j < n ? [i, j] : null;
       };
       for (const event of ["pointermove", "pointerdown"]) svg.addEventListener(event, (e) => pick(spot(e)));
       svg.addEventListener("pointerleave", () => pick(null));
-      panels.push({ name, canvas, mark, title, left });
+      panels.push({ name, canvas, mark, minus, title, left });
       board.append(h("div", { class: "pcc-board" }, canvas, svg));
     });
     ui.stage.replaceChildren(h("div", { class: "pcc-row" }, h("fieldset", { class: "pcc-row", style: "border:0;margin:0;padding:0" },
@@ -61,6 +61,15 @@ export default figure((ui) => {
         s("svg", { width: 120, height: 18, "aria-hidden": "true" }, marks.map((text, k) => label((k * 120) / (marks.length - 1), 14, text, ["start", "middle", "end"][k])))));
       return [bar("score", colors, [`−${show(+reach.toPrecision(2))}`, "0", show(+reach.toPrecision(2))]), bar("weight", STYLE.ramp, ["0", "0.5", "1"])];
     }
+    function minuses(values, left) { // a sign on what takes away: without colour both ends of the scale look alike
+      if (step < 7) return [];
+      const signs = { "#000": "", "#fff": "" };
+      values.forEach((v, at) => {
+        const x = left + ((at % n) + 0.5) * step - 2, y = top + (Math.floor(at / n) + 0.5) * step;
+        if (v < -0.1 * reach) signs[v < -0.7 * reach ? "#fff" : "#000"] += `M${x} ${y}h4`;
+      });
+      return Object.entries(signs).map(([tone, d]) => stroke(d, tone, 1.5));
+    }
     function redraw() {
       weights = new Float32Array(n * n);
       for (let i = 0; i < n; i++) {
@@ -68,13 +77,14 @@ export default figure((ui) => {
         const most = Math.max(...row), parts = row.map((v) => Math.exp(v - most)), whole = total(parts);
         parts.forEach((v, j) => { weights[i * n + j] = v / whole; });
       }
-      panels.forEach(({ canvas, title, name }, k) => {
+      panels.forEach(({ canvas, minus, title, name, left }, k) => {
         if (k < names.length) {
           const image = new ImageData(n, n);
           terms[k].forEach((v, i) => image.data.set([...color(0.5 + v / reach / 2), 255], i * 4));
           [canvas.width, canvas.height] = [n, n];
           canvas.getContext("2d").putImageData(image, 0, 0);
-          canvas.style.opacity = on[k] ? 1 : 0.18;
+          canvas.style.opacity = minus.style.opacity = on[k] ? 1 : 0.18;
+          minus.replaceChildren(...minuses(terms[k], left));
           title.textContent = on[k] ? name : `${name}, off`;
         } else {
           paint(canvas, weights, n, (v) => v);

@@ -73,6 +73,9 @@ class Apart(Figure):
         look = {"cmap": scale("scores", DIVERGING, N=32), "vmin": -limit, "vmax": limit}
         for ax, (name, values) in zip(maps, scores.items()):
             shown = ax.imshow(values, **look)
+            rows, columns = np.nonzero(values < -0.1 * limit)
+            # Without colour both ends of the scale look alike.
+            ax.scatter(columns, rows, 20, "black", marker="_", linewidths=1)
             ax.set_title(name)
         last = maps[-1].imshow(weights, cmap=scale("ramp", RAMP, N=32), vmin=0, vmax=1)
         maps[-1].set_title("weight")

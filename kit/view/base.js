@@ -20,7 +20,8 @@ const s = (tag, attributes = {}, ...children) => fill(document.createElementNS(S
 const label = (x, y, text, anchor = "start", more = {}) => s("text", { x, y, "text-anchor": anchor, ...more }, text);
 const stroke = (d, color, width = 1, more = {}) => s("path", { d, fill: "none", stroke: color, "stroke-width": width, ...more });
 const OWN_KEYS = { "data-lm-suppress-shortcuts": "true" }; // or JupyterLab takes the arrow keys
-const explorable = (name) => ({ tabindex: 0, role: "application", "aria-label": name, ...OWN_KEYS }); // read by pointer or by keys
+const explorable = (name) => ({ // read by pointer or by keys
+  tabindex: 0, role: "application", "aria-label": name, "aria-description": "Arrow keys read it out", ...OWN_KEYS });
 const SELECTED = "var(--pcc-selected)", IDEA = "var(--pcc-idea)";
 
 const CSS = `
@@ -32,7 +33,7 @@ const CSS = `
 .pcc-live svg text { font: 12px system-ui, sans-serif; fill: currentColor; }
 .pcc-live svg text.pcc-strong { font-weight: 600; }
 .pcc-live svg text.pcc-over { paint-order: stroke; stroke: var(--pcc-paper); stroke-width: 5px; stroke-linejoin: round; }
-.pcc-live :focus-visible { outline: 2px solid var(--pcc-selected); outline-offset: 2px; }
+.pcc-live :focus-visible { outline: 2px solid currentColor; outline-offset: 2px; }
 .pcc-live input { accent-color: var(--pcc-idea); margin: 0 4px 0 0; vertical-align: middle; }
 .pcc-controls { display: flex; flex-wrap: wrap; gap: 6px 24px; margin-bottom: 8px; }
 .pcc-controls > * { display: flex; max-width: 100%; align-items: center; gap: 4px 10px; border: 0; margin: 0; padding: 0; min-width: 0; }
@@ -195,8 +196,12 @@ const MARKERS = {
 };
 const drawMarkers = ({ marker, color }, d) => (marker === "x" ? stroke(d, color, 2) : s("path", { d, fill: color }));
 const drawLine = ({ color, dash }, d) => stroke(d, color, 2.2, { "stroke-dasharray": dash, "stroke-linecap": "round", "stroke-linejoin": "round" });
-const swatch = (line) => s("svg", { width: 26, height: 12, "aria-hidden": "true" }, ...(line.part ? [s("path", { d: "M7 0h12v12h-12z", fill: line.color })]
+const swatch = (line) => s("svg", { width: 26, height: 12, "aria-hidden": "true" }, ...(line.part ? filled(line, "M7 0h12v12h-12z")
   : [drawLine(line, "M1 6H25"), drawMarkers(line, `M13 6${MARKERS[line.marker]}`)]));
+// Bars of several series: a texture each, the first plain. A tile of 8 by 8, drawn in the colour of the paper.
+const TEXTURES = ["", "M-2 2L2-2M-2 10L10-2M6 10L10 6", "M2 2h0M6 6h0", "M0 4H8", "M-2-2L10 10M-2 6L2 10M6-2L10 2"];
+const filled = ({ color, texture }, d) => [s("path", { d, fill: color }), ...(texture ? [s("path", { d, fill: `url(#${texture})`, class: "pcc-texture" })] : [])];
+const tile = (id, d) => s("pattern", { id, width: 8, height: 8, patternUnits: "userSpaceOnUse" }, stroke(d, "var(--pcc-paper)", 1.6, { "stroke-linecap": "round" }));
 const total = (values) => values.reduce((sum, v) => (typeof v === "number" ? sum + v : sum), 0);
 function stack(lines, count, X, Y) { // the parts of a bar on one another, the first at the bottom, a hair apart -> a path for each series
   const slot = X(2) - X(1), touch = count >= 100 || slot < 12, wide = touch ? slot : Math.min(slot * 0.8, 72);
@@ -212,8 +217,9 @@ function stack(lines, count, X, Y) { // the parts of a bar on one another, the f
 }
 
 // ---- a chart of series over x: axes, lines or bars, direct labels, a cursor for pointer and keyboard
-function chart(ui, parent, { series, x, y, bars = false, stacked = false, height, head, legend = false, hint, onpick }) {
-  const lines = styled(series).map((line) => ({ ...line, part: stacked })), width = ui.width;
+function chart(ui, parent, { series, x, y, bars = false, stacked = false, height, name = ui.alt, head, legend = false, hint, onpick }) {
+  const texture = (n) => (bars && n % TEXTURES.length ? `pcc-${ui.group}-${n % TEXTURES.length}` : "");
+  const lines = styled(series).map((line, n) => ({ ...line, part: bars, texture: texture(n) })), width = ui.width;
   height ??= within(width * 0.42, 210, 330);
   const yTicks = ticks(...y.range, height / 40, y.log), yTexts = tickTexts(yTicks, y.log), labels = lines.map((line) => textWidth(line.name) + 26);
   const left = Math.ceil(Math.max(...yTexts.map((text) => textWidth(text)), 16)) + 10;
@@ -223,7 +229,8 @@ function chart(ui, parent, { series, x, y, bars = false, stacked = false, height
   const names = x.names?.map((name) => (fold ? name.split(" ") : [name])), rows = Math.max(1, ...(names ?? []).map((words) => words.length));
   const box = { left, right, top: 26, bottom: height - 21 - 15 * rows };
   const X = axis(...x.range, box.left, box.right), Y = axis(...y.range, box.bottom, box.top, y.log);
-  const root = s("svg", { width, height, ...explorable(ui.alt) });
+  const root = s("svg", { width, height, ...explorable(name) },
+    bars && s("defs", {}, TEXTURES.slice(1, lines.length).map((d, n) => tile(texture(n + 1), d))));
   const clip = [box.left - 5, box.top - 5, box.right - box.left + 10, box.bottom - box.top + 5]; // room for whole markers
   const inner = s("svg", { x: clip[0], y: clip[1], width: clip[2], height: clip[3], viewBox: clip.join(" "), style: "overflow:hidden" });
   yTicks.forEach((v, i) => root.append(
@@ -258,7 +265,7 @@ function chart(ui, parent, { series, x, y, bars = false, stacked = false, height
         if (px - last >= 36 || line.x.length < 13) dots += `M${(last = px).toFixed(2)} ${py.toFixed(2)}${MARKERS[line.marker]}`;
       }
     });
-    inner.append(...(bars ? [s("path", { d, fill: line.color })] : [drawLine(line, d), drawMarkers(line, dots)]));
+    inner.append(...(bars ? filled(line, d) : [drawLine(line, d), drawMarkers(line, dots)]));
   });
   for (const px of broken) inner.append(stroke(`M${px} ${box.top + 6}${MARKERS.x}`, "var(--pcc-error)", 2));
   if (direct) {
@@ -351,10 +358,10 @@ function figure(viewer) {
           h("span", { class: "pcc-item" }, line && swatch(line), text, ...(value == null ? [] : [" ", h("b", {}, value)])));
         readout.replaceChildren(...[head && h("b", {}, head), ...shown, hint && h("span", {}, hint)].filter(Boolean));
         readout.style.minHeight = `${(height = Math.max(height, readout.offsetHeight))}px`; // grow, never jump back
-        if (aloud) ui.say([head, ...items.map(({ text, value }) => `${text} ${value}`)].join(", "));
+        if (aloud) ui.say([head, ...items.map(({ text, value }) => (value == null ? text : `${text} ${value}`))].filter(Boolean).join(", "));
       },
       slider(name, labels, start, change) {
-        const value = h("output", { style: `min-width:${Math.max(...labels.map((text) => text.length))}ch` });
+        const value = h("output", { "aria-live": "off", style: `min-width:${Math.max(...labels.map((text) => text.length))}ch` });
         const input = h("input", { type: "range", min: 0, max: labels.length - 1, step: 1, value: start, "aria-label": name, ...OWN_KEYS });
         const set = (i) => {
           input.value = i;
@@ -448,7 +455,7 @@ function figure(viewer) {
         note.textContent = frame.note ?? "";
         note.hidden = !frame.note;
         draw(frame);
-        if (aloud) ui.say([...data.controls.map((control, n) => `${control.name} ${control.labels[at[n]] ?? at[n]}`), frame.note ?? ""].join(", "));
+        if (aloud) ui.say([...data.controls.map((control, n) => `${control.name} ${control.labels[at[n]] ?? at[n]}`), frame.note].filter(Boolean).join(", "));
       } else if (!frame && !failed[k] && asked === null) { // one request in flight; its answer asks for the latest
         asked = k;
         model.send({ ask: [...at] });

@@ -89,7 +89,7 @@ export default figure((ui) => {
         series: panels.map((panel) => ({ name: panel.title, role: panel.role, x, y: x.map((i) => value(panel, i - 1, c)) })),
         x: { label: options.y_label, names: rowNames, range: [1, Math.max(2, rows)] },
         y: { label: options.value_label, range, log: options.log },
-        height: 200, head: (i) => place(i - 1, c), hint: HINT,
+        height: 200, name: `one column as a curve: ${options.value_label} along ${options.y_label}`, head: (i) => place(i - 1, c), hint: HINT,
       });
       pick(cell);
     }

@@ -101,6 +101,7 @@ export default figure((ui) => {
       }
       const { label: name, shape, text, maps } = nodes[i];
       ui.read(name, shape ? [{ text: shape }] : []);
+      if (byHand && text) ui.say(text); // the name of what has the focus is read anyway
       detail.replaceChildren(...[text && h("p", { style: "margin:0 0 6px" }, text), maps && grid(maps, name)].filter(Boolean));
     }
     function grid(packed, name) { // the feature maps of a node, on one colour scale

@@ -21,6 +21,7 @@ LOOK = MATPLOTLIB | {
     "text.parse_math": False
 }  # a `$` in a name is a dollar, not the start of a formula
 LINE = 0.165  # from one line of 10 point type to the next
+TEXTURES = ["", "///", "...", "---", "\\\\\\"]  # of the bars of several series
 SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
@@ -168,8 +169,7 @@ def plot(axes, series, options, y_range, names=None):
     elif bars:
         for n, (line, role) in enumerate(zip(series, colours(series))):
             at = np.array(line["x"]) - 0.4 + 0.8 * (n + 0.5) / len(series)
-            look = {"color": ROLES[role][0], "label": printable(line["name"], 48)}
-            axes.bar(at, line["y"], 0.74 / len(series), **look)
+            axes.bar(at, line["y"], 0.74 / len(series), **bar_look(n, line, role))
     ends = [] if bars else draw_lines(axes, series, y_range)
     if log:
         axes.set_yscale("log")
@@ -187,14 +187,21 @@ def plot(axes, series, options, y_range, names=None):
         name_bands(axes.xaxis, names, size_of(axes)[0] * (1 if bars else 0.9), 1)
 
 
+def bar_look(n, line, role):
+    """Colour, name and texture of the bars of the n-th series."""
+    look = {"color": ROLES[role][0], "label": printable(line["name"], 48)}
+    texture = TEXTURES[n % len(TEXTURES)]
+    return look | {"hatch": texture, "edgecolor": "white", "linewidth": 0}
+
+
 def draw_stack(axes, series):
     """Series as the parts of bars, the first at the bottom."""
     count, under = max(len(line["x"]) for line in series), 0
     wide = 1 if count >= 60 else min(0.8, 0.12 * count)
-    for line, role in zip(series, colours(series)):
+    for n, (line, role) in enumerate(zip(series, colours(series))):
         y = np.pad(np.nan_to_num(line["y"]), (0, count - len(line["y"])))
-        look = {"color": ROLES[role][0], "label": printable(line["name"], 48)}
-        axes.bar(range(1, count + 1), y, wide, under, antialiased=count < 60, **look)
+        look = bar_look(n, line, role) | {"antialiased": count < 60}
+        axes.bar(range(1, count + 1), y, wide, under, **look)
         under = under + y
 
 

@@ -196,7 +196,9 @@ def the_bet(stored):
             x = [one[0][against] / unit for one in runs]
             y = [mean(one) for one in losses]
             bars = [stdev(one) for one in losses]
-            axis.errorbar(x, y, bars, c=colour, marker=marker, capsize=3)
+            named = {"all": "everything shared", "none": "nothing shared"}[share]
+            look = {"c": colour, "marker": marker, "capsize": 3, "label": named}
+            axis.errorbar(x, y, bars, **look)
             for place, height, width in zip(x, y, widths):
                 offset = {72: (-9, -16), 48: (9, 5)}.get(width, (9, 11))
                 axis.annotate(
@@ -209,13 +211,11 @@ def the_bet(stored):
     axes[0].set_ylabel("held-out loss")
     axes[0].set_title("what it stores")
     axes[1].set_title("what it computes")
-    look = {"transform": axes[1].transAxes, "ha": "right"}
-    axes[1].text(0.98, 0.9, "everything shared", c=BLUE, **look)
-    axes[1].text(0.98, 0.8, "nothing shared", c=GREY, **look)
+    axes[1].legend(loc="upper right", fontsize=10)
     return Picture(
         drawing,
         caption="Lower is better; bars are standard deviations over five seeds. "
-        "Compare H = 72 with the grey H = 32, left and right.",
+        "Compare H = 72 with the unshared H = 32, left and right.",
         alt="Two charts of held-out loss. Against parameters the line of the shared "
         "networks comes down to that of the others; against multiply-adds it lies far "
         "to the right of it.",
@@ -351,7 +351,7 @@ def score_size_speed():
             own = {n: one for n, one in TABLE_2.items() if n.startswith(f"{family}-")}
             x = [one[column] for one in own.values()]
             y = [one[1] for one in own.values()]
-            axis.plot(x, y, c=colour, marker=marker)
+            axis.plot(x, y, c=colour, marker=marker, label=family)
             for name, place, height in zip(own, x, y):
                 size = name.split("-")[1]
                 left = place > 200 if column == 0 else family == "ALBERT"
@@ -370,8 +370,7 @@ def score_size_speed():
     axes[0].set_ylabel("mean score")
     axes[1].set_xticks([0.3, 0.6, 1, 1.7, 5], ["0.3", "0.6", "1", "1.7", "5"])
     axes[1].set_xlabel("speed of training (BERT-large: 1)")
-    axes[0].text(14, 88.2, "ALBERT", c=BLUE)
-    axes[0].text(14, 87.2, "BERT", c=GREY)
+    axes[0].legend(loc="upper left", fontsize=10)
     axes[1].margins(x=0.12)
     return Picture(
         drawing,

@@ -276,9 +276,11 @@ def worth_of_a_code(stored):
     axes[1].set_title("place by place, means of five seeds", fontsize=11)
     return Picture(
         drawing,
-        caption="Left: the code's gain is the small step from grey to blue; misleading "
-        "the network is the large one to orange. Right: where does each lie?",
-        alt="Left, three columns of dots: blue slightly below grey, orange far above. "
+        caption="Left: the code's gain is the small step from the twin to the right "
+        "code; misleading the network is the large one to the wrong code. Right: where "
+        "does each lie?",
+        alt="Left, three columns of dots: the right code slightly below the twin, the "
+        "wrong one far above. "
         "Right, two curves over the window: the cost of a wrong code stays high; two "
         "thirds of what the right code gives lie in the first twelve tokens.",
     )
@@ -357,7 +359,7 @@ def never_seen_together(stored):
         drawing,
         caption="Bars: means over six pairs and two seeds. Dots: every network, two "
         "for each pair that was left out (Manual, then Python, of networkx, "
-        "sympy, sklearn). Blue: the pair that was never trained.",
+        "sympy, sklearn). “Never seen together”: the pair that was never trained.",
         alt="Five bars. Pairs that were seen: near the top. Never seen together: far "
         "lower, with widely spread dots. The three controls: near zero.",
     )
@@ -595,8 +597,9 @@ def looking_at_the_first(coded, uncoded):
         x_label="token of the text",
         y_label="weight on the first token",
         y_range=(0, 1),
-        caption="Held-out texts. Blue: the first token is a code. Grey: it is the "
-        "twin's start token, which says nothing. Orange: all tokens looked at alike.",
+        caption="Held-out texts. Blue, “code”: the first token is one. Grey, “start "
+        "token”: it is the twin's, which says nothing. Orange, “all alike”: all "
+        "tokens looked at alike.",
         alt="Three curves over the tokens. In layer 2 that of the code lies far above "
         "the other two to the end of the window.",
     )

@@ -96,10 +96,10 @@ def box(axis, x, y, wide, label, colour):
     axis.text(x, y, label, ha="center", va="center", color=colour, fontsize=11)
 
 
-def join(axis, start, end, label, colour, bend=0.0, shift=(0, 0)):
-    curve = f"arc3,rad={bend}"
-    look = {"arrowstyle": "<|-|>", "mutation_scale": 13, "lw": 2, "color": colour}
-    axis.add_patch(FancyArrowPatch(start, end, connectionstyle=curve, **look))
+def join(axis, start, end, label, colour, shift=(0, 0)):
+    look = {"arrowstyle": "<|-|>", "mutation_scale": 13, "color": colour}
+    look["lw"] = 4 if colour == BLUE else 1.5
+    axis.add_patch(FancyArrowPatch(start, end, **look))
     x, y = (start[0] + end[0]) / 2 + shift[0], (start[1] + end[1]) / 2 + shift[1]
     axis.text(x, y, label, ha="center", va="center", color=colour, fontsize=12,
               weight="bold", bbox={"fc": "white", "ec": "none", "pad": 1.5})
@@ -125,7 +125,7 @@ def four_parts():
     return Picture(
         drawing,
         caption="Eq. 2 as a picture. Each line is a product, one part of the score. "
-        "Blue is new: the content of one token with the place of the other.",
+        "Blue and thick is new: the content of one token with the place of the other.",
         alt="Two tokens, each with a box for content and one for relative position. "
         "Lines join content with content (c2c), the content of i with the position of "
         "j (c2p), the position of i with the content of j (p2c); position with "
@@ -226,8 +226,8 @@ def solvers_apart(encoders):
     return Apart(
         frame,
         controls={"task": list(TASKS[1:]) + ["fixed"], "text": [1, 2, 3]},
-        caption="Blue adds to a score, vermilion takes away. For “reader” switch c2p "
-        "off, for “sender” p2c: the weights lose their places.",
+        caption="Blue adds to a score, vermilion (−) takes away. For “reader” switch "
+        "c2p off, for “sender” p2c: the weights lose their places.",
         alt="Four square maps: content to content, content to position, position to "
         "content, and the weights after the softmax.",
     )
@@ -254,7 +254,7 @@ def directions():
         axis.axis("off")
     return Picture(
         drawing,
-        caption="One window of 32 pieces of news, twice. Blue: a mask stands there, "
+        caption="One window of 32 pieces of news, twice. Bold: a mask stands there, "
         "and this is to be filled in, the column (place modulo 4) or the quarter.",
         alt="Left, four columns of pieces of words, a direction for each column; "
         "right, four rows, a direction for each row.",
@@ -298,13 +298,13 @@ def columns_and_quarters(stored):
 
 # --- on text
 
-LINES = {  # positions: name, colour, line
-    "none": ("none", "#A8A8A8", ":"),
-    "absolute": ("absolute", GREY, "-"),
-    "c2p": ("c2p", BLUE, "--"),
-    "p2c": ("p2c", BLUE, ":"),
-    "both": ("both", BLUE, "-"),
-    "decoder": ("both + decoder", "#56B4E9", "-."),
+LINES = {  # positions: name, colour, marker and line
+    "none": ("none", "#A8A8A8", "s:"),
+    "absolute": ("absolute", GREY, "s-"),
+    "c2p": ("c2p", BLUE, "o--"),
+    "p2c": ("p2c", BLUE, "o:"),
+    "both": ("both", BLUE, "o-"),
+    "decoder": ("both + decoder", "#56B4E9", "^-."),
 }
 
 
@@ -317,14 +317,14 @@ def curves_on_text(stored):
             runs = stored[f"text: {kind}, {steps} steps"]
             rows = [[run[f"after {place}"] for run in runs] for place in places]
             means = [mean(row) for row in rows]
-            axis.plot(places, means, line, color=colour, label=name)
+            axis.plot(places, means, line, color=colour, label=name, ms=5)
             low, high = [min(row) for row in rows], [max(row) for row in rows]
             axis.fill_between(places, low, high, color=colour, alpha=0.15, lw=0)
         axis.set_title(f"{steps:,} steps", fontsize=11)
         axis.set_xlabel("step")
         axis.set_xlim(0, steps * 1.02)
     axes[0].set_ylabel("held-out loss, 32 tokens")
-    axes[1].legend(fontsize=10, ncols=2)
+    axes[1].legend(fontsize=10, ncols=2, handlelength=3.5)
     return Picture(
         drawing,
         caption="New programs, as training goes on; each panel has its own schedule "
@@ -485,7 +485,7 @@ def python_apart(encoder):
         frame,
         controls={"program": OWN, "layer": [1, 2], "head": [1, 2, 3, 4]},
         start={"layer": 2},
-        caption="One head taken apart: blue adds to a score, vermilion takes away. "
+        caption="One head taken apart: blue adds to a score, vermilion (−) takes away. "
         "With a kernel, write a line of Python yourself.",
         alt="Four square maps of the tokens of a line of Python: c2c, c2p, p2c and the "
         "weights after the softmax.",

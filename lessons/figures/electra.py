@@ -145,9 +145,9 @@ def detective_at_work(losses):
         x_label="step",
         y_label="loss per token",
         y_range=(0, 0.8),
-        caption="The discriminator on new programs. Grey falls as the generator gets "
-        "better and fewer of its words are fakes. Blue starts above grey and ends "
-        "below it: then the discriminator knows more than how many fakes there are.",
+        caption="The discriminator on new programs. “Knows the share only” falls as "
+        "the generator gets better and fewer of its words are fakes. The discriminator "
+        "starts above it and ends below: then it knows more than their number.",
         alt="Two falling curves; the discriminator's ends well below the other.",
     )
 
@@ -405,7 +405,8 @@ def judging_by_error(stored):
     for offset, (way, colour) in enumerate({"MLM": GREY, "ELECTRA": BLUE}.items()):
         found = [mean(scores(stored, way, kind)) for kind in kinds]
         places = [i + 0.38 * (offset - 0.5) for i in range(len(kinds))]
-        axis.bar(places, found, 0.36, color=colour, label=way)
+        look = {"color": colour, "label": way, "edgecolor": "white", "linewidth": 0}
+        axis.bar(places, found, 0.36, hatch="///" * offset, **look)
     for place, kind in enumerate(kinds):
         value = mean(scores(stored, "untrained", kind))
         axis.hlines(value, place - 0.4, place + 0.4, "#111111", "--", lw=1.4)

@@ -189,12 +189,13 @@ def gradients_before_training(first_gradients, plain, residual):
         y_label="gradient norm",
         log=True,
         caption="Gradient norms before training. Compare the two ends of each line, "
-        "then switch batch norm off. With a kernel you get more depths and sizes.",
+        "then switch batch norm off. With a kernel you get more depths and sizes; of "
+        "larger images there are fewer, so that the work stays the same.",
         alt="With batch norm the plain network's line rises a thousandfold towards the "
         "input, the residual one's some tenfold. Without it the plain line lies level "
         "and far below one, the residual line far above.",
     )
-    more = {"depth": range(8, 111, 6), "width": [4, 8, 16], "image size": [8, 16, 32]}
+    more = {"depth": range(8, 111, 6), "width": [4, 8, 12], "image size": [8, 16, 32]}
     return figure.widget(controls=more)
 
 

@@ -1,5 +1,7 @@
 """The slides in Chromium, opened from files with the network off."""
 
+import re
+
 import pytest
 
 from kit.notebooks import lessons
@@ -77,6 +79,66 @@ def test_the_speaker_sees_the_note(show):
     )
     assert value.text_content().split() == note.split()
     popup.value.close()
+
+
+# All slides one below the other, and those of other decks.
+SPREAD = """others => {
+    const parts = document.querySelectorAll("html, body, .reveal, .slides");
+    for (const part of parts)
+        part.style.cssText = "position: static; overflow: visible; height: auto;" +
+            "width: 1280px; transform: none; zoom: 1";
+    for (const part of document.querySelectorAll(".reveal > :not(.slides)"))
+        part.remove();
+    document.querySelector(".slides").insertAdjacentHTML("beforeend", others);
+    for (const slide of document.querySelectorAll(".slides > section")) {
+        slide.removeAttribute("aria-hidden");
+        slide.hidden = slide.inert = false;
+        slide.style.cssText = "display: block; position: static; height: auto;" +
+            "visibility: visible; opacity: 1";
+    }
+}"""
+
+
+def test_accessibility_of_every_slide(show, decks, grave):
+    """Figures and code are alike in all decks; one deck's are enough."""
+    page, others = show("electra"), ""
+    assert grave(page) == []  # as it is shown
+    for name in lessons():
+        if name != "electra":
+            text = (decks / f"{name}.html").read_text("utf-8")
+            slides = text.partition('<div class="slides">')[2]
+            slides = slides.partition("\n</div></main>")[0]
+            others += re.sub("<(figure|pre).*?</\\1>", "", slides, flags=re.S)
+    page.evaluate(SPREAD, others)
+    assert page.locator(".slides > section:visible").count() > 150
+    assert grave(page) == []
+
+
+def test_keys_on_a_figure_do_not_turn_the_slide_and_tab_stays_on_it(show):
+    page = show("electra")
+    here = page.evaluate("""() => {
+        const quiz = document.querySelector(".slides > section:has(button.pcc-token)");
+        Reveal.slide(Reveal.getIndices(quiz).h);
+        return Reveal.getIndices().h;
+    }""")
+    slide = page.locator(".slides > section").nth(here)
+    for keyed in ("input", "button.pcc-token[tabindex='0']", ".pcc-row button"):
+        slide.locator(keyed).first.focus()
+        for key in ("ArrowDown", "ArrowLeft", "Home", "Space"):
+            page.keyboard.press(key)
+            assert page.evaluate("Reveal.getIndices().h") == here, (keyed, key)
+    assert "You found" in " ".join(slide.get_by_role("status").all_inner_texts())
+    focus = """here => {
+        const at = document.activeElement.closest(".slides > section");
+        return !at || at === document.querySelectorAll(".slides > section")[here];
+    }"""
+    for _ in range(8):
+        page.keyboard.press("Tab")
+        assert page.evaluate(focus, here)
+    page.locator(".reveal .navigate-right").focus()
+    ring = "getComputedStyle(document.activeElement).outlineStyle"
+    page.keyboard.press("Shift")  # what follows is by keyboard
+    assert page.evaluate(ring) != "none"
 
 
 def test_a_figure_on_a_slide_is_alive(show):

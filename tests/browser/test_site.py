@@ -209,6 +209,23 @@ def test_theme_and_accessibility(visit, grave, name, scheme):
     assert grave(page) == []
 
 
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_accessibility_of_the_pages_beside_the_lessons(visit, site, grave, scheme):
+    """All on one page. The short ways are parts of lessons, and figures are theirs."""
+    mains = []
+    for name in BESIDE:
+        if not name.startswith("short"):
+            text = (site / f"{name}.html").read_text("utf-8")
+            main = re.search("<main>(.*?)</main>", text, re.S)[1]
+            mains.append(re.sub("<(figure|script).*?</\\1>", "", main, flags=re.S))
+    page = visit("index", scheme)
+    put = "text => document.querySelector('main').insertAdjacentHTML('beforeend', text)"
+    page.evaluate(put, "".join(mains))
+    page.evaluate(ALIKE)
+    assert page.locator("main h1").count() == 1 + len(mains) > 15
+    assert grave(page) == []
+
+
 def test_the_sidebar_folds_by_keyboard(visit):
     page = visit("index")
     sidebar = page.locator("#mdbook-sidebar")
