@@ -1407,12 +1407,3 @@ def test_planted_wrong_answers_of_the_assignment_fail(check, wrong, hint):
 def test_every_right_way_of_the_assignment_passes(check, right):
     line = verdict(right, checker("ctrl", check))
     assert line.startswith("✓"), line
-
-
-def test_the_bench_compares_the_same_tokens():
-    import runpy
-
-    from kit.notebooks import ROOT
-
-    compare = runpy.run_path(str(ROOT / "bench" / "ctrl.py"))["compare"]
-    assert min(compare(2, vocab_size=50, n_embd=16, dff=16, n_layer=1, n_head=2)) > 0

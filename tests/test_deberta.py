@@ -765,6 +765,9 @@ def test_a_file_without_a_mask_decoder_is_told(tmp_path):
         (dict(type_vocab_size=2), "type_vocab_size is 2"),
         (dict(attention_head_size=16), "attention_head_size is 16; .* has only 8"),
         (dict(pos_att_type=["p2p"]), r"pos_att_type is \['p2p'\]"),
+        (dict(pooler_hidden_act="relu"), "pooler_hidden_act is 'relu'"),
+        (dict(pooler_hidden_size=24), "pooler_hidden_size is 24"),
+        (dict(embedding_size=24), "embedding_size is 24"),
         (
             dict(architectures=["DebertaForTokenClassification"]),
             "is of a DebertaForTok",
@@ -784,6 +787,8 @@ def test_what_the_lesson_does_not_have_is_told(tmp_path, changes, message):
         (dict(share_att_key=False), "share_att_key is False"),
         (dict(norm_rel_ebd="none"), "norm_rel_ebd is 'none'"),
         (dict(pos_att_type=["c2p"]), "only the one with c2p and p2c"),
+        (dict(conv_act="silu"), "conv_act is 'silu'"),
+        (dict(conv_groups=2), "conv_groups is 2"),
         (dict(position_buckets=-1), "position_buckets should be a whole number above"),
     ],
 )
