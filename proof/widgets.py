@@ -302,7 +302,7 @@ def asked(widget):
 
 TITLE = """# How fast the figures answer
 
-Made by `python -m proof.widgets`, on {made_with}, {browser}.
+`python -m proof.widgets` measures them anew; made on {made_with}, {browser}.
 
 ## On the page
 

@@ -136,7 +136,7 @@ def test_keys_alone_read_every_figure_out(open_page, every):
     figures = {one.alt: page.locator("figure").nth(i) for i, one in enumerate(every)}
     for kind, expected in SAID.items():
         figure = figures[f"What {kind} shows."]
-        said = figure.locator("[aria-live=polite]:not([role])")
+        said = figure.locator(".pcc-said")
         boards = figure.locator(".pcc-stage [tabindex='0']")
         for i, text in enumerate(expected):
             boards.nth(i).focus()
@@ -147,7 +147,7 @@ def test_keys_alone_read_every_figure_out(open_page, every):
             page.keyboard.press("Tab")
         assert not figure.evaluate("f => f.contains(document.activeElement)"), kind
     page.get_by_label("depth").press("End")
-    said = figures["What layers shows."].locator("[aria-live=polite]:not([role])")
+    said = figures["What layers shows."].locator(".pcc-said")
     assert said.text_content() == "depth 56, norm on, depth 56"
     assert page.get_by_label("depth").get_attribute("aria-valuetext") == "56"
 

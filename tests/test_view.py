@@ -625,8 +625,9 @@ def test_it_fits_and_no_labels_collide(open_page, gallery, width):
 
 
 # JupyterLab and the site on a laptop; a phone
-@pytest.mark.parametrize(("width", "most"), [(914, 610), (860, 610), (366, 844)])
-def test_what_belongs_together_fits_a_screen(open_page, gallery, width, most):
+@pytest.fixture(scope="module")
+def big():
+    """The figures that take most room."""
     noise = np.random.default_rng(0)
     names = [f"token{i}" for i in range(24)]
     weights = noise.dirichlet([0.1] * 22, (12, 12, 22))
@@ -634,11 +635,15 @@ def test_what_belongs_together_fits_a_screen(open_page, gallery, width, most):
     terms = {f"term {n}": noise.normal(size=(24, 24)) for n in range(4)}
     maps = [{"title": f"map {n}", "values": noise.random((12, 12))} for n in range(3)]
     panels = {"panels": maps, "rows": names[:12], "columns": names[:12]}
-    big = [
+    return [
         Attention(heads, **TEXT),
         Apart({"tokens": names, "terms": terms}, **TEXT),
         Heatmap(panels, **HEAT, **TEXT),
     ]
+
+
+@pytest.mark.parametrize(("width", "most"), [(914, 610), (860, 610), (366, 844)])
+def test_what_belongs_together_fits_a_screen(open_page, gallery, big, width, most):
     page = open_page(viewport={"width": width + 16, "height": 900})
     page = page.show(*gallery.values(), *big)
     page.evaluate("document.body.style.maxWidth = 'none'")
@@ -658,7 +663,7 @@ def test_slider_by_keyboard_changes_the_picture(open_page, gallery):
     page.keyboard.press("ArrowRight")
     assert line.get_attribute("d") != before and note.inner_text() == "depth 20"
     assert slider.get_attribute("aria-valuetext") == "20"
-    assert "depth 20" in page.locator("[aria-live]").inner_text()
+    assert "depth 20" in page.locator(".pcc-said").inner_text()
     page.get_by_label("residual").check()
     assert "residual-20" in page.locator(".pcc-stage").inner_text()
     chart = page.locator(".pcc-stage > svg")
@@ -666,7 +671,7 @@ def test_slider_by_keyboard_changes_the_picture(open_page, gallery):
     page.keyboard.press("Home")
     page.keyboard.press("ArrowRight")
     assert page.locator(".pcc-read").inner_text().split("\n")[0].startswith("layer 2")
-    assert "layer 2, residual-20" in page.locator("[aria-live]").inner_text()
+    assert "layer 2, residual-20" in page.locator(".pcc-said").inner_text()
     page.get_by_label("depth").focus()
     page.keyboard.press("End")  # the picked layer stays picked at another depth
     assert "layer 2" in page.locator(".pcc-read").inner_text()
@@ -699,7 +704,7 @@ def test_a_preset_sets_the_other_controls(open_page, scheme):
     assert not page.get_by_label("none").is_checked()
     assert note.inner_text() == "32, (6, 12, 24, 16), half"
     assert paths.last.get_attribute("d") != before
-    told = page.locator("[aria-live]").inner_text()
+    told = page.locator(".pcc-said").inner_text()
     assert "growth rate 32, layers 6, 12, 24, 16, compression half" in told
     preset.select_option("a hundred layers")  # names one control and leaves the rest
     assert note.inner_text() == "32, (5, 31, 64), half"

@@ -159,7 +159,7 @@ def test_a_game_by_keys_over_two_texts(open_page):
     page.keyboard.press("ArrowRight")  # the result has the focus
     assert "token 1\n" in page.locator(".pcc-read").inner_text()
     page.keyboard.press("End")
-    assert "token 10" in page.locator("[aria-live]").inner_text()
+    assert "token 10" in page.locator(".pcc-said").inner_text()
     slider = page.get_by_role("slider")
     slider.press("ArrowRight")
     assert "text 2" in page.locator(".pcc-note").inner_text()

@@ -335,7 +335,7 @@ def seen(page):
 
 def said(page):
     """What a screen reader is told."""
-    return plain(page.locator("[aria-live]").inner_text())
+    return plain(page.locator(".pcc-said").inner_text())
 
 
 def painting(page):
@@ -355,7 +355,7 @@ def test_heads_are_picked_by_keys_and_pointer(open_page):
     told = "layer 1, head 2: on average a token looks at"
     text = re.sub(r"\s+", " ", readout.inner_text())
     assert f"{told} the token before 1.00" in text
-    assert f"{told}, the token before 1.00" in page.locator("[aria-live]").inner_text()
+    assert f"{told}, the token before 1.00" in page.locator(".pcc-said").inner_text()
     assert painting(page) != before
     assert page.get_by_text("layer 1, head 2", exact=True).is_visible()
     page.keyboard.press("ArrowLeft")
@@ -451,8 +451,8 @@ def test_strips_are_read_together(open_page):
     board.focus()
     for key in ("ArrowRight", "ArrowRight", "ArrowRight", "ArrowDown"):
         page.keyboard.press(key)
-    assert "token 3" in page.locator("[aria-live]").inner_text()
-    assert "sampled, same" in page.locator("[aria-live]").inner_text()
+    assert "token 3" in page.locator(".pcc-said").inner_text()
+    assert "sampled, same" in page.locator(".pcc-said").inner_text()
     page.keyboard.press("Escape")
     assert page.locator(".pcc-at").count() == 0
 

@@ -199,7 +199,7 @@ def test_what_belongs_together_fits_a_screen(visit, lesson, width, most):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("name", PAGES)
+@pytest.mark.parametrize("name", LESSONS)
 def test_theme_and_accessibility(visit, grave, name, scheme):
     page = visit(name, scheme, width=400 if scheme == "dark" else 1280)
     theme = {"light": "light", "dark": "navy"}[scheme]
@@ -211,7 +211,7 @@ def test_theme_and_accessibility(visit, grave, name, scheme):
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_accessibility_of_the_pages_beside_the_lessons(visit, site, grave, scheme):
-    """All on one page. The short ways are parts of lessons, and figures are theirs."""
+    """All on the start page: the short ways are parts of lessons, figures theirs."""
     mains = []
     for name in BESIDE:
         if not name.startswith("short"):
