@@ -577,7 +577,10 @@ def test_pairs_are_joined_turned_and_mismatched():
     assert ids.tolist() == [[2, 5, 6, 3, 7, 3], [2, 8, 3, 9, 3, 0]]
     assert segments.tolist() == [[0, 0, 0, 0, 1, 1], [0, 0, 0, 1, 1, 0]]
     assert turned(pairs) == [([7], [5, 6]), ([9], [8])]
-    wrong = mismatched(pairs * 500, torch.Generator().manual_seed(0))
+    wrong, again = (
+        mismatched(pairs * 500, torch.Generator().manual_seed(0)) for _ in range(2)
+    )
+    assert wrong == again
     assert [first for first, _ in wrong] == [first for first, _ in pairs * 500]
     assert {tuple(second) for _, second in wrong} == {(7,), (9,)}
 
