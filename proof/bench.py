@@ -30,7 +30,7 @@ from proof.pairs import cases
 STORED = ROOT / "proof" / "bench.json"
 PAGE = ROOT / "notebooks" / "proof" / "bench.md"
 SIDES = ("ours", "theirs")
-PAIRS = {"small": 21, "middle": 9}
+PAIRS = {"small": 15, "middle": 7}
 GENERATED, BEGIN = 64, 8  # tokens
 
 
