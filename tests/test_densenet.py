@@ -33,6 +33,7 @@ from lessons.densenet import (
     BottleneckLayer,
     DenseBlock,
     DenseLayer,
+    DenseNet,
     FrugalBlock,
     SlotBlock,
     build,
@@ -235,6 +236,7 @@ def test_layers_that_share_slots_take_them_in_turn():
         [first[:, :1], first[:, 1:2] + block.layers[1](first), first[:, 2:]], 1
     )
     assert torch.equal(after[:, :1], second[:, :1] + block.layers[2](second))
+    assert SlotBlock(3, 3)(x[:, :3]).shape == (2, 3, 6, 6)
     with pytest.raises(ValueError, match="4 slots do not fit in 3 channels"):
         SlotBlock(4, 3)
 
@@ -287,7 +289,8 @@ def test_dropout_follows_every_convolution_but_the_first(layer):
 
 
 def test_dropout_is_off_unless_asked_for_and_in_eval_mode():
-    assert {one.p for one in dropouts(build("densenet40_k12"))} == {0.0}
+    silent = [build("densenet40_k12"), chain31(), dense31(), BottleneckLayer(2, 1)]
+    assert {one.p for one in dropouts(nn.ModuleList(silent))} == {0.0}
     with torch.device("meta"):
         large = imagenet_net((2, 2, 2, 2), dropout=0.2)
     assert {one.p for one in dropouts(large)} == {0.2}
@@ -681,6 +684,9 @@ def test_a_transition_keeps_whole_channels_rounded_down():
     assert [one.conv.weight.shape[:2] for one in net.transitions] == [(5, 11)] * 2
     one = cifar_net(10, 3, compression=0.05, stem_width=5)  # but at least one
     assert [block.in_channels for block in one.blocks] == [5, 1, 1]
+    every = DenseNet(nn.Sequential(nn.Conv2d(1, 5, 3)), (2, 1), 3)  # unless told
+    assert shapes(every.transitions[0].conv) == {"weight": (11, 11, 1, 1)}
+    assert every.fc.weight.shape == (10, 14) and not dropouts(every)[0].p
 
 
 @pytest.mark.parametrize("compression", [0, -0.5, 1.5])
