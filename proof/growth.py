@@ -136,9 +136,9 @@ def exponent(points):
 
 def draw(measured, path):
     """The pictures, side by side on logarithmic axes, as an SVG file."""
-    figure = Figure(figsize=(10, 6.4), layout="constrained")
-    panels = figure.subplots(2, 3).flat
-    for axes, (picture, curves) in zip(panels, measured.items()):
+    figure = Figure(figsize=(9, 10), layout="constrained", facecolor="white")
+    panels = iter(figure.subplots(3, 2).flat)
+    for (picture, curves), axes in zip(measured.items(), panels):
         x_label, y_label, _ = LAW[picture]
         # The last curve of a picture is what the lesson does.
         roles = ["extra0", "control", "idea"][-len(curves) :]
@@ -150,7 +150,9 @@ def draw(measured, path):
         axes.set_xticks(sorted({x for points in curves.values() for x, _ in points}))
         axes.xaxis.set_major_formatter("{x:.0f}")
         axes.minorticks_off()
-        axes.legend(frameon=False)
+        low, high = axes.get_ylim()
+        axes.set_ylim(low, high * (high / low) ** (0.16 * len(curves)))
+        axes.legend(loc="upper left")  # in the room that this makes
     for axes in panels:
         axes.set_axis_off()
     figure.savefig(path, metadata={"Date": None})
