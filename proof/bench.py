@@ -17,12 +17,14 @@ import time
 from pathlib import Path
 
 import torch
+from matplotlib.figure import Figure
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm import tqdm
 
 from kit import files
 from kit.commands import in_one_line
 from kit.notebooks import ROOT
+from kit.view.style import ROLES
 from proof import growth
 from proof.machine import made_with
 from proof.pairs import cases
@@ -196,6 +198,30 @@ def time_table(rows):
     return "\n".join(lines) + "\n"
 
 
+def draw_ratios(rows, path):
+    """A dot for each median and a line for the middle half, as an SVG file."""
+    labels = [f"{row['model']}, {row['size']}: {row['task']}" for row in rows]
+    places = {label: place for place, label in enumerate(dict.fromkeys(labels))}
+    figure = Figure(figsize=(9, 8), layout="constrained", facecolor="white")
+    axes = figure.subplots()
+    for threads, role in ((1, "idea"), (2, "control")):
+        color, _, marker = ROLES[role]
+        shown = [(places[label] + 0.3 * (threads - 1), row["ratios"])
+                 for label, row in zip(labels, rows) if row["threads"] == threads]
+        heights, ratios = zip(*shown)
+        quarters = [statistics.quantiles(one, n=4) for one in ratios]
+        axes.plot([one[1] for one in quarters], heights, marker, color=color,
+                  label=f"{threads} thread" + "s" * (threads > 1))
+        lows, _, highs = zip(*quarters)
+        axes.hlines(heights, lows, highs, color=color)
+    axes.axvline(1, color="black", linewidth=1)
+    axes.set_yticks(list(places.values()), list(places))
+    axes.invert_yaxis()
+    axes.set_xlabel("the library's time through ours: right of 1 ours is faster")
+    axes.legend()
+    figure.savefig(path, metadata={"Date": None})
+
+
 def memory_table(found):
     lines = [line("Model", "Size", "Ours, MiB", "Library's, MiB", "Ratio")]
     lines.append("|---|---|--:|--:|--:|")
@@ -210,6 +236,7 @@ def page(stored):
               for picture, curves in stored["growth"].items()
               for name, points in curves.items()]
     parts = [TITLE, f"On {stored['made with']}.\n", "## Time\n"]
+    parts += ["![The ratios of the table below, 1 marked](speed.svg)\n"]
     parts += [time_table(stored["time"]), "## Memory\n"]
     parts += ["What three training steps need on top of the model, at the peak.\n"]
     parts += [memory_table(stored["memory"]), GROWTH.format(alt="; ".join(curves))]
@@ -243,6 +270,7 @@ def main(args=None):
     stored = measure()
     files.store(STORED, json.dumps(stored, indent=1) + "\n")
     growth.draw(stored["growth"], PAGE.with_name("growth.svg"))
+    draw_ratios(stored["time"], PAGE.with_name("speed.svg"))
     files.store(PAGE, page(stored))
     print(page(stored))
 
