@@ -477,7 +477,7 @@ class ContentToPosition(ContentToContent):
     def terms(self, query, key, positions):
         terms = super().terms(query, key, positions)
         rows = self.heads(self.position_key(positions))     # (heads, 2k, d)
-        index = delta(query.shape[-2], len(positions) // 2, query.device)
+        index = delta(query.shape[-2], positions.shape[0] // 2, query.device)
         return terms | {"c2p": c2p_scores(query, rows, index)}
 
 
@@ -528,7 +528,7 @@ class PositionToContent(ContentToContent):
     def terms(self, query, key, positions):
         terms = super().terms(query, key, positions)
         rows = self.heads(self.position_query(positions))   # (heads, 2k, d)
-        index = delta(key.shape[-2], len(positions) // 2, key.device)
+        index = delta(key.shape[-2], positions.shape[0] // 2, key.device)
         return terms | {"p2c": p2c_scores(key, rows, index)}
 
 

@@ -67,6 +67,9 @@ def copy(folder):
     return folder
 
 
+running = set()  # tests, to be ended with this process
+
+
 def quick_tests(lesson, folder, tests=None):
     """Run them in a copy until one fails: (the name of that one or None, seconds)."""
     here = {"PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
@@ -78,14 +81,16 @@ def quick_tests(lesson, folder, tests=None):
         command, cwd=folder, env=os.environ | here | calm, stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT, text=True, encoding="utf-8",
     )
-    while True:
+    running.add(run)
+    while run in running:
         try:
             said, _ = run.communicate(timeout=5)
-            break
+            running.remove(run)
         except subprocess.TimeoutExpired:
             if work(run.pid) > LIMIT or time.perf_counter() > begun + 10 * LIMIT:
                 run.kill()
                 run.communicate()
+                running.remove(run)
                 return "they never end", LIMIT
     seconds = time.perf_counter() - begun
     if run.returncode == 0:
@@ -154,9 +159,8 @@ def hunt(names, jobs):
                     found[name] = seconds, results
             except BaseException:  # the pool would end all that is due, and then stop
                 pool.shutdown(wait=False, cancel_futures=True)
-                for test in psutil.Process().children(recursive=True):
-                    with suppress(psutil.NoSuchProcess):
-                        test.kill()
+                for test in running:
+                    test.kill()
                 raise
     return found
 

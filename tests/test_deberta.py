@@ -614,6 +614,7 @@ def test_the_first_deberta_is_the_references(tmp_path, changes):
     [
         {},
         dict(position_buckets=20),
+        dict(position_buckets=32),  # more than the text has tokens
         dict(max_relative_positions=16),
         CONV,
         dict(conv_kernel_size=5),

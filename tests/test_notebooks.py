@@ -164,7 +164,7 @@ def test_lesson_table_is_current(path):
 
 def test_ruff():
     command = [sys.executable, "-m", "ruff", "check"]
-    places = ["lessons", "kit", "tests", "bench", "notebooks", "hatch_build.py"]
+    places = ["lessons", "kit", "tests", "proof", "notebooks", "hatch_build.py"]
     run = subprocess.run([*command, *places], cwd=ROOT, capture_output=True, text=True)
     assert run.returncode == 0, run.stdout + run.stderr
 

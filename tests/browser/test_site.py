@@ -217,7 +217,9 @@ def test_accessibility_of_the_pages_beside_the_lessons(visit, site, grave, schem
         if not name.startswith("short"):
             text = (site / f"{name}.html").read_text("utf-8")
             main = re.search("<main>(.*?)</main>", text, re.S)[1]
-            mains.append(re.sub("<(figure|script).*?</\\1>", "", main, flags=re.S))
+            main = re.sub("<(figure|script).*?</\\1>", "", main, flags=re.S)
+            folder = name.rpartition("/")[0]
+            mains.append(re.sub(r'(?<=src=")(?=\w+\.svg)', f"{folder}/", main))
     page = visit("index", scheme)
     put = "text => document.querySelector('main').insertAdjacentHTML('beforeend', text)"
     page.evaluate(put, "".join(mains))
