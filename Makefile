@@ -37,6 +37,7 @@ seeds: .venv/test.stamp
 
 bench: .venv/test.stamp
 	$(BIN)/python -m proof.bench
+	$(BIN)/python -m proof.widgets
 
 mutants: .venv/test.stamp
 	$(BIN)/python -m proof.mutants $(ONLY)

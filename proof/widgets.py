@@ -23,6 +23,8 @@ import jupytext
 import torch
 from tqdm import tqdm
 
+from kit import files
+from kit.commands import in_one_line
 from kit.notebooks import ROOT, lessons
 from proof.machine import made_with
 
@@ -365,6 +367,7 @@ def stored(text):
     return [[re.split(r" \| ", row) for row in table] for table in tables]
 
 
+@in_one_line()
 def main(args=None):
     parser = argparse.ArgumentParser(
         prog="python -m proof.widgets",
@@ -385,7 +388,7 @@ def main(args=None):
             build(folder)
         pages, browser, processes = in_browser(site or folder, lessons())
     text = page(pages, browser, processes, kernel)
-    PAGE.write_text(text, "utf-8", newline="\n")
+    files.store(PAGE, text)
     print(text)
     for figures in pages.values():
         for _, pointed, moved in figures:
