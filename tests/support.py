@@ -4,6 +4,7 @@ import base64
 import importlib
 import json
 import re
+import subprocess
 import zlib
 from contextlib import contextmanager
 
@@ -285,3 +286,20 @@ def work(page, script, *given):
     took = seconds() - before
     session.detach()
     return 1000 * took
+
+
+# ---- processes
+
+
+def end(server):
+    """End a Jupyter server; its kernels end with it.
+
+    Now and then one that has just started a kernel says that it shuts down and does
+    not: a fault of the server, which says nothing of what was tested.
+    """
+    server.terminate()
+    try:
+        server.wait(30)
+    except subprocess.TimeoutExpired:
+        server.kill()
+        server.wait()

@@ -13,6 +13,7 @@ import urllib.request
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from support import end
 
 from kit import claims
 from kit.lab import MINE
@@ -78,8 +79,7 @@ def lab(tmp_path_factory):
         wait_for(address + "/api", server, folder / "server.log")
         yield address, folder
     finally:
-        server.terminate()
-        server.wait(30)
+        end(server)
 
 
 def wait_for(url, server, log, seconds=60):

@@ -11,6 +11,7 @@ from importlib.util import find_spec
 import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+from support import end
 
 from kit.notebooks import WIDGET
 
@@ -79,8 +80,7 @@ def jupyter(request, tmp_path):
                 time.sleep(0.2)
         yield f"{address}/{where}/{path.name}", path
     finally:
-        server.terminate()
-        server.wait(30)
+        end(server)
 
 
 @pytest.fixture
