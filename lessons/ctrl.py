@@ -911,11 +911,13 @@ def real_words(rows, codes):
 #     for measure in ("repeated", "real words", "mean p")
 # )
 # claim("with each of five seeds θ = 1.2 leaves less than a third of the repeated runs "
-#       "of greedy text", (again["θ = 1.2"] < again["θ = 1"] / 3).all(), "ours; §4.1")
+#       "of greedy text", (again["θ = 1.2"] < again["θ = 1"] / 3).all(),
+#       "ours, the stored study; §4.1")
 # claim("with each it repeats less than temperature 0.5, and over 5 points more of its "
 #       "letters stand in real words",
 #       ((again["θ = 1.2"] < again["temperature 0.5"])
-#        & (known["θ = 1.2"] > known["temperature 0.5"] + 0.05)).all(), "ours; §4.1")
+#        & (known["θ = 1.2"] > known["temperature 0.5"] + 0.05)).all(),
+#       "ours, the stored study; §4.1")
 # print(f"repeated at θ = 1.2: {again['θ = 1.2'].mean():.1%}, in real text {real[0]:.1%}")
 # print("mean p of a token:", *(f"{way}: {one.mean():.2f} " for way, one in p.items()))
 

@@ -636,11 +636,15 @@ def build(name, **changes):
 
 # %% tags=["active-ipynb", "on-slide", "figure-only"]
 # dose = {"1": "chain", "2": "last 2", "3": "last 3", "6": "last 6", "all": "dense"}
-# by_dose = {maps: result(name).mean() for maps, name in dose.items()}
-# means = list(by_dose.values())
-# claim("the more maps a layer reads, the fewer errors: one, two, three, six, all",
-#       means == sorted(means, reverse=True), "ours, the stored study")
-# figures.error_by_memory(by_dose)
+# by_dose = {maps: result(name) for maps, name in dose.items()}
+# one, two, three, six, every = by_dose.values()
+# claim("the errors fall from one map to two, to three, and from six to all",
+#       one.mean() > two.mean() > three.mean() and six.mean() > every.mean(),
+#       "ours, the stored study")
+# figures.error_by_memory({maps: found.mean() for maps, found in by_dose.items()})
+
+# %% [markdown] tags=["speaker"]
+# (From three maps to six the mean falls, too, nearly all of it by one of the five seeds.)
 
 # %% [markdown] tags=["slide"]
 # ### The mechanism
@@ -686,9 +690,10 @@ class SlotBlock(nn.Module):
 #       f"{multiply_adds(slots31(), 1, 1, 14, 14):,} multiply-adds")
 # kept, three, one = (result(name) for name in ("slots", "3 slots", "1 slot"))
 # claim(
-#     "thin layers that add, each to a slot of its own, make no more errors than "
-#     "concatenation, and fewer than the sum with every seed",
-#     kept.mean() <= dense.mean() and (kept < added).all(), "ours, the stored study",
+#     "thin layers that add, each to a slot of its own, make at most half a point more "
+#     "errors than concatenation, and fewer than the sum with every seed",
+#     kept.mean() <= dense.mean() + 0.5 and (kept < added).all(),
+#     "ours, the stored study",
 # )
 # claim("the fewer slots they share, the more errors",
 #       kept.mean() < three.mean() < one.mean(), "ours, the stored study")
@@ -713,8 +718,9 @@ class SlotBlock(nn.Module):
 # claim("with 13 layers concatenation saves less than half of what it saves with 31",
 #       gap["13"].mean() < gap["31"].mean() / 2, "ours, the stored study")
 # claim(
-#     "ten wide layers with addition make no more errors than 31 dense ones",
-#     result("short sum").mean() <= dense.mean(), "ours, the stored study",
+#     "ten wide layers with addition make at most half a point more errors than 31 "
+#     "dense ones", result("short sum").mean() <= dense.mean() + 0.5,
+#     "ours, the stored study",
 # )
 # table(["network", "chosen rate", "test error", "training loss"],
 #       map(row, ["sum", "dense", "sum 13", "dense 13", "short sum"]))
@@ -883,7 +889,8 @@ def feature_use(model, number, measure="per map"):
 # )
 # claim(
 #     "with strong decay both blocks make least of their input, per map",
-#     all(mean_use(strong, block).argmin() == 0 for block in (2, 3)), "§5, Figure 5",
+#     all(use[0] < use[1:].min() for use in (mean_use(strong, 2), mean_use(strong, 3))),
+#     "§5, Figure 5",
 # )
 # use_guess.reveal(0, "Per map the input is used least, once the start has faded.")
 
@@ -897,7 +904,8 @@ def feature_use(model, number, measure="per map"):
 # %% tags=["active-ipynb"]
 # totals = [feature_use(strong, block, "in total")[:, 1:] for block in (2, 3)]
 # claim("in total every reader of blocks 2 and 3 spends most on the input",
-#       all((total.nan_to_num(0).argmax(0) == 0).all() for total in totals), "ours")
+#       all((total[0] > total[1:].nan_to_num(0).amax(0)).all() for total in totals),
+#       "ours")
 
 # %% [markdown]
 # Does any reader leave out a source?

@@ -88,11 +88,18 @@ def compare(place, signs, *sides, by_seed=None):
 
 
 def extreme(which, *values):
-    """`min` or `max`, element by element where the values are tensors of seeds."""
+    """`min` or `max`, element by element where the values are of several seeds."""
     values = list(values[0]) if len(values) == 1 else list(values)
-    if all(isinstance(one, torch.Tensor) and one.dim() for one in values):
-        return getattr(torch.stack(values), f"a{which}")(0)
+    if max(len(numbers(one)) for one in values) > 1:
+        values = torch.stack([torch.as_tensor(one) for one in values])
+        return getattr(values, f"a{which}")(0)
     return {"min": min, "max": max}[which](values)
+
+
+def close(place, left, right, *, atol):
+    """`torch.allclose(left, right, atol=atol)`, and the largest difference is noted."""
+    compare(place, ["≤"], (left - right).abs().max(), atol)
+    return torch.allclose(left, right, atol=atol)
 
 
 def claimed(sentence, holds, source):
@@ -126,6 +133,10 @@ class Comparisons(ast.NodeTransformer):
         self.places = self.of_study = None  # outside of a claim
 
     def visit_Call(self, node):
+        if self.places is not None and ast.unparse(node.func) == "torch.allclose":
+            self.places += 1
+            options = {one.arg: one.value for one in node.keywords}
+            return call("close", ast.Constant(self.places), *node.args, **options)
         if getattr(node.func, "id", None) != "claim":
             return self.generic_visit(node)
         self.places, self.of_study = 0, "study" in ast.unparse(node.args[2])
@@ -137,12 +148,14 @@ class Comparisons(ast.NodeTransformer):
         signs = [OF_NODES.get(type(one)) for one in node.ops]
         if self.places is None or None in signs:
             return node
-        self.places += 1
         sides, options = [node.left, *node.comparators], {}
         if self.of_study:
             single = ast.parse(ast.unparse(ast.Tuple(sides, ast.Load())), mode="eval")
             nothing = ast.parse("lambda: 0", mode="eval").body.args
             options["by_seed"] = ast.Lambda(nothing, BySeed().visit(single.body))
+            # `(a > b).sum() ≥ 11`: of the seeds that are counted
+            sides = [self.visit(side) for side in sides]
+        self.places += 1
         shown = ast.List([ast.Constant(sign) for sign in signs], ast.Load())
         return call("compare", ast.Constant(self.places), shown, *sides, **options)
 
@@ -254,7 +267,8 @@ def margin(sign, pairs):
 def weakest(runs):
     """The comparison of a claim that is nearest to failing: (sign, pairs, margin, how).
 
-    runs: what the claim was with each seed. None where no number differs among seeds.
+    runs: what the claim was with each seed. The margin is None where all is the same
+    with every seed; and the whole, where nothing is compared but found equal.
     """
     found = []
     for place, pairs in runs[0]["compared"]:
@@ -265,8 +279,8 @@ def weakest(runs):
             pairs = [min(seen, key=lambda pair: distance(sign, *pair))
                      for seen in of_runs if seen]
         found.append((sign, pairs, *margin(sign, pairs)))
-    found = [one for one in found if one[2] is not None]
-    return min(found, key=lambda one: one[2]) if found else None
+    return min(found, key=lambda one: math.inf if one[2] is None else one[2],
+               default=None)
 
 
 TITLE = f"""# How far the claims are from failing
@@ -289,9 +303,10 @@ def row(runs):
         sign, pairs, far, how = nearest
         left, right = (statistics.fmean(side) for side in zip(*pairs))
         shown = f"{left:.4g} {sign} {right:.4g}, n = {len(pairs)}"
-        fragile |= far < 1
+        fragile |= far is not None and far < 1
         # Cut off; the mark tells how it is counted.
-        far = f"{math.floor(10 * far) / 10:.1f}" + ("¹" if how == "log" else "")
+        far = "" if far is None else f"{math.floor(10 * far) / 10:.1f}"
+        far += "¹" if how == "log" else ""
     cells = [runs[0]["sentence"], shown, far, f"{held} of {len(runs)}"]
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |", fragile
 

@@ -78,6 +78,7 @@ def recorded(cell, **names):
     ("all(one > a for one in t)", True,
      [["1 >", [[3.0, 2.0]]], ["1 >", [[7.0, 2.0]]], ["1 >", [[8.0, 2.0]]]]),
     ("(t > a).all()", True, [["1 >", [[3.0, 2.0]]]]),        # the nearest
+    ("torch.allclose(t, t + 1, atol=2)", True, [["1 ≤", [[1.0, 2.0]]]]),
     ("torch.equal(t, t)", True, []), ("a == 2", True, []),   # no distance
 ])
 def test_what_a_claim_compares_is_noted(said, holds, compared):
@@ -88,13 +89,20 @@ def test_what_a_claim_compares_is_noted(said, holds, compared):
 
 @pytest.mark.parametrize("said", [
     "t.mean() < 9", "(t < 9).all()", "t.max() < 9", "max(t.max(), u.max()) < 9",
-    "max(one.max() for one in (t, u)) < 9",
+    "max(one.max() for one in (t, u)) < 9", "max(t.numpy().max(), u.min()) < 9",
 ])
 def test_a_stored_study_has_seeds_of_its_own(said):
     cell = f"claim('it holds', {said}, 'ours, the stored study')"
     t, u = torch.tensor([3.0, 7.0, 8.0]), torch.tensor([2.0, 1.0, 5.0])
     pairs = [[3.0, 9.0], [7.0, 9.0], [8.0, 9.0]]
     assert recorded(cell, t=t, u=u) == [(True, [["1 <", pairs]])]
+
+
+def test_of_a_count_over_seeds_the_seeds_are_noted():
+    cell = "claim('it holds', (t < 9).sum() >= 3, 'ours, the stored study')"
+    [(holds, compared)] = recorded(cell, t=torch.tensor([3.0, 7.0, 8.0]))
+    pairs = [[3.0, 9.0], [7.0, 9.0], [8.0, 9.0]]
+    assert holds and compared == [["1 <", pairs], ["2 ≥", [[3.0, 3.0]]]]
 
 
 def test_the_margin_is_the_mean_distance_in_units_of_its_spread():
@@ -114,8 +122,19 @@ def test_the_row_of_a_claim_has_its_weakest_comparison():
     runs = [run(1), run(2), run(3)]
     line, fragile = seeds.row(runs)
     assert line == r"| a \| b | 2 < 4, n = 3 | 2.0 | 3 of 3 |" and not fragile
+    same = seeds.row([run(3), run(3)])
+    assert same == ("| a \\| b | 3 < 4, n = 2 |  | 2 of 2 |", False)
     assert seeds.row([*runs[:2], run(3, holds=False)])[1]     # one that failed
     assert seeds.row([run(1), run(3.9), run(3.9)])[1]          # too near
+
+
+def test_every_claim_has_a_stored_margin_and_none_is_below_one():
+    stored = json.loads(seeds.STORED.read_text("utf-8"))
+    text, fragile = seeds.page(stored)
+    assert text == seeds.PAGE.read_text("utf-8") and not fragile
+    for name in lessons():
+        claimed = [one["sentence"] for one in stored[name]["runs"]["0"]]
+        assert claimed == sentences(name)
 
 
 # ---- speed
