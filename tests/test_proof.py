@@ -172,28 +172,11 @@ def test_sides_take_turns():
     assert order == ["a", "b"] * 5 and [len(one) for one in times] == [3, 3]
 
 
-def kept(case, side):
-    """Bytes of the tensors that a training step keeps for its backward pass."""
-    own = {one.untyped_storage().data_ptr() for one in getattr(case, side).parameters()}
-    found = []      # all at once: what is free again may get the same address
-
-    def keep(tensor):
-        found.append(tensor)
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        loss = case.loss(side)
-    sizes = {one.untyped_storage().data_ptr(): one.untyped_storage().nbytes()
-             for one in found}
-    assert loss.requires_grad
-    return sum(size for place, size in sizes.items() if place not in own)
-
-
 @pytest.mark.parametrize("model", [name for name, size in pairs.cases()
                                    if size == "small"])
 def test_our_models_keep_no_more_for_the_backward_pass_than_the_library_s(model):
     case = pairs.cases()[model, "small"]()
-    assert 0 < kept(case, "ours") <= 1.01 * kept(case, "theirs")
+    assert 0 < bench.kept(case, "ours") <= 1.01 * bench.kept(case, "theirs")
 
 
 def test_the_two_sides_of_a_case_do_the_same():
