@@ -207,6 +207,19 @@ def time_table(rows):
     return "\n".join(lines) + "\n"
 
 
+def in_words(rows):
+    """Of how many rows the middle half of the pairs lies on one side of 1."""
+    quarters = [statistics.quantiles(row["ratios"], n=4) for row in rows]
+    above = sum(low > 1 for low, _, _ in quarters)
+    below = sum(high < 1 for _, _, high in quarters)
+    least = min(middle for _, middle, _ in quarters)
+    return (
+        f"In {above} of {len(rows)} rows the middle half of the pairs lies above 1, in "
+        f"{below} below; in the others the two cannot be told apart. "
+        f"The smallest ratio is {cut(least)}.\n"
+    )
+
+
 def draw_ratios(rows, path):
     """A dot for each median and a line for the middle half, as an SVG file."""
     labels = [f"{row['model']}, {row['size']}: {row['task']}" for row in rows]
@@ -248,7 +261,7 @@ def page(stored):
               for name, points in curves.items()]
     parts = [TITLE, f"On {stored['made with']}.\n", "## Time\n"]
     parts += ["![The ratios of the table below, 1 marked](speed.svg)\n"]
-    parts += [time_table(stored["time"]), "## Memory\n"]
+    parts += [in_words(stored["time"]), time_table(stored["time"]), "## Memory\n"]
     parts += [MEMORY, memory_table(stored["memory"], stored["kept"])]
     parts += [GROWTH.format(alt="; ".join(curves))]
     return "\n".join(parts)
