@@ -1238,7 +1238,7 @@ def build(name, **changes):
 # - *Ratings, questions, translation, other languages*: our texts carry no such thing.
 # - *Harm*: the paper discusses what a model that imitates sources can be misused for; a toy cannot show it.
 #
-# The claims were run with five seeds; the environment variable `LESSON_SEED` sets yours.
+# The claims hold with ten seeds (`make seeds`); the environment variable `LESSON_SEED` sets yours.
 
 # %% [markdown] tags=["slide"]
 # ## 13. Recap

@@ -1396,7 +1396,7 @@ def build(name, **changes):
 # The puzzles show what comes easily to a term, not how often language asks for it.
 
 # %% [markdown]
-# The claims were run with five seeds; the environment variable `LESSON_SEED` sets yours.
+# The claims hold with ten seeds (`make seeds`); the environment variable `LESSON_SEED` sets yours.
 
 # %% [markdown]
 # ## 14. Recap

@@ -986,7 +986,7 @@ class HighwayBlock(PlainBlock):
 # - *Figure 7* shows deviations of responses; we measured ‖F(x)‖ / ‖x‖ instead.
 # - *Why*: the paper leaves it open, and so do we. Section 5 is about our toy.
 #
-# The claims were run with five seeds; the environment variable `LESSON_SEED` sets yours.
+# The claims hold with ten seeds (`make seeds`); the environment variable `LESSON_SEED` sets yours.
 #
 # ## 10. Recap
 
