@@ -387,13 +387,13 @@ def ten_seeds(of_mlm, of_electra):
         axis.plot(seeds, found, mark, color=colour, label=way, ms=7)
     axis.set(xticks=seeds, xlabel="seed", ylabel="judged rightly, %")
     axis.legend(ncols=2, loc="lower left", fontsize=10)
-    least = min(of_electra - of_mlm)
+    lead = of_electra - of_mlm
     return Picture(
         drawing,
-        caption="Judging, ten seeds: those of the study, and five more. The axis does "
-        "not begin at 0.",
-        alt="A pair of dots for each of ten seeds. "
-        f"The smallest lead of ELECTRA is {least:+.0f} points.",
+        caption="Judging, ten seeds: the five of above, and five more. On average "
+        f"ELECTRA leads by {lead.mean():.0f} points. The axis does not begin at 0.",
+        alt="A pair of marks for each of ten seeds. ELECTRA's lead is between "
+        f"{lead.min():.0f} and {lead.max():.0f} points.",
     )
 
 
