@@ -287,7 +287,7 @@ TITLE = f"""# How far the claims are from failing
 
 Each lesson was executed with the seeds {SEEDS[0]} to {SEEDS[-1]}.
 A claim compares what was measured with a bound; its *margin* is the mean distance between the two, in units of the standard deviation of that distance over the seeds.
-With a margin of 1 a claim would fail with about one seed in six.
+With a margin of 1 about one seed in six would fail, were the distances distributed normally.
 Of several comparisons in a claim the nearest is shown.
 Claims about a stored study have the margin over the study's own seeds (*n* of them); what is the same with every seed, or a plain yes or no, has none.
 Margins are cut off, not rounded. ¹ counted in powers of ten, as the value differs more than {WIDE}-fold among seeds.

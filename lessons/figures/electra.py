@@ -390,10 +390,10 @@ def ten_seeds(of_mlm, of_electra):
     lead = of_electra - of_mlm
     return Picture(
         drawing,
-        caption="Judging, ten seeds: the five of above, and five more. On average "
+        caption="Judging with ten seeds: the five above and five more. On average "
         f"ELECTRA leads by {lead.mean():.0f} points. The axis does not begin at 0.",
-        alt="A pair of marks for each of ten seeds. ELECTRA's lead is between "
-        f"{lead.min():.0f} and {lead.max():.0f} points.",
+        alt="A pair of marks for each of ten seeds. ELECTRA is ahead with "
+        f"{int((lead > 0).sum())} of them.",
     )
 
 
