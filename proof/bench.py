@@ -1,4 +1,4 @@
-"""How fast the lessons' models are: ``python -m proof.bench``, in a quarter of an hour.
+"""How fast the lessons' models are: ``python -m proof.bench``, in half an hour.
 
 Ours and the library's take turns in one process, so that whatever else the machine does
 hits both; each pair of turns gives a ratio. `proof/bench.json` has every ratio,
@@ -9,6 +9,7 @@ import argparse
 import ctypes
 import json
 import math
+import os
 import re
 import statistics
 import subprocess
@@ -131,33 +132,41 @@ def resident(which):
 
 
 def memory_here(name, size, side):
-    """MiB that three training steps need on top of the model, in a fresh process."""
+    """What a side of a case needs, in a fresh process; MiB.
+
+    peak: of three training steps, on top of the model. kept: by a forward pass for its
+    backward pass. attention: the library's.
+    """
     torch.set_num_threads(1)
-    run = step(cases()[name, size](), side)
+    case = cases()[name, size]()
+    kept = saved_for_backward(getattr(case, side).train(), case.inputs) / 2**20
+    run = step(case, side)
     # What building the models needed goes back to the system, its peak is forgotten.
     ctypes.CDLL(None).malloc_trim(0)
     REFS.write_text("5")
     before = resident("VmRSS")
     for _ in range(3):
         run()
-    return resident("VmHWM") - before
+    peak = resident("VmHWM") - before
+    return {"peak": peak, "kept": kept, "attention": case.attention}
+
+
+# Memory of this size is given back to the system as soon as it is free; with glibc's
+# own choice, which changes as it runs, peaks differ by a fifth from run to run.
+AT_ONCE = {"MALLOC_MMAP_THRESHOLD_": str(2**16)}
 
 
 def memory(name, size):
-    """{side: MiB}, or nothing where the system does not tell."""
+    """{side: what `memory_here` gives}, or nothing where the system does not tell."""
     if not REFS.exists():
         return {}
     found = {}
     for side in SIDES:
         command = [sys.executable, "-m", "proof.bench", "--memory", name, size, side]
-        told = subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
-        found[side] = round(float(told.stdout), 1)
+        told = subprocess.run(command, cwd=ROOT, env=os.environ | AT_ONCE, check=True,
+                              capture_output=True)
+        found[side] = json.loads(told.stdout)
     return found
-
-
-def kept(case, side):
-    """MiB that a forward pass of this side keeps for the backward pass."""
-    return saved_for_backward(getattr(case, side).train(), case.inputs) / 2**20
 
 
 # ---- the page
@@ -174,7 +183,6 @@ A training step is forward, loss, backward and SGD with momentum; generation beg
 `make bench` measures it again and writes this page; nothing else should run beside it.
 """  # noqa: E501
 MEMORY = """MiB that three training steps need on top of the model, at the peak, and that a forward pass keeps for its backward pass.
-The peak also has what the allocator has not given back, and differs from run to run; what is kept does not.
 """  # noqa: E501
 GROWTH = """## How cost grows
 
@@ -244,14 +252,19 @@ def draw_ratios(rows, path):
     figure.savefig(path, metadata={"Date": None})
 
 
-def memory_table(peaks, kept):
+def memory_table(found):
     head = "Model", "Size", "Peak, ours", "Library's", "Ratio", "Kept, ours"
-    lines = [line(*head, "Library's")]
-    lines.append("|---|---|--:|--:|--:|--:|--:|")
-    for name, sides in peaks.items():
-        ratio = f"**{cut(sides['theirs'] / sides['ours'])}**"
-        cells = [*name.split(", "), sides["ours"], sides["theirs"], ratio]
-        lines.append(line(*cells, *(f"{kept[name][side]:.1f}" for side in SIDES)))
+    lines = [line(*head, "Library's", "Ratio")]
+    lines.append("|---|---|--:|--:|--:|--:|--:|--:|")
+    for name, sides in found.items():
+        model, size = name.split(", ")
+        if how := sides["theirs"]["attention"]:
+            model += f" ({how})"
+        cells = [model, size]
+        for what in ("peak", "kept"):
+            ours, theirs = (sides[side][what] for side in SIDES)
+            cells += [f"{ours:.1f}", f"{theirs:.1f}", f"**{cut(theirs / ours)}**"]
+        lines.append(line(*cells))
     return "\n".join(lines) + "\n"
 
 
@@ -262,7 +275,7 @@ def page(stored):
     parts = [TITLE, f"On {stored['made with']}.\n", "## Time\n"]
     parts += ["![The ratios of the table below, 1 marked](speed.svg)\n"]
     parts += [in_words(stored["time"]), time_table(stored["time"]), "## Memory\n"]
-    parts += [MEMORY, memory_table(stored["memory"], stored["kept"])]
+    parts += [MEMORY, memory_table(stored["memory"])]
     parts += [GROWTH.format(alt="; ".join(curves))]
     return "\n".join(parts)
 
@@ -273,11 +286,9 @@ def measure():
     for threads in (1, 2):
         for (name, size), make in tqdm(made.items(), desc=f"{threads} threads"):
             stored["time"] += compare(name, size, make, threads)
-    stored["memory"], stored["kept"] = {}, {}
-    for which, make in tqdm(made.items(), desc="memory"):
-        stored["memory"][", ".join(which)] = memory(*which)
-        case = make()
-        stored["kept"][", ".join(which)] = {side: kept(case, side) for side in SIDES}
+    stored["memory"] = {
+        ", ".join(which): memory(*which) for which in tqdm(made, desc="memory")
+    }
     stored["growth"] = growth.measure()
     return stored
 
@@ -291,7 +302,7 @@ def main(args=None):
     parser.add_argument("--memory", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args(args)
     if options.memory:
-        print(memory_here(*options.memory))
+        print(json.dumps(memory_here(*options.memory)))
         return
     stored = measure()
     files.store(STORED, json.dumps(stored, indent=1) + "\n")
