@@ -289,7 +289,7 @@ Each lesson was executed with the seeds {SEEDS[0]} to {SEEDS[-1]}.
 A claim compares what was measured with a bound; its *margin* is the mean distance between the two, in units of the standard deviation of that distance over the seeds.
 With a margin of 1 about one seed in six would fail, were the distances distributed normally.
 Of several comparisons in a claim the nearest is shown.
-Claims about a stored study have the margin over the study's own seeds (*n* of them); what is the same with every seed, or a plain yes or no, has none.
+Claims about a stored study have the margin over the study's own runs (*n* of them); what is the same with every seed, or a plain yes or no, has none.
 Margins are cut off, not rounded. ¹ counted in powers of ten, as the value differs more than {WIDE}-fold among seeds.
 `make seeds` does it again and writes this page.
 """  # noqa: E501
@@ -298,16 +298,16 @@ Margins are cut off, not rounded. ¹ counted in powers of ten, as the value diff
 def row(runs):
     """A line of the table, and whether the claim is fragile."""
     held, nearest = sum(run["holds"] for run in runs), weakest(runs)
-    shown, far, fragile = "", "", held < len(runs)
+    shown, count, far, fragile = "", "", "", held < len(runs)
     if nearest:
         sign, pairs, far, how = nearest
         left, right = (statistics.fmean(side) for side in zip(*pairs))
-        shown = f"{left:.4g} {sign} {right:.4g}, n = {len(pairs)}"
+        shown, count = f"{left:.4g} {sign} {right:.4g}", str(len(pairs))
         fragile |= far is not None and far < 1
         # Cut off; the mark tells how it is counted.
         far = "" if far is None else f"{math.floor(10 * far) / 10:.1f}"
         far += "¹" if how == "log" else ""
-    cells = [runs[0]["sentence"], shown, far, f"{held} of {len(runs)}"]
+    cells = [runs[0]["sentence"], shown, count, far, f"{held}/{len(runs)}"]
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |", fragile
 
 
@@ -316,8 +316,8 @@ def section(name, stored):
     runs = [stored["runs"][str(seed)] for seed in SEEDS]
     rows = [row(same) for same in zip(*runs, strict=True)]
     lines = [f"## {name}\n", f"On {stored['made with']}.\n"]
-    lines += ["| Claim | Nearest comparison, means | Margin | Held |"]
-    lines += ["|---|---|--:|--:|"]
+    lines += ["| Claim | Nearest comparison, means | *n* | Margin | Held |"]
+    lines += ["|---|---|--:|--:|--:|"]
     lines += [line for line, _ in rows]
     return "\n".join(lines) + "\n", [line for line, fragile in rows if fragile]
 

@@ -123,9 +123,9 @@ def test_the_row_of_a_claim_has_its_weakest_comparison():
 
     runs = [run(1), run(2), run(3)]
     line, fragile = seeds.row(runs)
-    assert line == r"| a \| b | 2 < 4, n = 3 | 2.0 | 3 of 3 |" and not fragile
+    assert line == r"| a \| b | 2 < 4 | 3 | 2.0 | 3/3 |" and not fragile
     same = seeds.row([run(3), run(3)])
-    assert same == ("| a \\| b | 3 < 4, n = 2 |  | 2 of 2 |", False)
+    assert same == ("| a \\| b | 3 < 4 | 2 |  | 2/2 |", False)
     assert seeds.row([*runs[:2], run(3, holds=False)])[1]     # one that failed
     assert seeds.row([run(1), run(3.9), run(3.9)])[1]          # too near
 
