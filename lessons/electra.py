@@ -642,7 +642,7 @@ def percent_right(model, ids, labels):
 # ### How sure is it?
 #
 # With each of these five seeds ELECTRA leads MLM at judging by over 10 points.
-# But when we ran this notebook with ten seeds, MLM was ahead with three (6, 8 and 9).
+# But when we ran this notebook with ten seeds, MLM was ahead with two (6 and 8).
 # So the study got five more seeds for the two, with two fine-tunings each.
 
 # %% tags=["active-ipynb", "on-slide", "figure-only"]
