@@ -642,7 +642,7 @@ def percent_right(model, ids, labels):
 # ### How sure is it?
 #
 # With each of these five seeds ELECTRA leads MLM at judging by over 10 points.
-# But when we ran this notebook with ten seeds, MLM was ahead with two (6 and 8).
+# But run this notebook with seed 6 or 8 (`LESSON_SEED=6 make lab`), and MLM is ahead.
 # So the study got five more seeds for the two, with two fine-tunings each.
 
 # %% tags=["active-ipynb", "on-slide", "figure-only"]
@@ -653,7 +653,7 @@ def percent_right(model, ids, labels):
 # figures.ten_seeds(of_mlm, of_electra)
 
 # %% [markdown] tags=["speaker"]
-# With seed 6 MLM stays ahead: ELECTRA's loss had only begun to fall when the 500 steps were over.
+# With seed 6 MLM stays ahead: in the notebook of that seed the discriminator's loss has only begun to fall when the 500 steps are over.
 # So the lead is no law of a single run, and a lead of a few points between two other ways says little.
 
 # %% [markdown] tags=["slide"]

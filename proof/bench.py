@@ -189,7 +189,7 @@ GROWTH = """## How cost grows
 ![Five pictures on logarithmic axes: {alt}](growth.svg)
 
 The exponent a of y ~ xᵃ is fitted to the three largest x of each curve.
-That of n × n × d is above 2, as the system hands out its 64 MiB at 512 tokens anew each time, which costs more than the arithmetic (less with `MALLOC_MMAP_MAX_=0`).
+At 512 tokens n × n × d needs 64 MiB, which the system may hand out anew each time; that can cost more than the arithmetic, and raises the exponent (less so with `MALLOC_MMAP_MAX_=0`).
 """  # noqa: E501
 
 
